@@ -1,0 +1,23 @@
+// What every public header needs to know about the compiler, and nothing else.
+#pragma once
+
+#if !defined(__cpp_exceptions)
+#error "libasyncio reports errors as exceptions: compile without -fno-exceptions."
+#endif
+#if !defined(__cpp_rtti)
+#error "libasyncio matches exceptions by their type: compile without -fno-rtti."
+#endif
+#if !defined(__cpp_impl_coroutine)
+#error "libasyncio needs C++20 coroutines: compile with -std=c++20 or later."
+#endif
+
+// What the library exports; all else is hidden, so that two versions can live in one process.
+#define ASYNCIO_API __attribute__((visibility("default")))
+
+// Set where the compiler copies closures and brace-initialised aggregates bitwise inside a `co_await`
+// expression (docs/traps.md): functions that return awaitables then refuse what that would break.
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#define ASYNCIO_COPIES_CLOSURES_BITWISE 1
+#else
+#define ASYNCIO_COPIES_CLOSURES_BITWISE 0
+#endif
