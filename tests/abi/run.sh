@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# run.sh WORK INCLUDE LIBDIR REFERENCE_COMPILER COMPILER FLAG...: compiles main.cpp and runs it on
+# the shared library and on the archive; the sizes it prints are those that the compiler of the
+# library sees.
+set -euo pipefail
+work=$1 include=$2 libdir=$3 reference=$4 compiler=$5
+shift 5
+source=$(dirname "$0")/main.cpp
+mkdir -p "$work"
+
+"$reference" -std=c++20 -O1 -I"$include" "$source" "$libdir/libasyncio.a" -pthread -o "$work/reference"
+"$work/reference" >"$work/reference.txt"
+tail -n 1 "$work/reference.txt" | grep -qx ok
+
+"$compiler" -std=c++20 "$@" -I"$include" -c "$source" -o "$work/main.o"
+"$compiler" "$@" "$work/main.o" "$libdir/libasyncio.a" -pthread -o "$work/static"
+"$compiler" "$@" "$work/main.o" -L"$libdir" -lasyncio -Wl,-rpath,"$libdir" -pthread -o "$work/shared"
+for program in static shared; do
+    echo "$program: $compiler $*"
+    "$work/$program" >"$work/$program.txt"
+    diff "$work/reference.txt" "$work/$program.txt"
+done

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# run.sh COMPILER PREFIX: a user without CMake, with the shared library and with the archive.
+set -euo pipefail
+compiler=$1 prefix=$2
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name libasyncio.pc)")
+export PKG_CONFIG_PATH
+read -ra cflags < <(pkg-config --cflags libasyncio)
+read -ra libs < <(pkg-config --libs libasyncio)
+libdir=$(pkg-config --variable=libdir libasyncio)
+
+"$compiler" -std=c++20 "${cflags[@]}" -c "$here/../main.cpp" -o "$work/main.o"
+"$compiler" "$work/main.o" "${libs[@]}" -o "$work/shared"
+LD_LIBRARY_PATH=$libdir "$work/shared" | grep -x '42 ValueError'
+"$compiler" "$work/main.o" "$libdir/libasyncio.a" -pthread -o "$work/static"
+"$work/static" | grep -x '42 ValueError'

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Public headers include standard C++ headers and each other, and nothing of the system.
+
+    check_includes.py INCLUDE_DIR
+
+A header of the system (<unistd.h>, <sys/socket.h>, <openssl/ssl.h>, ...) would put its macros and
+names into every user's program.  Also refused: standard headers that are slow to compile, and
+private headers of src/.
+"""
+
+import pathlib
+import re
+import sys
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+STANDARD = re.compile(r'[a-z0-9_]+')
+SLOW = {'algorithm', 'filesystem', 'format', 'functional', 'iostream', 'map', 'random', 'ranges',
+        'regex'}
+
+
+def faults(root):
+    for path in sorted(root.rglob('*.hpp')):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            match = INCLUDE.match(line)
+            if not match:
+                continue
+            name = match[2]
+            place = f'{path.relative_to(root.parent)}:{number}'
+            if name.startswith('asyncio'):
+                if not (root / name).is_file():
+                    yield f'{place}: {name} is not a public header'
+            elif match[1] == '"' or not STANDARD.fullmatch(name):
+                yield f'{place}: {name} is not a standard C++ header'
+            elif name in SLOW:
+                yield f'{place}: <{name}> takes too long to compile for a public header'
+
+
+def main():
+    found = list(faults(pathlib.Path(sys.argv[1]).resolve()))
+    print('\n'.join(found) or 'ok')
+    return 1 if found else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
