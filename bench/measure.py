@@ -1,0 +1,103 @@
+"""Runs programs in turn and keeps what they print.
+
+Times on a machine that others use too are noisy. Against that:
+- the programs take turns, so that a slow minute is slow for all of them;
+- what needs one core is pinned to one;
+- a run during which others used more than a quarter of a core is repeated once;
+- a run that never waits but did not have its core for a tenth of the time or more is corrected by the
+  share that it had: elapsed time becomes time on the core;
+- medians are compared, and the spread of the ratio over the rounds is shown beside it.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import time
+
+FOREIGN_CORES = 0.25
+LEAST_SHARE = 0.9
+
+
+class WrongResult(Exception):
+    pass
+
+
+def busy_seconds():
+    """CPU seconds that everything on this machine has used since it started."""
+    with open("/proc/stat") as stat:
+        fields = stat.readline().split()
+    return sum(int(fields[i]) for i in (1, 2, 3, 6, 7)) / os.sysconf("SC_CLK_TCK")
+
+
+def run_once(program, workload, n):
+    """One run: what it printed, its share of the core, and how many cores others used meanwhile.
+
+    None if the program does not know the workload.
+    """
+    pin = workload.pinned and not program.may_use_all_cores
+    argv = program.argv + [workload.name, str(n)]
+    if pin:
+        argv = ["taskset", "-c", str(max(os.sched_getaffinity(0)))] + argv
+    busy = busy_seconds()
+    start = time.monotonic()
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, **program.env})
+    out, err = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    process.stderr.close()
+    elapsed = time.monotonic() - start
+    cpu = usage.ru_utime + usage.ru_stime
+    if process.returncode != 0:
+        raise WrongResult(f"{program.name} {workload.name}: exit {process.returncode}: {err[-300:]}")
+    printed = json.loads(out.strip().splitlines()[-1])
+    if printed.get("skip"):
+        return None
+    foreign = (busy_seconds() - busy - cpu) / max(elapsed, 0.05)
+    share = min(1.0, cpu / elapsed)
+    sample = {**printed, "share": round(share, 3), "foreign": round(max(0.0, foreign), 3)}
+    sample["ns"] = printed["ns_per_op"]
+    if workload.cpu_bound and share < LEAST_SHARE:
+        sample["ns"] = printed["ns_per_op"] * share
+    return sample
+
+
+def run_quietly(program, workload, n):
+    """As run_once, once more if others were busy; the quieter of the two counts."""
+    sample = run_once(program, workload, n)
+    if sample is None or sample["foreign"] <= FOREIGN_CORES:
+        return sample
+    again = run_once(program, workload, n)
+    return min(sample, again, key=lambda s: s["foreign"])
+
+
+def measure(programs, workloads, rounds, scale=1.0, say=print):
+    """{(workload, program): [sample of each round]}; programs take turns within a round."""
+    samples, unknown = {}, set()
+    for current in range(rounds):
+        start = time.monotonic()
+        for workload in workloads:
+            for program in programs:
+                key = (workload.name, program.name)
+                if key in unknown:
+                    continue
+                n = workload.n_python if program.interpreted else workload.n
+                if workload.scales:
+                    n = max(1000, int(n * scale) // 1000 * 1000)
+                try:
+                    sample = run_quietly(program, workload, n)
+                except WrongResult as error:
+                    say(str(error))
+                    sample = None
+                if sample is None:
+                    unknown.add(key)
+                    continue
+                samples.setdefault(key, []).append(sample)
+        say(f"round {current + 1} of {rounds}: {time.monotonic() - start:.0f} s")
+    return samples
+
+
+def median(samples, figure="ns"):
+    return statistics.median(s[figure] for s in samples)
