@@ -80,11 +80,12 @@ asyncio::Coroutine<> errors() {
         check(std::string_view(error.what()) == "as planned", "its text");
     }
     try {
-        co_await asyncio::with(asyncio::TaskGroup{}, [](asyncio::TaskGroup& group) -> asyncio::Coroutine<> {
-            group.create_task(fails());
-            group.create_task(fails());
-            co_return;
-        });
+        co_await asyncio::with(asyncio::TaskGroup{},
+                               [](asyncio::TaskGroup& group) -> asyncio::Coroutine<> {
+                                   group.create_task(fails());
+                                   group.create_task(fails());
+                                   co_return;
+                               });
         check(false, "a group of exceptions");
     } catch (const asyncio::ExceptionGroup& group) {
         check(group.exceptions().size() == 2, "all of the group");

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""The project's own rules, those that neither a compiler nor clang-tidy knows.
+
+    rules.py [ROOT]
+
+Prints each fault as FILE:LINE: what is wrong, and ends with status 1 if there was one.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+MARKER = re.compile(r'\b(TODO|FIXME|XXX|HACK)\b|\bnot implemented\b', re.IGNORECASE)
+UNSAFE = re.compile(r'\.destroy\(\)|\bfrom_address\(|\breinterpret_cast<')
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
+
+# What a declaration returns, for it to be something that one can co_await.
+AWAITABLE = r'(?:asyncio::)?(?:Coroutine|Future|Task|AnyFuture|AnyTask|\w*Await\w*)\b'
+DECLARATION = re.compile(
+    r'^\s*(?:\[\[[^\]]*\]\]\s*)*(?:(?:ASYNCIO_API|static|friend|inline|virtual|constexpr)\s+)*'
+    + AWAITABLE + r'(?:<.*>)?\s+(\w+)\(')
+# Lines that may stand between a comment and the declaration's own line.
+PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)')
+
+# The layers of the public headers, lowest first; a header includes its own layer or a lower one.
+LAYERS = (
+    'version exceptions time contextvars result repr',
+    'events',
+    'futures coroutines tasks',
+    'timeouts taskgroups with runners',
+    'locks queues threads',
+)
+LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+
+
+def tracked(root, *patterns):
+    listed = subprocess.run(['git', 'ls-files', '-z', *patterns], cwd=root, check=True,
+                            capture_output=True, text=True).stdout
+    return [path for name in listed.split('\0') if name and (path := root / name).is_file()]
+
+
+def markers(path, lines):
+    """Unfinished work is finished or written down elsewhere, not marked."""
+    for number, line in enumerate(lines, 1):
+        if match := MARKER.search(line):
+            yield number, f'a marker of unfinished work: {match[0]}'
+
+
+def silent_handlers(path, lines):
+    """`catch (...)` throws again, keeps the exception, or says why it does neither."""
+    for number, line in enumerate(lines, 1):
+        if not re.search(r'catch \(\.\.\.\)', line):
+            continue
+        body, depth = [], 0
+        for row in lines[number - 1:]:
+            body.append(row)
+            text = row.split('catch', 1)[1] if len(body) == 1 else row
+            depth += text.count('{') - text.count('}')
+            if depth <= 0 and len(body) + text.count('{') > 1:
+                break
+        if not re.search(r'\bthrow\b|current_exception|//', '\n'.join(body)):
+            yield number, 'catch (...) without throw, current_exception or a reason'
+
+
+def unsafe_steps(path, lines):
+    """A step that the compiler cannot check is argued for above it."""
+    for number, line in enumerate(lines, 1):
+        code = line.split('//')[0]
+        if not UNSAFE.search(code):
+            continue
+        if 'Safe because' not in '\n'.join(lines[max(0, number - 8):number]):
+            yield number, f'no "// Safe because" above {UNSAFE.search(code)[0]}'
+
+
+def comment_above(lines, at):
+    """The comment of the declaration in lines[at], or of the group of declarations it is in."""
+    while at > 0 and PREFIX.match(lines[at - 1]) and '//' not in lines[at - 1]:
+        at -= 1
+    while at > 0 and lines[at - 1].strip() and not lines[at - 1].lstrip().startswith('//'):
+        if lines[at - 1].rstrip().endswith(('{', ':')):
+            return ''
+        at -= 1
+    end = at
+    while at > 0 and lines[at - 1].lstrip().startswith('//'):
+        at -= 1
+    return '\n'.join(lines[at:end])
+
+
+def awaitables(path, lines):
+    """A public declaration that returns an awaitable says what a cancellation does."""
+    in_detail = private = False
+    for at, line in enumerate(lines):
+        if re.match(r'\s*namespace .*\{', line) or line == 'namespace detail {':
+            in_detail = 'detail' in line
+        elif re.match(r'}\s+// namespace', line):
+            in_detail = False
+        if match := re.match(r'\s*(public|private|protected):', line):
+            private = match[1] == 'private'
+        elif re.match(r'\s*(class|struct)\b.*\{', line):
+            private = False
+        declared = DECLARATION.match(line)
+        if not declared or in_detail or private:
+            continue
+        if declared[1].startswith(('get_return_object', 'await_', 'operator')):
+            continue
+        if 'If cancelled:' not in comment_above(lines, at):
+            yield at + 1, f'{declared[1]}: no "If cancelled:" in its comment'
+
+
+def layers(path, lines):
+    """Headers include their own layer or lower ones."""
+    own = LAYER.get(path.stem)
+    if own is None:
+        yield 1, f'{path.name} is in none of the layers of tests/lint/rules.py'
+        return
+    for number, line in enumerate(lines, 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        name = re.fullmatch(r'asyncio/(\w+)\.hpp', match[1])
+        if name and LAYER.get(name[1], 0) > own:
+            yield number, f'{path.name} is in a lower layer than {match[1]}'
+
+
+def cycles(root, files):
+    """No header includes itself through others (which `#pragma once` would hide)."""
+    graph = {}
+    for path in files:
+        names = [m[1] for line in path.read_text().splitlines() if (m := INCLUDE.match(line))]
+        places = [folder / name for name in names
+                  for folder in (root / 'include', root / 'src', path.parent)]
+        graph[path] = [place.resolve() for place in places if place.is_file()]
+    done = set()
+
+    def visit(path, way):
+        if path in way:
+            yield [*way[way.index(path):], path]
+        elif path not in done:
+            for other in graph.get(path, ()):
+                yield from visit(other, [*way, path])
+            done.add(path)
+
+    for path in graph:
+        for way in visit(path, []):
+            yield way
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
+    code = tracked(root, 'include/*.hpp', 'src/*.hpp', 'src/*.cpp')
+    public = [path for path in code if path.parent == root / 'include/asyncio']
+    text = tracked(root, '*.cpp', '*.hpp', '*.py', '*.cmake', '*CMakeLists.txt', '*.md', 'script/*')
+    rules = (
+        (markers, [path for path in text if path != pathlib.Path(__file__).resolve()]),
+        (silent_handlers, code),
+        (unsafe_steps, code),
+        (awaitables, public),
+        (layers, public),
+    )
+    faults = 0
+    for rule, files in rules:
+        for path in files:
+            for number, what in rule(path, path.read_text().splitlines()):
+                faults += 1
+                print(f'{path.relative_to(root)}:{number}: {what}')
+    for way in cycles(root, [path for path in code if path.suffix == '.hpp']):
+        faults += 1
+        print('headers include each other: '
+              + ' -> '.join(str(path.relative_to(root)) for path in way))
+    print(f'{len(code)} source files, {faults} faults')
+    return 1 if faults else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
