@@ -441,8 +441,9 @@ std::string arguments_of(const std::exception_ptr& error) {
 
 std::string title_of(const std::exception_ptr& error) {
     std::string text = text_of(error);
-    if (holds<KeyError>(error)) text = quoted(text);  // As Python's str() of this one class.
     if (text.empty()) text = value_of(error);
+    // Python's str() of this one class is quoted.
+    if (!text.empty() && holds<KeyError>(error)) text = quoted(text);
     return text.empty() ? type_name(error) : type_name(error) + ": " + text;
 }
 

@@ -451,11 +451,11 @@ bool holds(const std::exception_ptr& error) noexcept {
     return find<E>(error) != nullptr;
 }
 
-// CancelledError.
+// Whether it is a CancelledError, or of a class derived from it.
 ASYNCIO_API bool is_cancelled_error(const std::exception_ptr& error) noexcept;
-// Not an ordinary error: what Python's `except Exception` lets pass.
+// Whether it is what Python's `except Exception` lets pass: a BaseException, but no ExceptionGroup.
 ASYNCIO_API bool is_base_exception(const std::exception_ptr& error) noexcept;
-// What leaves the event loop at once: KeyboardInterrupt and SystemExit.
+// Whether it leaves the event loop at once: KeyboardInterrupt or SystemExit.
 ASYNCIO_API bool is_exit_error(const std::exception_ptr& error) noexcept;
 
 // A CancelledError; without a message always the same object, which costs no allocation.
@@ -491,12 +491,12 @@ GroupParts split_by_type(const BaseExceptionGroup& group) {
 
 template <class Predicate>
 GroupParts split_by_predicate(const BaseExceptionGroup& group, Predicate& predicate) {
+    Predicate* target = std::addressof(predicate);
     Matches matches = [](const std::exception_ptr& error, void* context) {
-        return static_cast<bool>((*static_cast<Predicate*>(context))(error));
+        // Safe because `context` is the address of `target`, a variable of this very type.
+        return static_cast<bool>((**static_cast<Predicate**>(context))(error));
     };
-    // Safe because `matches` casts back to the very type that `predicate` has here.
-    auto* context = const_cast<void*>(static_cast<const void*>(std::addressof(predicate)));
-    return split_group(group, matches, context);
+    return split_group(group, matches, &target);
 }
 
 template <class Group>
