@@ -14,8 +14,9 @@
 // What the library exports; all else is hidden, so that two versions can live in one process.
 #define ASYNCIO_API __attribute__((visibility("default")))
 
-// Set where the compiler copies closures and brace-initialised aggregates bitwise inside a `co_await`
-// expression (docs/traps.md): functions that return awaitables then refuse what that would break.
+// Set where the compiler copies closures and brace-initialised aggregates bitwise inside a
+// `co_await` expression (docs/traps.md): functions that return awaitables then refuse what that
+// would break.
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
 #define ASYNCIO_COPIES_CLOSURES_BITWISE 1
 #else

@@ -1,0 +1,477 @@
+// Coroutine<T>: what an `async def` returns, and what may be awaited.
+#pragma once
+
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include "asyncio/detail/promise.hpp"
+#include "asyncio/futures.hpp"
+#include "asyncio/result.hpp"
+
+namespace asyncio::inline v1 {
+
+template <class T>
+class Coroutine;
+
+namespace detail {
+
+// Warns "coroutine 'f' was never awaited" (AG-02).
+ASYNCIO_API void report_never_awaited(const PromiseBase& promise) noexcept;
+[[noreturn]] ASYNCIO_API void throw_already_awaited();
+
+// The promise without its return statement: head of the frame, then the result.
+template <class T>
+class PromiseOf : public PromiseBase {
+  public:
+    PromiseOf() noexcept : PromiseBase(std::source_location()) {}
+    PromiseOf(const PromiseOf&) = delete;
+    PromiseOf& operator=(const PromiseOf&) = delete;
+    ~PromiseOf() {
+        if (outcome() == kValue) std::destroy_at(&value_);
+        if (outcome() == kError) std::destroy_at(&error_);
+    }
+
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+
+    struct FinalAwaiter {
+        bool await_ready() const noexcept { return false; }
+        template <class P>
+        void await_suspend(std::coroutine_handle<P> h) const noexcept {
+            PromiseOf& p = h.promise();
+            if (p.is_root()) {
+                p.task()->collect(p);
+            } else {
+                return_to_parent(p);
+            }
+        }
+        void await_resume() const noexcept {}
+    };
+    FinalAwaiter final_suspend() const noexcept { return {}; }
+
+    // An exception leaves the body; it goes on in whoever awaits this.
+    void unhandled_exception() noexcept {
+        // A value may be there already: a destructor threw after co_return.
+        if (outcome() == kValue) std::destroy_at(&value_);
+        std::construct_at(&error_, std::current_exception());
+        set_outcome(kError);
+    }
+
+    template <class... Args>
+    void set_value(Args&&... args) {
+        std::construct_at(&value_, std::forward<Args>(args)...);
+        set_outcome(kValue);
+    }
+
+    Stored<T>& value() noexcept { return value_; }
+    std::exception_ptr take_error() noexcept { return std::move(error_); }
+
+    template <class A>
+    decltype(auto) await_transform(A&& awaitable,
+                                   std::source_location where = std::source_location::current());
+
+  private:
+    union {
+        Stored<T> value_;
+        std::exception_ptr error_;
+    };
+};
+
+template <class T>
+class PromiseReturn : public PromiseOf<T> {
+  public:
+    template <class V = T>
+        requires std::is_constructible_v<T, V&&>
+    void return_value(V&& value) {
+        this->set_value(std::forward<V>(value));
+    }
+};
+template <class T>
+class PromiseReturn<T&> : public PromiseOf<T&> {
+  public:
+    void return_value(T& value) noexcept { this->set_value(&value); }
+};
+template <>
+class PromiseReturn<void> : public PromiseOf<void> {
+  public:
+    void return_void() noexcept { set_value(); }
+};
+
+// Awaits a coroutine: a call (AG-01).
+template <class T>
+class [[nodiscard]] CoroutineAwaiter {
+  public:
+    using asyncio_native = void;
+
+    explicit CoroutineAwaiter(PromiseOf<T>* child) : child_(child) {
+        if (!child_) throw_already_awaited();
+    }
+    CoroutineAwaiter(CoroutineAwaiter&& o) noexcept : child_(std::exchange(o.child_, nullptr)) {}
+    CoroutineAwaiter& operator=(CoroutineAwaiter&&) = delete;
+    ~CoroutineAwaiter() {
+        if (child_) destroy_owned(child_);
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <std::derived_from<PromiseBase> P>
+    bool await_suspend(std::coroutine_handle<P> h) {
+        return call(*child_, h.promise());
+    }
+    T await_resume() {
+        if (child_->outcome() == PromiseBase::kError) std::rethrow_exception(child_->take_error());
+        if constexpr (std::is_void_v<T>) {
+            return;
+        } else if constexpr (std::is_reference_v<T>) {
+            return *child_->value();
+        } else {
+            return std::move(child_->value());
+        }
+    }
+    Result<T> await_result() {
+        if (child_->outcome() == PromiseBase::kError) {
+            return Result<T>::failure(child_->take_error());
+        }
+        return Result<T>::success(std::move(child_->value()));
+    }
+
+  private:
+    PromiseOf<T>* child_;
+};
+
+}  // namespace detail
+
+// A call of an asynchronous function that has not begun: it runs when it is awaited, or as a task
+// (`create_task`). Move-only; awaited once. One that is dropped without that is reported (AG-02).
+// If cancelled: CancelledError is raised at the co_await inside it that is suspended.
+template <class T = void>
+class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
+  public:
+    using value_type = T;
+    struct promise_type : detail::PromiseReturn<T> {
+        Coroutine get_return_object(
+            std::source_location where = std::source_location::current()) noexcept {
+            this->place = where;
+            return Coroutine(this);
+        }
+    };
+
+    Coroutine(Coroutine&& o) noexcept : promise_(std::exchange(o.promise_, nullptr)) {}
+    Coroutine& operator=(Coroutine&& o) noexcept {
+        std::swap(promise_, o.promise_);
+        return *this;
+    }
+    ~Coroutine() {
+        if (!promise_) return;
+        detail::report_never_awaited(*promise_);
+        close();
+    }
+
+    // Drops it without having begun, and without a report.
+    void close() noexcept {
+        if (detail::PromiseOf<T>* p = std::exchange(promise_, nullptr)) p->handle().destroy();
+    }
+    // True until it is awaited, moved from or closed.
+    explicit operator bool() const noexcept { return promise_ != nullptr; }
+
+    auto asyncio_awaiter() { return detail::CoroutineAwaiter<T>(release()); }
+
+    // For the library: gives up the frame.
+    detail::PromiseOf<T>* release() noexcept { return std::exchange(promise_, nullptr); }
+
+  private:
+    explicit Coroutine(detail::PromiseOf<T>* p) noexcept : promise_(p) {}
+    detail::PromiseOf<T>* promise_;
+};
+
+namespace detail {
+
+template <class T>
+struct IsCoroutine : std::false_type {};
+template <class T>
+struct IsCoroutine<Coroutine<T>> : std::true_type {};
+
+// Has its own awaiter for the library's frames, or is one.
+template <class A>
+concept HasAwaiter = requires(A&& a) { std::forward<A>(a).asyncio_awaiter(); };
+template <class A>
+concept NativeAwaiter = requires { typename std::remove_cvref_t<A>::asyncio_native; };
+
+// C++'s own protocol.
+template <class A>
+concept RawAwaiter = requires(A& a, std::coroutine_handle<> h) {
+    { a.await_ready() } -> std::convertible_to<bool>;
+    a.await_suspend(h);
+    a.await_resume();
+};
+template <class A>
+concept MemberCoAwait = requires(A&& a) { std::forward<A>(a).operator co_await(); };
+template <class A>
+concept FreeCoAwait = requires(A&& a) { operator co_await(std::forward<A>(a)); };
+template <class A>
+concept Foreign = !NativeAwaiter<A> && !HasAwaiter<A> &&
+                  (RawAwaiter<std::remove_reference_t<A>> || MemberCoAwait<A> || FreeCoAwait<A>);
+
+template <class A>
+concept DirectAwaitable = HasAwaiter<A> || NativeAwaiter<A> || Foreign<A>;
+
+template <class A>
+decltype(auto) foreign_awaiter(A&& a) {
+    if constexpr (MemberCoAwait<A>) {
+        return std::forward<A>(a).operator co_await();
+    } else if constexpr (FreeCoAwait<A>) {
+        return operator co_await(std::forward<A>(a));
+    } else {
+        return std::forward<A>(a);
+    }
+}
+
+// A nullary callable that returns an awaitable.
+template <class F>
+concept AwaitableFactory = !DirectAwaitable<F> && requires(F&& f) {
+    { std::forward<F>(f)() } -> DirectAwaitable;
+};
+
+// A frame whose resumption queues the task's step: what a foreign awaiter is given as its caller.
+class ASYNCIO_API Waker {
+  public:
+    Waker() noexcept = default;
+    Waker(const Waker&) = delete;
+    Waker& operator=(const Waker&) = delete;
+    ~Waker();
+    std::coroutine_handle<> handle_for(TaskBase& task);
+
+  private:
+    void* frame_ = nullptr;
+};
+
+// Awaits anything that follows C++'s protocol. The handle it gets may be resumed once, on the
+// loop's thread. A cancel waits until then.
+template <class W>
+class ForeignAwaiter {
+  public:
+    using asyncio_native = void;
+
+    template <class A>
+    explicit ForeignAwaiter(A&& a) : inner_(foreign_awaiter(std::forward<A>(a))) {}
+
+    bool await_ready() { return inner_.await_ready(); }
+    template <std::derived_from<PromiseBase> P>
+    bool await_suspend(std::coroutine_handle<P> h) {
+        TaskBase* task = thread_state.task;
+        const std::coroutine_handle<> waker = waker_.handle_for(*task);
+        task->leaf_ = &h.promise();
+        task->waiting_ = nullptr;
+        using Answer = decltype(inner_.await_suspend(waker));
+        if constexpr (std::is_void_v<Answer>) {
+            inner_.await_suspend(waker);
+        } else if constexpr (std::is_same_v<Answer, bool>) {
+            if (!inner_.await_suspend(waker)) return false;
+        } else {
+            inner_.await_suspend(waker).resume();
+        }
+        task_ = task;
+        return true;
+    }
+    decltype(auto) await_resume() {
+        if (task_ && task_->resumed()) std::rethrow_exception(task_->take_cancel());
+        return inner_.await_resume();
+    }
+
+  private:
+    W inner_;
+    Waker waker_;
+    TaskBase* task_ = nullptr;
+};
+
+template <class F>
+auto call_in_frame(F f) -> Coroutine<void>;
+
+// The awaiter for an awaitable: a new one, or a reference to the awaitable if it is its own.
+template <class A>
+decltype(auto) awaiter_for(A&& a);
+
+template <class A>
+using AwaiterFor = decltype(awaiter_for(std::declval<A>()));
+template <class A>
+using AwaitValue = decltype(std::declval<std::remove_reference_t<AwaiterFor<A>>&>().await_resume());
+
+// The type of a result as a coroutine returns it: by value, but for `T&`.
+template <class A>
+struct AwaitResultOf {
+    using type = std::remove_cvref_t<AwaitValue<A>>;
+};
+template <class T>
+struct AwaitResultOf<Coroutine<T>> {
+    using type = T;
+};
+template <class T>
+struct AwaitResultOf<Coroutine<T>&> {
+    using type = T;
+};
+template <class A>
+    requires(FutureLike<A> && !std::is_void_v<AwaitValue<A>>)
+struct AwaitResultOf<A> {
+    using type = typename std::remove_cvref_t<A>::value_type;
+};
+template <class F>
+    requires AwaitableFactory<F>
+struct AwaitResultOf<F> {
+    using type = typename AwaitResultOf<std::invoke_result_t<F>>::type;
+};
+
+// Runs a callable that lives in this frame, and with it what it captured.
+template <class R, class F>
+Coroutine<R> run_callable(F fn) {
+    co_return co_await fn();
+}
+
+template <class A>
+decltype(auto) awaiter_for(A&& a) {
+    if constexpr (NativeAwaiter<A>) {
+        return std::forward<A>(a);
+    } else if constexpr (HasAwaiter<A>) {
+        return std::forward<A>(a).asyncio_awaiter();
+    } else if constexpr (Foreign<A>) {
+        using W = decltype(foreign_awaiter(std::declval<A>()));
+        return ForeignAwaiter<W>(std::forward<A>(a));
+    } else {
+        static_assert(AwaitableFactory<A>,
+                      "this cannot be awaited: a Coroutine, Task, Future, an awaiter, or a nullary "
+                      "callable that returns one of them is needed");
+        using F = std::decay_t<A>;
+        return run_callable<typename AwaitResultOf<A>::type, F>(F(std::forward<A>(a)))
+            .asyncio_awaiter();
+    }
+}
+
+template <class T>
+template <class A>
+decltype(auto) PromiseOf<T>::await_transform(A&& awaitable, std::source_location where) {
+    place = where;
+    return awaiter_for(std::forward<A>(awaitable));
+}
+
+// The result of awaiting without a throw, from any awaiter.
+template <class R, class W>
+Result<R> result_of(W& awaiter) {
+    if constexpr (requires { awaiter.await_result(); }) {
+        return awaiter.await_result();
+    } else {
+        try {
+            if constexpr (std::is_void_v<R>) {
+                awaiter.await_resume();
+                return Result<R>::success();
+            } else {
+                return Result<R>::success(awaiter.await_resume());
+            }
+        } catch (...) {
+            // Every exception is this function's result.
+            return Result<R>::failure(std::current_exception());
+        }
+    }
+}
+
+}  // namespace detail
+
+// Anything that may stand after `co_await`, or be given to create_task, gather and their kin
+// (T-34).
+template <class A>
+concept Awaitable = detail::DirectAwaitable<A> || detail::AwaitableFactory<A>;
+
+// A coroutine object (T-32, `iscoroutine`).
+template <class A>
+concept CoroutineLike = detail::IsCoroutine<std::remove_cvref_t<A>>::value;
+
+// The type that `co_await` of an A gives, by value.
+template <Awaitable A>
+using await_result_t = typename detail::AwaitResultOf<A>::type;
+
+namespace detail {
+
+// On a compiler that copies closures bitwise inside a co_await expression, a callable with captures
+// that need a destructor must have been named first.
+template <class F>
+inline constexpr bool kSafeTemporary =
+    !ASYNCIO_COPIES_CLOSURES_BITWISE || std::is_lvalue_reference_v<F> ||
+    std::is_trivially_copyable_v<std::remove_cvref_t<F>> || DirectAwaitable<F>;
+
+// Awaits A and gives its outcome as a Result.
+template <class A>
+class [[nodiscard]] AsResult {
+    using W = AwaiterFor<A>;
+    using Awaiter = std::remove_reference_t<W>;
+    using R = typename AwaitResultOf<A>::type;
+    static constexpr bool kOwnAwaiter = std::is_reference_v<W>;
+
+  public:
+    using asyncio_native = void;
+
+    explicit AsResult(A&& a) : awaitable_(std::forward<A>(a)) {}
+    AsResult(AsResult&& o) : awaitable_(std::forward<A>(o.awaitable_)) {}
+    AsResult& operator=(AsResult&&) = delete;
+    ~AsResult() {
+        if constexpr (!kOwnAwaiter) {
+            if (made_) std::destroy_at(&awaiter_);
+        }
+    }
+
+    bool await_ready() {
+        try {
+            if constexpr (!kOwnAwaiter) {
+                // Placement new, so that an awaiter that cannot be moved is made in place.
+                ::new (static_cast<void*>(&awaiter_))
+                    Awaiter(awaiter_for(std::forward<A>(awaitable_)));
+                made_ = true;
+            }
+            return awaiter().await_ready();
+        } catch (...) {
+            // The refusal (an awaitable that was used before) is the outcome.
+            refusal_ = std::current_exception();
+            return true;
+        }
+    }
+    template <std::derived_from<PromiseBase> P>
+    auto await_suspend(std::coroutine_handle<P> h) {
+        return awaiter().await_suspend(h);
+    }
+    Result<R> await_resume() {
+        if (refusal_) return Result<R>::failure(std::move(refusal_));
+        return result_of<R>(awaiter());
+    }
+
+  private:
+    Awaiter& awaiter() {
+        if constexpr (kOwnAwaiter) {
+            return awaitable_;
+        } else {
+            return awaiter_;
+        }
+    }
+
+    A awaitable_;  // a reference for an lvalue
+    union {
+        std::conditional_t<kOwnAwaiter, char, Awaiter> awaiter_;
+    };
+    bool made_ = false;
+    std::exception_ptr refusal_;
+};
+
+}  // namespace detail
+
+// Awaits `x` and gives its outcome as a value: `auto r = co_await as_result(f());`. Nothing is
+// thrown on the way. This is how to await in place of a handler (`except`), where C++ forbids
+// co_await. If cancelled: gives a Result that holds the CancelledError; raise it again once cleaned
+// up.
+template <Awaitable A>
+[[nodiscard]] detail::AsResult<A> as_result(A&& x) {
+    static_assert(detail::kSafeTemporary<A>,
+                  "name this callable first (auto f = ...; co_await as_result(f)): this compiler "
+                  "would copy its captures bitwise");
+    return detail::AsResult<A>(std::forward<A>(x));
+}
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,210 @@
+// The shared state behind Future and Task, without the type of its result.
+//
+// One object: state, result and, for a task, everything a step needs; 104 bytes plus the result.
+// What few tasks use (a given name, a cancel message) lives in `TaskExtra`, made when needed.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+#include "asyncio/contextvars.hpp"
+#include "asyncio/detail/loop_core.hpp"
+#include "asyncio/detail/refcount.hpp"
+
+namespace asyncio::inline v1::detail {
+
+class TaskBase;
+
+enum class FutureState : std::uint8_t {
+    kPending,
+    kFinished,   // has a value
+    kFailed,     // exc_ is the exception
+    kCancelled,  // exc_ is the CancelledError to hand out, null for a message-less one
+};
+
+class ASYNCIO_API FutureBase : public Waitable, public Pooled {
+  public:
+    // Bits of flags_.
+    static constexpr std::uint16_t kUnretrieved = 1;  // has an exception that nobody looked at
+    static constexpr std::uint16_t kDoneNodes = 2;    // callbacks_ holds DoneNodes, not tasks only
+    static constexpr std::uint16_t kTask = 4;         // a TaskBase
+    static constexpr std::uint16_t kMustCancel = 8;   // CancelledError is due at the next step
+    static constexpr std::uint16_t kStarted = 16;     // the first step has begun
+    static constexpr std::uint16_t kEager = 32;       // its first step ran inside create_task
+    static constexpr std::uint16_t kExit = 64;  // KeyboardInterrupt/SystemExit: leave the loop
+    static constexpr std::uint16_t kLogDestroyed = 128;  // report "destroyed but it is pending"
+    static constexpr std::uint16_t kRegistered = 256;    // in the loop's list of tasks
+    static constexpr std::uint16_t kOther = 512;         // another layout: use value_address()
+    static constexpr std::uint16_t kCancelOnce = 1024;   // exc_ is handed out once (S-51)
+
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) destroy();
+    }
+    bool unique() const noexcept { return refs_.unique(); }
+
+    bool done() const noexcept { return state_ != FutureState::kPending; }
+    bool cancelled() const noexcept { return state_ == FutureState::kCancelled; }
+    bool is_task() const noexcept { return (flags_ & kTask) != 0; }
+    LoopCore& core() const noexcept { return *core_; }
+    std::source_location place() const noexcept { return place_; }
+
+    // F-06, T-03. `error`: the CancelledError with the message, or null.
+    bool cancel_wait(const std::exception_ptr& error) override;
+    bool cancel(std::string_view message);
+    FutureBase* as_future() noexcept override { return this; }
+
+    // The exception that stands for how it ended; null if it has a value. Counts as looking at it.
+    // A task's own CancelledError is handed out once (S-51).
+    std::exception_ptr take_error() noexcept;
+    // Raises: InvalidStateError if pending, the exception otherwise.
+    void check_result();
+    // F-03. Raises: InvalidStateError, CancelledError.
+    std::exception_ptr exception();
+
+    // Raises: InvalidStateError "invalid state"; TypeError for null.
+    void set_exception(std::exception_ptr error);
+    // Raises: InvalidStateError if done.
+    void check_pending() const;
+
+    // Ends it and moves the callbacks to the ready queue.
+    void finish_value() noexcept { finish(FutureState::kFinished); }
+    void finish_error(std::exception_ptr error) noexcept;
+    void finish_cancelled(std::exception_ptr error) noexcept;
+
+    // Registers a node of the library's; if already done it is scheduled at once.
+    void add_node(Node* node, bool is_done_node) noexcept;
+    // Unlinks a node. Returns false if it is not in the list.
+    bool remove_node(Node* node) noexcept;
+    // Unlinks and drops every callback whose key is `key`; returns how many.
+    std::size_t remove_callbacks(std::uint64_t key) noexcept;
+    // Drops all callbacks unrun (its loop closes).
+    void drop_callbacks() noexcept;
+
+    void mark_retrieved() noexcept { flags_ &= static_cast<std::uint16_t>(~kUnretrieved); }
+
+    // Node: a future is in no ready queue itself; subclasses are.
+    void run() override {}
+    void drop() noexcept override {}
+
+    virtual const char* class_name() const noexcept { return "Future"; }
+    // The value as Python prints it; called when finished.
+    virtual std::string value_repr() const = 0;
+    virtual const std::type_info& value_type() const noexcept = 0;
+    // The stored value; null for void.
+    virtual void* value_address() noexcept = 0;
+
+    FutureState state_ = FutureState::kPending;
+    std::uint8_t spare_ = 0;
+    std::uint16_t flags_;
+    RefCount refs_;
+    LoopCore* core_;
+    Node* callbacks_ = nullptr;  // last node of a ring; null: none
+    union {
+        std::exception_ptr exc_;  // once done
+        Waitable* waiting_;       // while pending: what a task waits for
+    };
+    std::source_location place_;  // where it was made; of a task: where its coroutine is defined
+
+  protected:
+    FutureBase(LoopCore& core, std::uint16_t flags, std::uint32_t refs,
+               std::source_location place) noexcept
+        : flags_(flags), refs_(refs), core_(&core), waiting_(nullptr), place_(place) {
+        core.attach();
+    }
+    virtual ~FutureBase();
+
+    void finish(FutureState state) noexcept;
+    void schedule_callbacks() noexcept;
+
+  private:
+    void destroy() noexcept;
+    void report_unretrieved() noexcept;
+};
+
+struct TaskExtra {
+    std::string name;
+    bool named = false;
+    std::uint64_t number = 0;
+    std::exception_ptr cancel_error;  // the message of a cancel that is due (kMustCancel)
+    void* scopes = nullptr;           // top of the task's stack of cancel scopes
+};
+
+class ASYNCIO_API TaskBase : public FutureBase {
+  public:
+    // One step: runs the innermost frame until the task suspends or ends.
+    void run() override;
+    void drop() noexcept override;
+    bool cancel_wait(const std::exception_ptr& error) override;
+    TaskBase* as_task() noexcept override { return this; }
+    const char* class_name() const noexcept override { return "Task"; }
+
+    // Called by an awaiter in the task's own step: `frame` is where to go on. A cancel that is due
+    // reaches `what` at once (S-45).
+    void suspend(PromiseBase& frame, Waitable& what) noexcept {
+        leaf_ = &frame;
+        waiting_ = &what;
+        if (flags_ & kMustCancel) cancel_now();
+    }
+    // Suspends for exactly one iteration.
+    void suspend_yield(PromiseBase& frame) noexcept {
+        leaf_ = &frame;
+        waiting_ = nullptr;
+        core_->push_ready(this);
+    }
+    // What was waited for is over: the step follows in the next iteration.
+    void wake() noexcept { core_->push_ready(this); }
+
+    // To be called first by an awaiter that resumes. Returns true if CancelledError is due in place
+    // of the result; `throw_cancelled` then raises it.
+    bool resumed() noexcept {
+        waiting_ = nullptr;
+        return (flags_ & kMustCancel) != 0;
+    }
+    // The CancelledError that is due; clears the request.
+    std::exception_ptr take_cancel() noexcept;
+
+    // First step: queued, or at once if `eager` (EG-04).
+    void start(bool eager);
+
+    std::string name() const;
+    void set_name(std::string_view name);
+    TaskExtra& extra();
+
+    // Takes a finished root frame's result. Called at its final suspend.
+    virtual void collect(PromiseBase& root) noexcept = 0;
+
+    PromiseBase* leaf_;    // the frame to resume; before the first step the root
+    std::uintptr_t name_;  // odd: number * 2 + 1; even: TaskExtra*
+    ContextSlot context_;
+    TaskBase* previous_ = nullptr;  // in the loop's list of tasks that are not done
+    TaskBase* following_ = nullptr;
+    std::uint32_t cancel_requests_ = 0;
+
+  protected:
+    TaskBase(LoopCore& core, PromiseBase& root, std::source_location place) noexcept;
+    ~TaskBase() override;
+
+    // For collect(). The root returned while a cancel was due: the task ends cancelled, and true is
+    // returned (S-46).
+    bool finish_cancelled_instead(PromiseBase& root) noexcept;
+    void finish_from_error(PromiseBase& root, std::exception_ptr error) noexcept;
+    void finish_from_value(PromiseBase& root) noexcept;
+
+  private:
+    friend class Loop;
+    void cancel_now() noexcept;
+    void cancel_before_start() noexcept;
+    void end_step();
+    void link() noexcept;
+    void unlink() noexcept;
+};
+
+}  // namespace asyncio::inline v1::detail

@@ -1,0 +1,211 @@
+// The part of a loop that templates and awaiters touch: the ready queue and its nodes.
+//
+// An entry of the ready queue is a `Node`: a task, a callback, a timer's owner. The link is inside
+// the object, so that a wake-up allocates nothing and cannot fail, and so that all callbacks of a
+// future move to the queue at once. A node is in one list at a time: a task either waits (in the
+// list of the future it awaits) or is ready.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <utility>
+
+#include "asyncio/detail/thread_state.hpp"
+
+namespace asyncio::inline v1 {
+
+class EventLoop;
+
+namespace detail {
+
+class DebugHooks;
+class FutureBase;
+
+class Node {
+  public:
+    // The loop reached this entry: run it. An exception leaves the loop (S-60): only
+    // KeyboardInterrupt and SystemExit may come out.
+    virtual void run() = 0;
+    // The entry leaves the queue unrun, since its loop closes.
+    virtual void drop() noexcept = 0;
+    // It was in the list of `future`, which is done, and goes to the ready queue: take a reference
+    // if it needs the future later.
+    virtual void scheduled(FutureBase& /*future*/) noexcept {}
+    // Identity of a user's done callback; 0 for the library's own nodes.
+    virtual std::uint64_t key() const noexcept { return 0; }
+
+    Node* next_ = nullptr;
+
+  protected:
+    Node() = default;
+    Node(const Node&) = delete;
+    Node& operator=(const Node&) = delete;
+    ~Node() = default;
+};
+
+// What a task can wait for, seen from a cancel.
+class Waitable : public Node {
+  public:
+    // Asks what is waited for to end with CancelledError. `error` carries the message; null: none.
+    // Returns false if it has ended already (T-03).
+    virtual bool cancel_wait(const std::exception_ptr& error) = 0;
+    // The task behind it, for walking a chain of awaits without recursion; null if none.
+    virtual TaskBase* as_task() noexcept { return nullptr; }
+    // The future behind it; null if it is something else.
+    virtual FutureBase* as_future() noexcept { return nullptr; }
+
+  protected:
+    ~Waitable() = default;
+};
+
+// FIFO of nodes, linked through themselves.
+class NodeQueue {
+  public:
+    bool empty() const noexcept { return head_ == nullptr; }
+    Node* front() const noexcept { return head_; }
+
+    void push(Node* n) noexcept {
+        n->next_ = nullptr;
+        if (tail_) {
+            tail_->next_ = n;
+        } else {
+            head_ = n;
+        }
+        tail_ = n;
+    }
+
+    Node* pop() noexcept {
+        Node* n = head_;
+        head_ = n->next_;
+        if (!head_) tail_ = nullptr;
+        return n;
+    }
+
+    // Appends a ring of nodes given by its last one (a future's callbacks), in order.
+    void push_ring(Node* last) noexcept {
+        Node* first = last->next_;
+        last->next_ = nullptr;
+        if (tail_) {
+            tail_->next_ = first;
+        } else {
+            head_ = first;
+        }
+        tail_ = last;
+    }
+
+    // Puts all of `other` in front of this.
+    void prepend(NodeQueue& other) noexcept {
+        if (other.empty()) return;
+        other.tail_->next_ = head_;
+        if (!tail_) tail_ = other.tail_;
+        head_ = other.head_;
+        other.head_ = other.tail_ = nullptr;
+    }
+
+    // Moves everything out.
+    NodeQueue take() noexcept {
+        NodeQueue q = *this;
+        head_ = tail_ = nullptr;
+        return q;
+    }
+
+    // Removes the node after `before` (null: the first). Used by the pick-next hook only.
+    Node* remove_after(Node* before) noexcept {
+        if (!before) return pop();
+        Node* n = before->next_;
+        before->next_ = n->next_;
+        if (tail_ == n) tail_ = before;
+        return n;
+    }
+
+    // Removes a node, wherever it is. Returns false if it is not here.
+    bool remove(Node* node) noexcept {
+        Node* before = nullptr;
+        for (Node* n = head_; n; before = n, n = n->next_) {
+            if (n != node) continue;
+            remove_after(before);
+            return true;
+        }
+        return false;
+    }
+
+  private:
+    Node* head_ = nullptr;
+    Node* tail_ = nullptr;
+};
+
+// A timer: embedded in what it wakes. Sorted by (when, sequence): equal deadlines are FIFO (S-07).
+struct TimerEntry {
+    static constexpr std::uint32_t kNotQueued = 0xffffffff;
+    static constexpr std::uint32_t kDue = 0xfffffffe;  // its owner is in the ready queue
+    Node* owner = nullptr;                             // pushed to the ready queue when due
+    std::int64_t when = 0;                             // loop time, ns
+    std::uint64_t sequence = 0;                        // set when it is queued
+    std::uint32_t index = kNotQueued;                  // place in the heap
+
+    bool queued() const noexcept { return index < kDue; }
+    bool due() const noexcept { return index == kDue; }
+};
+
+struct LoopCore {
+    NodeQueue ready;
+    std::atomic<bool> closed{false};
+    bool debug = false;
+    EventLoop* loop = nullptr;       // the public object; null once it is destroyed
+    DebugHooks* hooks = nullptr;     // debug mode's; the core checks it and never looks inside
+    TaskBase* first_task = nullptr;  // not-done tasks, in the order they were made
+    TaskBase* last_task = nullptr;
+    std::atomic<const void*> owner_thread{nullptr};  // &thread_state of the thread that runs it
+
+    // Futures and handles refer to the core after the loop is gone, on any thread. Those freed on
+    // the owner's thread while the loop lives are counted plainly, all others by the atomic: the
+    // core goes when the atomic reaches `live`, which stays as it is from `orphaned` on.
+    std::uint64_t live = 1;
+    std::atomic<std::uint64_t> foreign{0};
+    std::atomic<bool> orphaned{false};
+
+    bool on_owner_thread() const noexcept {
+        return owner_thread.load(std::memory_order_relaxed) == &thread_state;
+    }
+
+    void attach() noexcept {
+        if (on_owner_thread() && !orphaned.load(std::memory_order_relaxed)) {
+            ++live;
+        } else {
+            foreign.fetch_sub(1, std::memory_order_relaxed);
+        }
+    }
+    void detach() noexcept {
+        if (on_owner_thread() && !orphaned.load(std::memory_order_relaxed)) {
+            --live;
+        } else {
+            detach_foreign();
+        }
+    }
+
+    void push_ready(Node* n) noexcept { ready.push(n); }
+
+    ASYNCIO_API void detach_foreign() noexcept;
+
+  protected:
+    LoopCore() = default;
+    ~LoopCore() = default;
+};
+
+// Timers of a core. Deadlines in ns of the loop's clock.
+ASYNCIO_API void add_timer(LoopCore& core, TimerEntry& entry);
+ASYNCIO_API void remove_timer(LoopCore& core, TimerEntry& entry) noexcept;
+// The loop's clock, ns.
+ASYNCIO_API std::int64_t loop_now(LoopCore& core) noexcept;
+// Appends to the ready queue from any thread and wakes the loop. Returns false if it is closed.
+ASYNCIO_API bool push_threadsafe(LoopCore& core, Node* node) noexcept;
+// The core of the loop that runs on this thread.
+// Raises: RuntimeError "no running event loop".
+ASYNCIO_API LoopCore& running_core();
+// The core of the running loop or of the thread's current one (get_event_loop).
+ASYNCIO_API LoopCore& current_core();
+
+}  // namespace detail
+}  // namespace asyncio::inline v1

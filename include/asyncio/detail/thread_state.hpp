@@ -1,0 +1,83 @@
+// What one thread knows while it runs a loop: the current task, the trampoline's next frame, and
+// the free lists of small blocks. One thread-local object, so that a step finds all of it in one
+// place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "asyncio/detail/config.hpp"
+
+namespace asyncio::inline v1::detail {
+
+struct LoopCore;
+class TaskBase;
+class PromiseBase;
+struct ContextSlot;
+
+inline constexpr std::size_t kBlockUnit = 16;     // granularity of the free lists, bytes
+inline constexpr std::size_t kBlockClasses = 65;  // blocks of up to 64 units (1 KiB) are pooled
+
+struct FreeBlock {
+    FreeBlock* next;
+};
+
+struct ThreadState {
+    LoopCore* loop;         // the loop that runs on this thread; null outside of one
+    TaskBase* task;         // the task whose step runs; null in plain callbacks
+    PromiseBase* next;      // trampoline: the frame to resume when this one returns
+    const void* destroyed;  // frame whose owner must not destroy it again (see destroy_chain)
+    ContextSlot* context;   // the current context; null: the thread's own
+    std::uint32_t depth;    // coroutine calls nested on the machine stack
+    std::int32_t room;      // how many more units the free lists may hold
+    void* generator;        // reserved for generators (the one being driven)
+    FreeBlock* free[kBlockClasses];
+};
+
+// Safe because a task never leaves its thread: an address of this object that the compiler keeps
+// over a suspension stays right. initial-exec: one load, and no call, from code in shared objects.
+extern constinit ASYNCIO_API thread_local ThreadState thread_state
+    __attribute__((tls_model("initial-exec")));
+
+// Blocks for coroutine frames and task states. A block stands alone: it may be freed on another
+// thread than the one that made it. Alignment is that of operator new (16).
+// Raises: std::bad_alloc.
+ASYNCIO_API void* allocate_slow(std::size_t size);
+ASYNCIO_API void deallocate_slow(void* block, std::size_t size) noexcept;
+
+inline void* allocate(std::size_t size) {
+    const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
+    if (units < kBlockClasses) {
+        ThreadState& t = thread_state;
+        if (FreeBlock* block = t.free[units]) {
+            t.free[units] = block->next;
+            t.room += static_cast<std::int32_t>(units);
+            return block;
+        }
+    }
+    return allocate_slow(size);
+}
+
+inline void deallocate(void* p, std::size_t size) noexcept {
+    const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
+    ThreadState& t = thread_state;
+    if (units < kBlockClasses && t.room >= static_cast<std::int32_t>(units)) {
+        auto* block = static_cast<FreeBlock*>(p);
+        block->next = t.free[units];
+        t.free[units] = block;
+        t.room -= static_cast<std::int32_t>(units);
+        return;
+    }
+    deallocate_slow(p, size);
+}
+
+// Gives what this thread's free lists hold back to the system (a loop does so when it closes).
+ASYNCIO_API void release_free_blocks() noexcept;
+
+// Base of everything that is allocated from the pool.
+struct Pooled {
+    static void* operator new(std::size_t size) { return allocate(size); }
+    static void operator delete(void* p, std::size_t size) noexcept { deallocate(p, size); }
+};
+
+}  // namespace asyncio::inline v1::detail

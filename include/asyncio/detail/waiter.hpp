@@ -1,0 +1,118 @@
+// What a task waits on inside a lock, a queue or a condition: a future that only one task awaits,
+// so small that it lives in the awaiter. It behaves as CPython's `fut = loop.create_future()`
+// there.
+#pragma once
+
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <utility>
+
+#include "asyncio/detail/future_base.hpp"
+#include "asyncio/detail/promise.hpp"
+
+namespace asyncio::inline v1::detail {
+
+class WaiterList;
+
+class ASYNCIO_API Waiter : public Waitable {
+  public:
+    enum class State : std::uint8_t { kPending, kSet, kCancelled };
+
+    Waiter() noexcept = default;
+    // Leaves the list it is in.
+    ~Waiter();
+
+    // Done, set or cancelled (Future.done()).
+    bool done() const noexcept { return state_ != State::kPending; }
+    bool cancelled() const noexcept { return state_ == State::kCancelled; }
+
+    // Future.set_result(): the task resumes in the next iteration. Must be pending.
+    void set() noexcept {
+        state_ = State::kSet;
+        if (task_) task_->wake();
+    }
+    // Back to pending, for the next wait of the same awaiter. Must be in no list.
+    void reset() noexcept {
+        state_ = State::kPending;
+        error_ = nullptr;
+        task_ = nullptr;
+    }
+
+    // Suspends the current task, whose step runs `frame`, until set or cancelled.
+    void suspend(PromiseBase& frame) noexcept {
+        task_ = thread_state.task;
+        task_->suspend(frame, *this);
+    }
+    // To be called when the task runs again: null if the waiter was set and no cancel is due, else
+    // the CancelledError to raise (S-44, S-45).
+    std::exception_ptr resume() noexcept {
+        if (!task_->resumed() && state_ == State::kSet) return nullptr;
+        return resume_error();
+    }
+    TaskBase* task() const noexcept { return task_; }
+
+    bool cancel_wait(const std::exception_ptr& error) override;
+    void run() override {}
+    void drop() noexcept override {}
+
+  private:
+    friend class WaiterList;
+    std::exception_ptr resume_error() noexcept;
+
+    TaskBase* task_ = nullptr;
+    std::exception_ptr error_;  // the CancelledError of a cancel with a message
+    WaiterList* list_ = nullptr;
+    Waiter* previous_ = nullptr;
+    Waiter* following_ = nullptr;
+    State state_ = State::kPending;
+};
+
+// FIFO of waiters (CPython's deque of futures). A waiter that dies leaves it.
+class WaiterList {
+  public:
+    WaiterList() noexcept = default;
+    WaiterList(const WaiterList&) = delete;
+    WaiterList& operator=(const WaiterList&) = delete;
+    ~WaiterList() {
+        while (first_) remove(*first_);
+    }
+
+    bool empty() const noexcept { return first_ == nullptr; }
+    std::size_t size() const noexcept { return size_; }
+    Waiter* front() const noexcept { return first_; }
+    static Waiter* next(const Waiter& w) noexcept { return w.following_; }
+    bool contains(const Waiter& w) const noexcept { return w.list_ == this; }
+
+    void push_back(Waiter& w) noexcept {
+        w.list_ = this;
+        w.previous_ = last_;
+        w.following_ = nullptr;
+        (last_ ? last_->following_ : first_) = &w;
+        last_ = &w;
+        ++size_;
+    }
+    void remove(Waiter& w) noexcept {
+        (w.previous_ ? w.previous_->following_ : first_) = w.following_;
+        (w.following_ ? w.following_->previous_ : last_) = w.previous_;
+        w.list_ = nullptr;
+        w.previous_ = w.following_ = nullptr;
+        --size_;
+    }
+    Waiter* pop_front() noexcept {
+        Waiter* w = first_;
+        if (w) remove(*w);
+        return w;
+    }
+
+  private:
+    Waiter* first_ = nullptr;
+    Waiter* last_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+inline Waiter::~Waiter() {
+    if (list_) list_->remove(*this);
+}
+
+}  // namespace asyncio::inline v1::detail

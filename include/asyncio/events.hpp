@@ -1,0 +1,348 @@
+// EventLoop, Handle, TimerHandle, and which loop is whose. LC-01 to LC-15, SC-01 to SC-07, HD-*,
+// EH-*.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "asyncio/contextvars.hpp"
+#include "asyncio/detail/function.hpp"
+#include "asyncio/detail/loop_core.hpp"
+#include "asyncio/time.hpp"
+
+namespace asyncio::inline v1 {
+
+class AnyTask;
+class AnyFuture;
+class Executor;
+class ThreadPoolExecutor;
+struct ExceptionContext;
+struct TaskOptions;
+template <class T>
+class Coroutine;
+template <class T>
+class Future;
+template <class T>
+class Task;
+
+struct CallbackOptions {
+    const Context* context = nullptr;  // used uncopied; null: a copy of the current one
+};
+
+namespace detail {
+
+class Loop;
+class FutureBase;
+
+// The shared state of a Handle: an entry of the ready queue that calls something once.
+class ASYNCIO_API HandleState : public Node, public Pooled {
+  public:
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+    void run() override;
+    void drop() noexcept override;
+    void cancel() noexcept;
+    bool cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
+    std::source_location place() const noexcept { return where_; }
+    ContextSlot& context() noexcept { return context_; }
+    TimerEntry& timer() noexcept { return timer_; }
+    LoopCore& core() noexcept { return core_; }
+    bool is_timer() const noexcept { return is_timer_; }
+
+    virtual ~HandleState();
+
+  protected:
+    HandleState(LoopCore& core, ContextSlot context, std::source_location where, bool timer);
+    virtual void invoke() = 0;
+    // Destroys the callable, early if cancelled on the loop's thread (HD-01).
+    virtual void clear() noexcept = 0;
+
+  private:
+    RefCount refs_{1};
+    std::atomic<bool> cancelled_{false};  // set by any thread; read when the entry is reached
+    bool is_timer_;
+    LoopCore& core_;
+    ContextSlot context_;
+    std::source_location where_;
+    TimerEntry timer_;
+};
+
+template <class F>
+class HandleStateOf final : public HandleState {
+  public:
+    HandleStateOf(LoopCore& core, ContextSlot context, std::source_location where, bool timer, F fn)
+        : HandleState(core, std::move(context), where, timer), fn_(std::move(fn)) {}
+
+  private:
+    void invoke() override { (*fn_)(); }
+    void clear() noexcept override { fn_.reset(); }
+    std::optional<F> fn_;
+};
+
+// Runs the loop until `future` is done (LC-02, S-11). `hidden`: made here, so not reported if the
+// loop is stopped before.
+ASYNCIO_API void run_until_done(EventLoop& loop, FutureBase& future, bool hidden);
+
+}  // namespace detail
+
+// A callback that the loop has been asked to call. A cheap shared handle. HD-01 to HD-05.
+class ASYNCIO_API Handle {
+  public:
+    Handle() noexcept = default;
+    explicit operator bool() const noexcept { return static_cast<bool>(state_); }
+
+    // The callback will not be called. May be called again, and from every thread (SC-02).
+    void cancel() const noexcept {
+        if (state_) state_->cancel();
+    }
+    bool cancelled() const noexcept { return state_ && state_->cancelled(); }
+    // HD-02.
+    Context get_context() const { return Context::of(state_->context()); }
+    // `<Handle FILE:LINE>`, `<Handle cancelled ...>` (HD-05).
+    std::string repr() const;
+
+    friend bool operator==(const Handle& a, const Handle& b) noexcept {
+        return a.state_ == b.state_;
+    }
+    const void* id() const noexcept { return state_.get(); }
+
+    explicit Handle(detail::Ref<detail::HandleState> s) noexcept : state_(std::move(s)) {}
+
+  protected:
+    detail::Ref<detail::HandleState> state_;
+};
+
+// A callback for a later time.
+class ASYNCIO_API TimerHandle : public Handle {
+  public:
+    using Handle::Handle;
+    // The loop time at which it is due (HD-03).
+    TimePoint when() const noexcept { return TimePoint(Duration(state_->timer().when)); }
+    // By time (HD-04).
+    friend bool operator<(const TimerHandle& a, const TimerHandle& b) noexcept {
+        return a.when() < b.when();
+    }
+};
+
+ASYNCIO_API std::ostream& operator<<(std::ostream& out, const Handle& handle);
+
+// Called with the loop and what is known of the error.
+using ExceptionHandler = detail::Function<void(EventLoop&, const ExceptionContext&)>;
+// Called before each task of the loop is made; may change its options.
+using TaskFactory = detail::Function<void(EventLoop&, TaskOptions&)>;
+
+// An event loop: runs callbacks, tasks, timers and I/O on one thread. Made by new_event_loop() or
+// by one of the classes that name a back end. Not thread-safe but for call_soon_threadsafe (TH-03).
+class ASYNCIO_API EventLoop {
+  public:
+    // Closes it, if that was not done (LC-14).
+    virtual ~EventLoop();
+    EventLoop(const EventLoop&) = delete;
+    EventLoop& operator=(const EventLoop&) = delete;
+
+    // Runs until stop() is called. LC-01.
+    // Raises: RuntimeError if it is closed, runs already, or another loop runs in this thread; what
+    // a callback raised, if that is KeyboardInterrupt or SystemExit (S-60).
+    void run_forever();
+    // Runs until `awaitable` is done; returns its result. LC-02.
+    // Raises: as run_forever; RuntimeError "Event loop stopped before Future completed."; its
+    // error.
+    template <class A>
+    auto run_until_complete(A&& awaitable,
+                            std::source_location where = std::source_location::current());
+    // Makes run_forever return at the end of this iteration (LC-03, S-10).
+    void stop() noexcept;
+    // One iteration: waits at most `timeout` for something to be ready, runs what is. For embedding
+    // in another loop (a GUI's). Returns true if anything is left to run at once. Raises: as
+    // run_forever.
+    bool run_once(Delay timeout);
+    bool is_running() const noexcept;
+    bool is_closed() const noexcept;
+    // Ends the loop: callbacks and timers are dropped unrun, suspended tasks are destroyed
+    // innermost frame first. Idempotent. LC-05. Raises: RuntimeError "Cannot close a running event
+    // loop".
+    void close();
+
+    // The loop's clock (SC-05).
+    TimePoint time() const noexcept;
+
+    // Calls `fn()` in the next iteration, in a copy of the current context. SC-01.
+    // Raises: RuntimeError "Event loop is closed"; in debug mode RuntimeError from another thread.
+    template <class F>
+    Handle call_soon(F fn, CallbackOptions options = {},
+                     std::source_location where = std::source_location::current()) {
+        auto state = make_handle(std::move(fn), options, where, false);
+        add_handle(*state);
+        return Handle(std::move(state));
+    }
+    // The same from any thread; wakes the loop. SC-02. Raises: RuntimeError "Event loop is closed".
+    template <class F>
+    Handle call_soon_threadsafe(F fn, CallbackOptions options = {},
+                                std::source_location where = std::source_location::current()) {
+        auto state = make_handle(std::move(fn), options, where, false);
+        add_handle_threadsafe(*state);
+        return Handle(std::move(state));
+    }
+    // Calls `fn()` after `delay`. SC-03. Raises: TypeError "delay must not be None"; as call_soon.
+    template <class F>
+    TimerHandle call_later(Delay delay, F fn, CallbackOptions options = {},
+                           std::source_location where = std::source_location::current()) {
+        auto state = make_handle(std::move(fn), options, where, true);
+        add_timer_after(*state, delay);
+        return TimerHandle(std::move(state));
+    }
+    // Calls `fn()` at `when`, or in the next iteration if that is past. SC-04, S-06.
+    // Raises: TypeError "when cannot be None"; as call_soon.
+    template <class F>
+    TimerHandle call_at(Deadline when, F fn, CallbackOptions options = {},
+                        std::source_location where = std::source_location::current()) {
+        auto state = make_handle(std::move(fn), options, where, true);
+        add_timer_at(*state, when);
+        return TimerHandle(std::move(state));
+    }
+
+    // A future bound to this loop. EF-01.
+    template <class T = void>
+    Future<T> create_future(std::source_location where = std::source_location::current());
+    // Runs `awaitable` as a task; the loop need not run yet. EF-02. See asyncio::create_task.
+    template <class A>
+    auto create_task(A&& awaitable, TaskOptions options);
+    template <class A>
+    auto create_task(A&& awaitable);
+    // Called with each new task's options before the task is made; null, or eager_task_factory.
+    // EF-03.
+    void set_task_factory(TaskFactory factory);
+    TaskFactory get_task_factory() const;
+
+    // Calls `fn()` on a thread of `executor` (null: the loop's own pool); starts at once. EF-04.
+    // Cancelling the future cancels a job that has not begun.
+    template <class F>
+    auto run_in_executor(Executor* executor, F fn);
+    template <class F>
+    auto run_in_executor(std::nullptr_t, F fn) {
+        return run_in_executor(static_cast<Executor*>(nullptr), std::move(fn));
+    }
+    // EF-05. The loop shares it; shutdown_default_executor and close end it.
+    void set_default_executor(std::shared_ptr<ThreadPoolExecutor> executor);
+    // LC-07. `timeout`: how long to wait for running jobs.
+    // If cancelled: the threads are left to end by themselves.
+    Coroutine<void> shutdown_default_executor(Delay timeout = std::nullopt);
+    // Closes all suspended asynchronous generators. LC-06.
+    // If cancelled: the closing of those not done is cancelled.
+    Coroutine<void> shutdown_asyncgens();
+
+    // EH-01 to EH-04.
+    void set_exception_handler(ExceptionHandler handler);
+    ExceptionHandler get_exception_handler() const;
+    void default_exception_handler(const ExceptionContext& context);
+    void call_exception_handler(const ExceptionContext& context);
+
+    // EH-06, DM-01.
+    void set_debug(bool on);
+    bool get_debug() const noexcept;
+    // EH-07: in debug mode callbacks that take at least this long are reported. Default 100 ms.
+    Duration slow_callback_duration = std::chrono::milliseconds(100);
+
+    // Called before and after each wait of the loop (a GUI's or an interpreter's lock). Null: none.
+    void set_wait_hooks(detail::Function<void()> before, detail::Function<void()> after);
+    // Chooses which of the `n` ready entries of this iteration runs next (0: the oldest), so that a
+    // test can try other orders. Null: the order of asyncio.
+    void set_pick_next(detail::Function<std::size_t(std::size_t n)> pick);
+
+    // The name of the back end: "epoll", "io_uring", "virtual".
+    const char* backend() const noexcept;
+    // `<EpollEventLoop running=False closed=False debug=False>` (LC-15).
+    std::string repr() const;
+
+    // For the library.
+    detail::Loop& impl() noexcept { return *impl_; }
+    detail::LoopCore& core() noexcept;
+
+  protected:
+    explicit EventLoop(detail::Loop* impl);
+
+  private:
+    template <class F>
+    detail::Ref<detail::HandleState> make_handle(F fn, CallbackOptions options,
+                                                 std::source_location where, bool timer) {
+        static_assert(std::is_invocable_v<F&>, "a callback takes no arguments: capture them");
+        using Returned = std::invoke_result_t<F&>;
+        static_assert(
+            !requires(Returned r) { r.asyncio_awaiter(); } || requires(Returned r) { r.id(); },
+            "coroutines cannot be used with call_soon(): use create_task");
+        return detail::Ref<detail::HandleState>::adopt(new detail::HandleStateOf<F>(
+            core(), detail::ContextSlot::use(options.context), where, timer, std::move(fn)));
+    }
+    void add_handle(detail::HandleState& handle);
+    void add_handle_threadsafe(detail::HandleState& handle);
+    void add_timer_after(detail::HandleState& handle, Delay delay);
+    void add_timer_at(detail::HandleState& handle, Deadline when);
+
+    detail::Loop* impl_;
+};
+
+ASYNCIO_API std::ostream& operator<<(std::ostream& out, const EventLoop& loop);
+
+// On epoll: sockets, files by thread.
+class ASYNCIO_API EpollEventLoop : public EventLoop {
+  public:
+    // Raises: OSError.
+    static std::unique_ptr<EventLoop> create();
+
+  private:
+    using EventLoop::EventLoop;
+};
+
+// On io_uring where the kernel and this build have it, else on epoll; a debug line says which and
+// why.
+class ASYNCIO_API UringEventLoop : public EventLoop {
+  public:
+    // Raises: OSError.
+    static std::unique_ptr<EventLoop> create();
+
+  private:
+    using EventLoop::EventLoop;
+};
+
+// For tests: time starts at 0, stands still while anything is ready and then jumps to the next
+// timer. With nothing to wait for it raises DeadlockError, which lists the waiting tasks and where
+// they wait.
+class ASYNCIO_API VirtualTimeEventLoop : public EventLoop {
+  public:
+    static std::unique_ptr<EventLoop> create();
+
+  private:
+    using EventLoop::EventLoop;
+};
+
+// The best loop for this machine; ASYNCIO_BACKEND=epoll or io_uring chooses another,
+// ASYNCIO_DEBUG=1 switches debug mode on. LC-10, DM-01. Raises: OSError; ValueError for another
+// ASYNCIO_BACKEND.
+ASYNCIO_API std::unique_ptr<EventLoop> new_event_loop();
+// The loop that runs in this thread. LC-08. Raises: RuntimeError "no running event loop".
+ASYNCIO_API EventLoop& get_running_loop();
+// The running loop, else the thread's current one, which is made if none was set; that one belongs
+// to the thread and is closed at its end. LC-09.
+ASYNCIO_API EventLoop& get_event_loop();
+// Makes `loop` the thread's current one, or none if null; it is not owned. LC-10.
+ASYNCIO_API void set_event_loop(EventLoop* loop);
+
+// A task factory: every task of the loop starts eagerly. EG-01.
+ASYNCIO_API void eager_task_factory(EventLoop& loop, TaskOptions& options);
+
+// The loops of this process that are not closed, in the order they were made; for tools.
+ASYNCIO_API std::vector<EventLoop*> all_loops();
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,21 @@
+// Where the library's messages go (Python's logger "asyncio").
+#pragma once
+
+#include <string_view>
+
+#include "asyncio/detail/config.hpp"
+
+namespace asyncio::inline v1::log {
+
+enum class Level { DEBUG = 10, INFO = 20, WARNING = 30, ERROR = 40, CRITICAL = 50 };
+
+using Sink = void (*)(Level level, std::string_view message);
+
+// Sends every message to `sink`, from whichever thread; null: back to standard error, from WARNING
+// up. Returns the sink before it (null: the default).
+ASYNCIO_API Sink set_sink(Sink sink) noexcept;
+
+// Writes a message. Never throws: what a sink throws is dropped, since there is nobody to tell.
+ASYNCIO_API void write(Level level, std::string_view message) noexcept;
+
+}  // namespace asyncio::inline v1::log

@@ -1,0 +1,104 @@
+// Durations, points in time, and the two argument types that every timed call takes.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <type_traits>
+
+#include "asyncio/detail/config.hpp"
+
+namespace asyncio::inline v1 {
+
+// What the loop's clock counts in.
+using Duration = std::chrono::nanoseconds;
+
+// A point of the loop's clock: steady on a real loop, virtual (from 0) on `VirtualTimeEventLoop`.
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+
+namespace detail {
+
+inline constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+
+// Raises: ValueError "Invalid delay: NaN (not a number)" (T-14).
+[[noreturn]] ASYNCIO_API void throw_nan_delay();
+
+// `value` times `unit_in_ns`, rounded up (a timer is never early) and clamped to what 64 bits hold;
+// infinity is never.
+ASYNCIO_API std::int64_t nanoseconds_from(long double value, long double unit_in_ns);
+
+template <class Rep, class Period>
+constexpr std::int64_t to_nanoseconds(std::chrono::duration<Rep, Period> d) {
+    if constexpr (std::is_integral_v<Rep>) {
+        using Unit = std::ratio_divide<Period, std::nano>;
+        if constexpr (Unit::num >= Unit::den) {
+            constexpr std::int64_t factor = Unit::num / Unit::den;
+            const auto count = static_cast<std::int64_t>(d.count());
+            if (count > kNever / factor) return kNever;
+            if (count < -(kNever / factor)) return -kNever;
+            return count * factor;
+        } else {
+            return nanoseconds_from(static_cast<long double>(d.count()),
+                                    static_cast<long double>(Unit::num) / Unit::den);
+        }
+    } else {
+        using Unit = std::ratio_divide<Period, std::nano>;
+        return nanoseconds_from(static_cast<long double>(d.count()),
+                                static_cast<long double>(Unit::num) / Unit::den);
+    }
+}
+
+// The sum of a point in time and a delay, clamped: a huge delay is never, not the past.
+constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) {
+    if (b > 0 && a > kNever - b) return kNever;
+    if (b < 0 && a < -kNever - b) return -kNever;
+    return a + b;
+}
+
+}  // namespace detail
+
+// How long to wait: any `std::chrono::duration`, floating ones included, or `std::nullopt`
+// (Python's None: no limit). Trivially copyable, so it is safe in option structs inside `co_await`.
+// A negative one is 0. Raises: ValueError for NaN.
+class Delay {
+  public:
+    constexpr Delay(std::nullopt_t) noexcept : ns_(detail::kNever), none_(true) {}
+    template <class Rep, class Period>
+    constexpr Delay(std::chrono::duration<Rep, Period> d)
+        : ns_(detail::to_nanoseconds(d)), none_(false) {
+        if (ns_ < 0) ns_ = 0;
+    }
+
+    // True if made from `std::nullopt`.
+    constexpr bool is_none() const noexcept { return none_; }
+    // Nanoseconds, at least 0; the largest number for "never".
+    constexpr std::int64_t count() const noexcept { return ns_; }
+    constexpr Duration duration() const noexcept { return Duration(ns_); }
+
+  private:
+    std::int64_t ns_;
+    bool none_;
+};
+
+// When: any time point of the loop's clock, floating ones included (`loop.time() + 0.5s`), or
+// `std::nullopt` for no deadline. Trivially copyable.
+class Deadline {
+  public:
+    constexpr Deadline(std::nullopt_t) noexcept : ns_(detail::kNever), none_(true) {}
+    template <class D>
+    constexpr Deadline(std::chrono::time_point<std::chrono::steady_clock, D> t)
+        : ns_(detail::to_nanoseconds(t.time_since_epoch())), none_(false) {}
+    constexpr Deadline(std::optional<TimePoint> t)
+        : ns_(t ? t->time_since_epoch().count() : detail::kNever), none_(!t) {}
+
+    constexpr bool is_none() const noexcept { return none_; }
+    constexpr std::int64_t count() const noexcept { return ns_; }
+    constexpr TimePoint time_point() const noexcept { return TimePoint(Duration(ns_)); }
+
+  private:
+    std::int64_t ns_;
+    bool none_;
+};
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,441 @@
+#include "asyncio/events.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <ostream>
+
+#include "asyncio/log.hpp"
+#include "asyncio/tasks.hpp"
+#include "loop.hpp"
+
+namespace asyncio::inline v1 {
+namespace detail {
+
+// ---- handles
+// ---------------------------------------------------------------------------------------
+
+HandleState::HandleState(LoopCore& core, ContextSlot context, std::source_location where,
+                         bool timer)
+    : is_timer_(timer), core_(core), context_(std::move(context)), where_(where) {
+    timer_.owner = this;
+    core.attach();
+}
+
+HandleState::~HandleState() { core_.detach(); }
+
+void HandleState::run() {
+    timer_.index = TimerEntry::kNotQueued;
+    struct Enter {
+        ContextSlot* outer;
+        HandleState* self;
+        ~Enter() {
+            thread_state.context = outer;
+            self->clear();
+            self->release();
+        }
+    } enter{thread_state.context, this};
+    if (cancelled()) return;
+    thread_state.context = &context_;
+    try {
+        invoke();
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (const SystemExit&) {
+        throw;
+    } catch (...) {
+        // SC-07: the handler is told, the loop goes on.
+        ExceptionContext context;
+        context.message = std::string("Exception in callback at ") + where_.file_name() + ':' +
+                          std::to_string(where_.line());
+        context.exception = std::current_exception();
+        context.handle = Handle(Ref<HandleState>::share(this));
+        report_exception(core_, context);
+    }
+}
+
+void HandleState::drop() noexcept {
+    timer_.index = TimerEntry::kNotQueued;
+    clear();
+    release();
+}
+
+void HandleState::cancel() noexcept {
+    if (cancelled_.exchange(true)) return;
+    if (!core_.on_owner_thread()) return;  // skipped and dropped when its turn comes
+    const auto self = Ref<HandleState>::share(this);
+    if (timer_.queued()) {
+        remove_timer(core_, timer_);
+        release();
+    }
+    // A callback that cancels itself is still running: it is cleared when it returns.
+    if (thread_state.context != &context_) clear();
+}
+
+}  // namespace detail
+
+std::string Handle::repr() const {
+    if (!state_) return "<Handle empty>";
+    std::string text = state_->is_timer() ? "<TimerHandle" : "<Handle";
+    if (state_->cancelled()) text += " cancelled";
+    if (state_->is_timer()) {
+        text += " when=" + detail::repr_double(static_cast<double>(state_->timer().when) / 1e9);
+    }
+    const auto place = state_->place();
+    return text + " callback at " + place.file_name() + ':' + std::to_string(place.line()) + '>';
+}
+
+std::ostream& operator<<(std::ostream& out, const Handle& handle) { return out << handle.repr(); }
+
+// ---- the loop's public face
+// ----------------------------------------------------------------------
+
+namespace {
+
+bool debug_from_environment() {
+    const char* value = std::getenv("ASYNCIO_DEBUG");
+    return value && *value && std::string_view(value) != "0";
+}
+
+}  // namespace
+
+EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
+    impl_->loop = this;
+    impl_->debug = debug_from_environment();
+}
+
+EventLoop::~EventLoop() {
+    if (!impl_->closed) {
+        if (impl_->debug) log::write(log::Level::WARNING, "unclosed event loop " + repr());
+        close();
+    }
+    impl_->loop = nullptr;
+    impl_->orphaned.store(true);
+    impl_->detach_foreign();
+}
+
+detail::LoopCore& EventLoop::core() noexcept { return *impl_; }
+
+void EventLoop::run_forever() { impl_->run_forever(); }
+bool EventLoop::run_once(Delay timeout) { return impl_->run_once(timeout.count()); }
+void EventLoop::close() { impl_->close(); }
+void EventLoop::stop() noexcept { impl_->stopping = true; }
+bool EventLoop::is_running() const noexcept { return impl_->is_running(); }
+bool EventLoop::is_closed() const noexcept { return impl_->closed; }
+
+TimePoint EventLoop::time() const noexcept { return TimePoint(Duration(detail::loop_now(*impl_))); }
+
+namespace {
+
+// DM-02.
+void check_thread(const detail::Loop& loop) {
+    if (!loop.debug || !loop.is_running() || loop.on_owner_thread()) return;
+    throw RuntimeError(
+        "Non-thread-safe operation invoked on an event loop other than the current one");
+}
+
+}  // namespace
+
+void EventLoop::add_handle(detail::HandleState& handle) {
+    impl_->check_open();
+    check_thread(*impl_);
+    handle.retain();
+    impl_->push_ready(&handle);
+}
+
+void EventLoop::add_handle_threadsafe(detail::HandleState& handle) {
+    handle.retain();
+    if (impl_->push_from_thread(handle)) return;
+    handle.release();
+    throw RuntimeError("Event loop is closed");
+}
+
+void EventLoop::add_timer_after(detail::HandleState& handle, Delay delay) {
+    if (delay.is_none()) throw TypeError("delay must not be None");
+    impl_->check_open();
+    check_thread(*impl_);
+    handle.timer().when = detail::saturating_add(impl_->backend->now(), delay.count());
+    impl_->timers.push(handle.timer());
+    handle.retain();
+}
+
+void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
+    if (when.is_none()) throw TypeError("when cannot be None");
+    impl_->check_open();
+    check_thread(*impl_);
+    handle.timer().when = when.count();
+    impl_->timers.push(handle.timer());
+    handle.retain();
+}
+
+void EventLoop::set_task_factory(TaskFactory factory) { impl_->task_factory = std::move(factory); }
+TaskFactory EventLoop::get_task_factory() const { return impl_->task_factory; }
+void eager_task_factory(EventLoop&, TaskOptions& options) {
+    if (!options.eager_start) options.eager_start = true;
+}
+
+void EventLoop::set_debug(bool on) { impl_->debug = on; }
+bool EventLoop::get_debug() const noexcept { return impl_->debug; }
+
+void EventLoop::set_wait_hooks(detail::Function<void()> before, detail::Function<void()> after) {
+    impl_->before_wait = std::move(before);
+    impl_->after_wait = std::move(after);
+}
+
+void EventLoop::set_pick_next(detail::Function<std::size_t(std::size_t)> pick) {
+    impl_->pick_next = std::move(pick);
+}
+
+const char* EventLoop::backend() const noexcept {
+    return impl_->backend ? impl_->backend->name() : "closed";
+}
+
+std::string EventLoop::repr() const {
+    const auto flag = [](bool b) { return b ? "True" : "False"; };
+    const char* name = impl_->backend ? impl_->backend->class_name() : "EventLoop";
+    return std::string("<") + name + " running=" + flag(is_running()) +
+           " closed=" + flag(is_closed()) + " debug=" + flag(get_debug()) + '>';
+}
+
+std::ostream& operator<<(std::ostream& out, const EventLoop& loop) { return out << loop.repr(); }
+
+// ---- errors
+// -----------------------------------------------------------------------------------------
+
+void EventLoop::set_exception_handler(ExceptionHandler handler) {
+    impl_->exception_handler = std::move(handler);
+}
+ExceptionHandler EventLoop::get_exception_handler() const { return impl_->exception_handler; }
+
+void EventLoop::default_exception_handler(const ExceptionContext& context) {
+    std::string text =
+        context.message.empty() ? "Unhandled exception in event loop" : context.message;
+    if (context.future) text += "\nfuture: " + asyncio::repr(context.future);
+    if (context.handle) text += "\nhandle: " + context.handle.repr();
+    if (context.task) text += "\ntask: " + asyncio::repr(context.task);
+    if (context.exception) text += '\n' + detail::format_exception(context.exception);
+    log::write(log::Level::ERROR, text);
+}
+
+namespace {
+
+bool leaves_the_loop(const std::exception_ptr& e) { return detail::is_exit_error(e); }
+
+void call_default(EventLoop& loop, const ExceptionContext& context, const char* meanwhile) {
+    try {
+        loop.default_exception_handler(context);
+    } catch (...) {
+        if (leaves_the_loop(std::current_exception())) throw;
+        // EH-04: there is nobody left to tell but the log.
+        log::write(log::Level::ERROR,
+                   std::string("Exception in default exception handler") + meanwhile);
+    }
+}
+
+}  // namespace
+
+void EventLoop::call_exception_handler(const ExceptionContext& context) {
+    const ExceptionHandler handler = impl_->exception_handler;
+    if (!handler) {
+        call_default(*this, context, "");
+        return;
+    }
+    try {
+        handler(*this, context);
+    } catch (...) {
+        if (leaves_the_loop(std::current_exception())) throw;
+        // EH-04: the default handler tells of both.
+        ExceptionContext both = context;
+        both.message =
+            "Unhandled error in exception handler (which was told: " + context.message + ')';
+        both.exception = std::current_exception();
+        call_default(*this, both,
+                     " while handling an unexpected error in custom exception handler");
+    }
+}
+
+namespace detail {
+
+void report_exception(LoopCore& core, const ExceptionContext& context) noexcept {
+    try {
+        if (core.loop) {
+            core.loop->call_exception_handler(context);
+            return;
+        }
+        log::write(log::Level::ERROR, context.message + '\n' + format_exception(context.exception));
+    } catch (...) {
+        // KeyboardInterrupt from a handler: this may be a destructor, which cannot pass it on.
+        log::write(log::Level::ERROR,
+                   "Exception in exception handler: " + describe(std::current_exception()));
+    }
+}
+
+void run_watched(Loop& loop, Node& node) {
+    TaskBase* task = nullptr;
+    std::string who = "callback";
+    if (auto* w = dynamic_cast<Waitable*>(&node)) task = w->as_task();
+    if (auto* h = dynamic_cast<HandleState*>(&node))
+        who = Handle(Ref<HandleState>::share(h)).repr();
+    const auto kept = Ref<FutureBase>::share(task);
+    const std::int64_t begin = loop.backend->now();
+    node.run();
+    const std::int64_t took = loop.backend->now() - begin;
+    if (took < loop.loop->slow_callback_duration.count()) return;
+    if (task) who = asyncio::repr(AnyFuture::from_state(kept));
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, "%.3f", static_cast<double>(took) / 1e9);
+    log::write(log::Level::WARNING, "Executing " + who + " took " + seconds + " seconds");
+}
+
+// ---- running until a future is done
+// ---------------------------------------------------------------
+
+namespace {
+
+// Stops the loop when the future is done (S-11). KeyboardInterrupt and SystemExit stop it by
+// themselves (S-61).
+class StopWhenDone final : public Node {
+  public:
+    StopWhenDone(Loop& loop, FutureBase& future) : loop_(loop), future_(future) {}
+    void run() override {
+        fired_ = true;
+        if (future_.state_ == FutureState::kFailed && is_exit_error(future_.exc_)) return;
+        loop_.stopping = true;
+    }
+    void drop() noexcept override { fired_ = true; }
+    bool fired() const noexcept { return fired_; }
+
+  private:
+    Loop& loop_;
+    FutureBase& future_;
+    bool fired_ = false;
+};
+
+}  // namespace
+
+void check_can_run(EventLoop& loop) { loop.impl().check_can_run(); }
+
+void run_until_done(EventLoop& loop, FutureBase& future, bool hidden) {
+    if (&future.core() != &loop.core()) {
+        throw ValueError(
+            "The future belongs to a different loop than the one specified as the loop argument");
+    }
+    if (hidden) future.flags_ &= static_cast<std::uint16_t>(~FutureBase::kLogDestroyed);
+    StopWhenDone stop(loop.impl(), future);
+    future.add_node(&stop, true);
+    // The node must leave the future or the queue before this frame goes.
+    struct Remove {
+        Loop& loop;
+        FutureBase& future;
+        StopWhenDone& stop;
+        ~Remove() {
+            if (stop.fired() || future.remove_node(&stop)) return;
+            loop.forget(stop);
+        }
+    } remove{loop.impl(), future, stop};
+    try {
+        loop.run_forever();
+    } catch (...) {
+        // The exception that leaves the loop is also the task's: it has been seen.
+        if (hidden && future.done() && !future.cancelled()) future.mark_retrieved();
+        throw;
+    }
+    if (!future.done()) throw RuntimeError("Event loop stopped before Future completed.");
+}
+
+}  // namespace detail
+
+// ---- which loop
+// -------------------------------------------------------------------------------------
+
+namespace {
+
+// The thread's current loop; one that get_event_loop() made belongs to the thread.
+struct CurrentLoop {
+    EventLoop* loop = nullptr;
+    std::unique_ptr<EventLoop> owned;
+};
+thread_local CurrentLoop current_loop;
+
+struct Registry {
+    std::mutex mutex;
+    std::vector<detail::Loop*> loops;
+};
+Registry& registry() {
+    static Registry* const r = new Registry;  // outlives every thread-local loop
+    return *r;
+}
+
+}  // namespace
+
+namespace detail {
+
+void list_loop(Loop& loop) {
+    Registry& r = registry();
+    const std::lock_guard lock(r.mutex);
+    r.loops.push_back(&loop);
+}
+
+void unlist_loop(Loop& loop) noexcept {
+    Registry& r = registry();
+    const std::lock_guard lock(r.mutex);
+    std::erase(r.loops, &loop);
+}
+
+}  // namespace detail
+
+std::vector<EventLoop*> all_loops() {
+    Registry& r = registry();
+    const std::lock_guard lock(r.mutex);
+    std::vector<EventLoop*> loops;
+    for (detail::Loop* l : r.loops) {
+        if (l->loop) loops.push_back(l->loop);
+    }
+    return loops;
+}
+
+namespace {
+struct AnyLoop : EventLoop {
+    explicit AnyLoop(std::unique_ptr<detail::Backend> b)
+        : EventLoop(new detail::Loop(std::move(b))) {}
+};
+}  // namespace
+
+std::unique_ptr<EventLoop> EpollEventLoop::create() {
+    return std::make_unique<AnyLoop>(detail::make_epoll_backend());
+}
+
+std::unique_ptr<EventLoop> UringEventLoop::create() {
+    log::write(log::Level::DEBUG, "this build has no io_uring back end: epoll serves");
+    return EpollEventLoop::create();
+}
+
+std::unique_ptr<EventLoop> VirtualTimeEventLoop::create() {
+    return std::make_unique<AnyLoop>(detail::make_virtual_backend());
+}
+
+std::unique_ptr<EventLoop> new_event_loop() {
+    const char* wanted = std::getenv("ASYNCIO_BACKEND");
+    const std::string_view name = wanted ? wanted : "";
+    if (name.empty() || name == "epoll") return EpollEventLoop::create();
+    if (name == "io_uring") return UringEventLoop::create();
+    throw ValueError("ASYNCIO_BACKEND must be 'epoll' or 'io_uring', not " + detail::quoted(name));
+}
+
+EventLoop& get_running_loop() { return *detail::running_core().loop; }
+
+EventLoop& get_event_loop() {
+    if (detail::thread_state.loop) return *detail::thread_state.loop->loop;
+    if (!current_loop.loop) {
+        current_loop.owned = new_event_loop();
+        current_loop.loop = current_loop.owned.get();
+    }
+    return *current_loop.loop;
+}
+
+void set_event_loop(EventLoop* loop) {
+    current_loop.loop = loop;
+    if (current_loop.owned.get() != loop) current_loop.owned.reset();
+}
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,322 @@
+#include "asyncio/futures.hpp"
+
+#include <atomic>
+#include <ostream>
+
+#include "asyncio/log.hpp"
+#include "asyncio/tasks.hpp"
+#include "loop.hpp"
+
+namespace asyncio::inline v1 {
+namespace detail {
+
+FutureBase::~FutureBase() {
+    if (done()) {
+        std::destroy_at(&exc_);
+    } else {
+        drop_callbacks();
+    }
+    core_->detach();
+}
+
+void FutureBase::destroy() noexcept {
+    if (flags_ & kUnretrieved) {
+        report_unretrieved();
+        return;
+    }
+    delete this;
+}
+
+namespace {
+
+// Carries a future to its loop's thread, to be reported there.
+class ReportOnLoop final : public Node {
+  public:
+    explicit ReportOnLoop(Ref<FutureBase> f) : future_(std::move(f)) {}
+    void run() override { delete this; }
+    void drop() noexcept override { delete this; }
+
+  private:
+    Ref<FutureBase> future_;
+};
+
+}  // namespace
+
+// The last handle is gone, and nobody looked at the exception (F-12, S-63). The handler gets a
+// handle again, so the state lives until that goes.
+void FutureBase::report_unretrieved() noexcept {
+    refs_.revive();
+    auto self = Ref<FutureBase>::adopt(this);
+    if (!core_->on_owner_thread() && !core_->closed) {
+        auto* node = new (std::nothrow) ReportOnLoop(self);
+        self = nullptr;
+        if (node && push_threadsafe(*core_, node)) return;
+        delete node;
+        return;
+    }
+    mark_retrieved();
+    ExceptionContext context;
+    context.message = std::string(class_name()) + " exception was never retrieved";
+    context.exception = exc_;
+    context.future = AnyFuture::from_state(std::move(self));
+    report_exception(*core_, context);
+}
+
+bool FutureBase::cancel(std::string_view message) {
+    if (message.empty()) return cancel_wait(nullptr);
+    const std::string text(message);
+    return cancel_wait(cancelled_error(&text));
+}
+
+bool FutureBase::cancel_wait(const std::exception_ptr& error) {
+    mark_retrieved();
+    if (done()) return false;
+    finish_cancelled(error);
+    return true;
+}
+
+std::exception_ptr FutureBase::take_error() noexcept {
+    switch (state_) {
+        case FutureState::kFailed:
+            mark_retrieved();
+            return exc_;
+        case FutureState::kCancelled:
+            if (!exc_) return cancelled_error(nullptr);
+            if (flags_ & kCancelOnce) return std::exchange(exc_, nullptr);
+            return exc_;
+        default:
+            return nullptr;
+    }
+}
+
+void FutureBase::check_result() {
+    if (!done()) throw InvalidStateError("Result is not set.");
+    if (std::exception_ptr e = take_error()) std::rethrow_exception(std::move(e));
+}
+
+std::exception_ptr FutureBase::exception() {
+    if (!done()) throw InvalidStateError("Exception is not set.");
+    std::exception_ptr e = take_error();
+    if (cancelled()) std::rethrow_exception(std::move(e));
+    return e;
+}
+
+void FutureBase::check_pending() const {
+    if (done()) throw InvalidStateError("invalid state");
+}
+
+void FutureBase::set_exception(std::exception_ptr error) {
+    check_pending();
+    if (!error) throw TypeError("invalid exception object");
+    finish_error(std::move(error));
+}
+
+void FutureBase::finish(FutureState state) noexcept {
+    std::construct_at(&exc_);  // ends the life of waiting_
+    state_ = state;
+    schedule_callbacks();
+}
+
+void FutureBase::finish_error(std::exception_ptr error) noexcept {
+    std::construct_at(&exc_, std::move(error));
+    state_ = FutureState::kFailed;
+    flags_ |= kUnretrieved;
+    schedule_callbacks();
+}
+
+void FutureBase::finish_cancelled(std::exception_ptr error) noexcept {
+    std::construct_at(&exc_, std::move(error));
+    state_ = FutureState::kCancelled;
+    schedule_callbacks();
+}
+
+void FutureBase::schedule_callbacks() noexcept {
+    if (!callbacks_) return;
+    if (core_->closed) {
+        drop_callbacks();
+        return;
+    }
+    if (flags_ & kDoneNodes) {
+        for (Node* n = callbacks_->next_;; n = n->next_) {
+            n->scheduled(*this);
+            if (n == callbacks_) break;
+        }
+    }
+    core_->ready.push_ring(std::exchange(callbacks_, nullptr));
+}
+
+void FutureBase::add_node(Node* node, bool is_done_node) noexcept {
+    if (done()) {
+        if (core_->closed) {
+            node->drop();
+            return;
+        }
+        node->scheduled(*this);
+        core_->push_ready(node);
+        return;
+    }
+    if (is_done_node) flags_ |= kDoneNodes;
+    if (callbacks_) {
+        node->next_ = callbacks_->next_;
+        callbacks_->next_ = node;
+    } else {
+        node->next_ = node;
+    }
+    callbacks_ = node;
+}
+
+bool FutureBase::remove_node(Node* node) noexcept {
+    if (done() || !callbacks_) return false;
+    Node* before = callbacks_;
+    do {
+        if (before->next_ == node) {
+            if (before == node) {
+                callbacks_ = nullptr;
+            } else {
+                before->next_ = node->next_;
+                if (callbacks_ == node) callbacks_ = before;
+            }
+            node->next_ = nullptr;
+            return true;
+        }
+        before = before->next_;
+    } while (before != callbacks_);
+    return false;
+}
+
+std::size_t FutureBase::remove_callbacks(std::uint64_t key) noexcept {
+    if (done() || key == 0) return 0;
+    std::size_t removed = 0;
+    Node* kept = nullptr;
+    Node* n = std::exchange(callbacks_, nullptr);
+    if (!n) return 0;
+    Node* const last = n;
+    n = n->next_;
+    for (bool more = true; more;) {
+        more = n != last;
+        Node* next = n->next_;
+        if (n->key() == key) {
+            ++removed;
+            n->drop();
+        } else {
+            n->next_ = kept ? kept->next_ : n;
+            if (kept) kept->next_ = n;
+            kept = n;
+        }
+        n = next;
+    }
+    callbacks_ = kept;
+    return removed;
+}
+
+void FutureBase::drop_callbacks() noexcept {
+    Node* last = std::exchange(callbacks_, nullptr);
+    if (!last) return;
+    Node* n = last->next_;
+    for (bool more = true; more;) {
+        more = n != last;
+        Node* next = n->next_;
+        n->drop();
+        n = next;
+    }
+}
+
+// ---- done callbacks
+// -------------------------------------------------------------------------------
+
+DoneCallback::DoneCallback(std::uint64_t key, ContextSlot context,
+                           std::source_location where) noexcept
+    : key_(key), context_(std::move(context)), where_(where) {}
+
+DoneCallback::~DoneCallback() = default;
+
+std::uint64_t DoneCallback::new_key() noexcept {
+    static std::atomic<std::uint64_t> next{1};
+    return next.fetch_add(2, std::memory_order_relaxed);
+}
+
+void DoneCallback::scheduled(FutureBase& future) noexcept {
+    future.retain();
+    future_ = &future;
+}
+
+void DoneCallback::drop() noexcept {
+    if (future_) future_->release();
+    delete this;
+}
+
+void DoneCallback::run() {
+    auto future = Ref<FutureBase>::adopt(std::exchange(future_, nullptr));
+    LoopCore& core = future->core();
+    struct Enter {
+        ContextSlot* outer;
+        DoneCallback* self;
+        ~Enter() {
+            thread_state.context = outer;
+            delete self;
+        }
+    } enter{std::exchange(thread_state.context, &context_), this};
+    try {
+        invoke(std::move(future));
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (const SystemExit&) {
+        throw;
+    } catch (...) {
+        // S-65: the handler is told, the loop goes on.
+        ExceptionContext context;
+        context.message = std::string("Exception in callback at ") + where_.file_name() + ':' +
+                          std::to_string(where_.line());
+        context.exception = std::current_exception();
+        report_exception(core, context);
+    }
+}
+
+// ---- waiting for one
+// ------------------------------------------------------------------------------
+
+void throw_empty_handle() { throw RuntimeError("this handle is empty: it refers to no object"); }
+
+void suspend_badly(TaskBase& task, PromiseBase& frame) noexcept {
+    // S-25: the error arrives one iteration later, as CPython's does.
+    task.suspend_yield(frame);
+}
+
+std::exception_ptr resume_error(TaskBase& task, FutureBase& future) {
+    const bool due = (task.flags_ & FutureBase::kMustCancel) != 0;
+    if (!future.done()) {
+        if (due) return task.take_cancel();
+        const std::string who = asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(&task)));
+        if (&future == &task) {
+            return std::make_exception_ptr(RuntimeError("Task cannot await on itself: " + who));
+        }
+        const auto what = AnyFuture::from_state(Ref<FutureBase>::share(&future));
+        return std::make_exception_ptr(RuntimeError("Task " + who + " got Future " +
+                                                    asyncio::repr(what) +
+                                                    " attached to a different loop"));
+    }
+    std::exception_ptr error = future.take_error();
+    if (!due) return error;
+    std::exception_ptr cancel = task.take_cancel();
+    return future.cancelled() ? error : cancel;
+}
+
+}  // namespace detail
+
+EventLoop& AnyFuture::get_loop() const {
+    EventLoop* loop = base().core().loop;
+    if (!loop) throw RuntimeError("the event loop of this future is gone");
+    return *loop;
+}
+
+void AnyFuture::check_type(const std::type_info& type) const {
+    if (base().value_type() == type) return;
+    throw TypeError("the result of this future is a " + detail::repr_type(base().value_type()) +
+                    ", not a " + detail::repr_type(type));
+}
+
+std::ostream& operator<<(std::ostream& out, const AnyFuture& future) {
+    return out << detail::repr_future(future);
+}
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,37 @@
+#include "asyncio/log.hpp"
+
+#include <atomic>
+#include <cstdio>
+#include <string>
+
+namespace asyncio::inline v1::log {
+namespace {
+
+std::atomic<Sink> current{nullptr};
+
+void to_standard_error(Level level, std::string_view message) {
+    if (level < Level::WARNING) return;
+    std::string line(message);
+    line += '\n';
+    // One call, so that lines of several threads do not mix.
+    std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+}  // namespace
+
+Sink set_sink(Sink sink) noexcept { return current.exchange(sink); }
+
+void write(Level level, std::string_view message) noexcept {
+    const Sink sink = current.load();
+    try {
+        if (sink) {
+            sink(level, message);
+        } else {
+            to_standard_error(level, message);
+        }
+    } catch (...) {
+        // A report that cannot be made must not end the program that it is about.
+    }
+}
+
+}  // namespace asyncio::inline v1::log

@@ -1,0 +1,325 @@
+// One iteration of the loop, and its end.
+//
+// An iteration (S-02): if nothing is ready, wait for I/O, another thread or the next timer; append
+// what that made ready, then the due timers; run as many entries as the queue holds now. What they
+// queue runs in the next iteration. While entries are ready the kernel and the clock are asked only
+// once in 64 iterations or 2,048 callbacks: a step costs nanoseconds, a system call hundreds. With
+// virtual time every iteration looks at the timers, since looking costs nothing there.
+//
+// Other threads push onto `inbox_`, and wake the loop if it sleeps. No wake-up is lost:
+//   1. the loop sets asleep_, then looks at the inbox; only if that is empty does it wait;
+//   2. a thread pushes, then looks at asleep_; all four are sequentially consistent;
+//   3. so either the loop sees the entry at 1 or the thread sees asleep_ at 2, and wakes it.
+#include "loop.hpp"
+
+#include <string>
+
+#include "asyncio/exceptions.hpp"
+#include "asyncio/log.hpp"
+#include "asyncio/tasks.hpp"
+
+namespace asyncio::inline v1::detail {
+
+namespace {
+
+class Sentinel final : public Node {
+  public:
+    void run() override {}
+    void drop() noexcept override {}
+};
+Sentinel closed_inbox;
+
+}  // namespace
+
+Node* const Loop::kInboxClosed = &closed_inbox;
+
+Loop::Loop(std::unique_ptr<Backend> b) : backend(std::move(b)) {
+    owner_thread.store(&thread_state, std::memory_order_relaxed);
+    list_loop(*this);
+}
+
+Loop::~Loop() = default;
+
+void LoopCore::detach_foreign() noexcept {
+    const std::uint64_t gone = foreign.fetch_add(1) + 1;
+    // Safe because `live` no longer changes once orphaned is set, and only one of all that detach
+    // gets the sum that equals it.
+    if (orphaned.load() && gone == live) delete static_cast<Loop*>(this);
+}
+
+// What a run of the loop changes in its thread, put back at its end.
+class Loop::Running {
+  public:
+    explicit Running(Loop& loop)
+        : loop_(loop), task_(thread_state.task), context_(thread_state.context) {
+        thread_state.loop = &loop;
+        thread_state.task = nullptr;
+        loop.owner_thread.store(&thread_state, std::memory_order_relaxed);
+        loop.running_ = true;
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() {
+        loop_.running_ = false;
+        thread_state.loop = nullptr;
+        thread_state.task = task_;
+        thread_state.context = context_;
+    }
+
+  private:
+    Loop& loop_;
+    TaskBase* task_;
+    ContextSlot* context_;
+};
+
+void Loop::check_open() const {
+    if (closed) throw RuntimeError("Event loop is closed");
+}
+
+void Loop::check_can_run() const {
+    check_open();
+    if (running_) throw RuntimeError("This event loop is already running");
+    if (thread_state.loop) {
+        throw RuntimeError("Cannot run the event loop while another loop is running");
+    }
+}
+
+void Loop::run_forever() {
+    check_can_run();
+    const Running running(*this);
+    struct Reset {
+        bool& stopping;
+        ~Reset() { stopping = false; }
+    } reset{stopping};
+    do {
+        iterate(kNever);
+    } while (!stopping);
+}
+
+bool Loop::run_once(std::int64_t timeout) {
+    check_can_run();
+    const Running running(*this);
+    iterate(timeout);
+    stopping = false;
+    return !ready.empty();
+}
+
+void Loop::iterate(std::int64_t limit) {
+    drain_inbox();
+    if (ready.empty()) {
+        wait(stopping ? 0 : limit);
+    } else if (backend->is_virtual()) {
+        queue_due_timers(backend->now());
+    } else if (++iterations_unpolled_ >= kIterationsUnpolled ||
+               callbacks_unpolled_ >= kCallbacksUnpolled) {
+        poll(0);
+    }
+    run_batch();
+}
+
+// Waits at most `limit` ns for something to become ready.
+void Loop::wait(std::int64_t limit) {
+    std::int64_t timeout = limit;
+    const bool outside = external_.load(std::memory_order_relaxed) > 0;
+    if (!timers.empty() && timers.earliest() != kNever) {
+        const std::int64_t due = timers.earliest() - backend->now();
+        if (due < timeout) timeout = due > 0 ? due : 0;
+    }
+    if (backend->is_virtual() && timeout > 0) {
+        if (outside) {
+            timeout = kNever;  // until the thread answers: virtual time stands still for it
+        } else if (timeout == kNever) {
+            report_deadlock();
+        }
+    }
+    poll(timeout == kNever ? Backend::kForever : timeout);
+}
+
+void Loop::poll(std::int64_t timeout) {
+    iterations_unpolled_ = 0;
+    callbacks_unpolled_ = 0;
+    if (timeout == 0) {
+        if (backend->watches()) backend->wait(0, ready);
+    } else {
+        asleep_.store(true);
+        if (inbox_.load() == nullptr) {
+            if (before_wait) before_wait();
+            backend->wait(timeout, ready);
+            if (after_wait) after_wait();
+        }
+        asleep_.store(false);
+    }
+    drain_inbox();
+    if (!timers.empty()) queue_due_timers(backend->now());
+}
+
+void Loop::queue_due_timers(std::int64_t now) {
+    while (!timers.empty() && timers.earliest() <= now) push_ready(timers.pop().owner);
+}
+
+bool Loop::drain_inbox() noexcept {
+    if (inbox_.load(std::memory_order_relaxed) == nullptr) return false;
+    Node* stack = inbox_.exchange(nullptr, std::memory_order_acquire);
+    Node* in_order = nullptr;
+    while (stack) {
+        Node* next = stack->next_;
+        stack->next_ = in_order;
+        in_order = stack;
+        stack = next;
+    }
+    while (in_order) {
+        Node* next = in_order->next_;
+        push_ready(in_order);
+        in_order = next;
+    }
+    return true;
+}
+
+bool Loop::push_from_thread(Node& node) noexcept {
+    Node* head = inbox_.load(std::memory_order_relaxed);
+    do {
+        if (head == kInboxClosed) return false;
+        node.next_ = head;
+    } while (!inbox_.compare_exchange_weak(head, &node));
+    if (asleep_.load() && asleep_.exchange(false)) {
+        const std::lock_guard lock(wake_mutex_);
+        if (backend) backend->wake();
+    }
+    return true;
+}
+
+void Loop::run_batch() {
+    // What is left when an exception leaves the loop goes back to the front (S-60).
+    struct Batch {
+        NodeQueue& ready;
+        NodeQueue left;
+        ~Batch() { ready.prepend(left); }
+    } batch{ready, ready.take()};
+    std::uint32_t n = 0;
+    if (pick_next) [[unlikely]] {
+        run_picked(batch.left);
+    } else if (debug) [[unlikely]] {
+        while (!batch.left.empty()) run_watched(*this, *batch.left.pop());
+    } else {
+        while (!batch.left.empty()) {
+            ++n;
+            batch.left.pop()->run();
+        }
+    }
+    callbacks_unpolled_ += n;
+}
+
+void Loop::run_picked(NodeQueue& batch) {
+    std::size_t n = 0;
+    for (Node* e = batch.front(); e; e = e->next_) ++n;
+    for (; n > 0; --n) {
+        const std::size_t choice = pick_next(n) % n;
+        Node* before = nullptr;
+        for (std::size_t i = 0; i < choice; ++i) before = before ? before->next_ : batch.front();
+        batch.remove_after(before)->run();
+    }
+}
+
+void Loop::report_deadlock() {
+    std::string text = "Deadlock: nothing is ready and no timer is left. Waiting tasks:";
+    for (TaskBase* t = first_task; t; t = t->following_) {
+        text += "\n  " + asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(t)));
+    }
+    if (!first_task) text += " none";
+    throw DeadlockError(text);
+}
+
+void Loop::close() {
+    if (running_) throw RuntimeError("Cannot close a running event loop");
+    if (closed.exchange(true)) return;
+    owner_thread.store(&thread_state, std::memory_order_relaxed);
+    close_executor(*this);
+    Node* left = inbox_.exchange(kInboxClosed);
+    while (left) {
+        Node* next = left->next_;
+        left->drop();
+        left = next;
+    }
+    drop_queued();
+    destroy_tasks();
+    drop_generators(*this);
+    drop_queued();
+    {
+        const std::lock_guard lock(wake_mutex_);
+        backend.reset();
+    }
+    unlist_loop(*this);
+    release_free_blocks();
+}
+
+void Loop::drop_queued() noexcept {
+    while (!timers.empty()) {
+        TimerEntry& e = timers.pop();
+        e.index = TimerEntry::kNotQueued;
+        e.owner->drop();
+    }
+    while (!ready.empty()) ready.pop()->drop();
+}
+
+// Destroys what is suspended. Each task's state outlives all frames, since a destructor that runs
+// in one frame may wake the task of another (a lock released, a future set).
+void Loop::destroy_tasks() noexcept {
+    for (TaskBase* t = first_task; t; t = t->following_) {
+        if (!(t->flags_ & FutureBase::kLogDestroyed)) continue;
+        ExceptionContext context;
+        context.message = "Task was destroyed but it is pending!";
+        context.task = AnyFuture::from_state(Ref<FutureBase>::share(t));
+        report_exception(*this, context);
+    }
+    for (TaskBase* t = first_task; t; t = t->following_) {
+        // Safe because nothing runs any more: whatever waits in these lists is dropped unrun.
+        t->drop_callbacks();
+        if (FutureBase* f = t->waiting_ ? t->waiting_->as_future() : nullptr) f->drop_callbacks();
+    }
+    for (TaskBase* t = first_task; t; t = t->following_) {
+        PromiseBase* leaf = t->leaf_;
+        t->leaf_ = nullptr;
+        t->waiting_ = nullptr;
+        TaskBase* const outer = std::exchange(thread_state.task, nullptr);
+        ContextSlot* const context = std::exchange(thread_state.context, &t->context_);
+        destroy_chain(leaf);
+        thread_state.task = outer;
+        thread_state.context = context;
+    }
+    while (!ready.empty()) ready.pop()->drop();
+    while (TaskBase* t = first_task) {
+        t->unlink();
+        t->release();
+    }
+}
+
+// ---- what templates and awaiters call ----------------------------------------------------------
+
+void add_timer(LoopCore& core, TimerEntry& entry) { static_cast<Loop&>(core).timers.push(entry); }
+
+void remove_timer(LoopCore& core, TimerEntry& entry) noexcept {
+    if (entry.queued()) static_cast<Loop&>(core).timers.remove(entry);
+}
+
+std::int64_t loop_now(LoopCore& core) noexcept {
+    auto& loop = static_cast<Loop&>(core);
+    return loop.backend ? loop.backend->now() : 0;
+}
+
+bool push_threadsafe(LoopCore& core, Node* node) noexcept {
+    return static_cast<Loop&>(core).push_from_thread(*node);
+}
+
+LoopCore& running_core() {
+    if (!thread_state.loop) throw RuntimeError("no running event loop");
+    return *thread_state.loop;
+}
+
+LoopCore& current_core() {
+    if (thread_state.loop) return *thread_state.loop;
+    return get_event_loop().core();
+}
+
+void check_open(const LoopCore& core) { static_cast<const Loop&>(core).check_open(); }
+
+}  // namespace asyncio::inline v1::detail

@@ -1,0 +1,104 @@
+// The loop itself, behind EventLoop: ready queue, timers, other threads' entries, and one
+// iteration.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "asyncio/events.hpp"
+#include "backend/backend.hpp"
+#include "timers.hpp"
+
+namespace asyncio::inline v1 {
+
+class ThreadPoolExecutor;
+
+namespace detail {
+
+class AsyncGenStateBase;
+
+class Loop final : public LoopCore, public Pooled {
+  public:
+    explicit Loop(std::unique_ptr<Backend> b);
+    ~Loop();
+
+    // Raises: see EventLoop.
+    void check_open() const;
+    void check_can_run() const;
+    void run_forever();
+    bool run_once(std::int64_t timeout);
+    void close();
+    bool is_running() const noexcept { return running_; }
+
+    // Takes an entry out of the ready queue, if it is there.
+    void forget(Node& node) noexcept { ready.remove(&node); }
+    // False if closed.
+    bool push_from_thread(Node& node) noexcept;
+
+    // Jobs on other threads that will push an entry: virtual time waits for them in real time.
+    void begin_external() noexcept { external_.fetch_add(1, std::memory_order_relaxed); }
+    void end_external() noexcept { external_.fetch_sub(1, std::memory_order_relaxed); }
+
+    std::unique_ptr<Backend> backend;
+    TimerHeap timers;
+    bool stopping = false;
+    ExceptionHandler exception_handler;
+    TaskFactory task_factory;
+    Function<void()> before_wait;
+    Function<void()> after_wait;
+    Function<std::size_t(std::size_t)> pick_next;
+
+    std::shared_ptr<ThreadPoolExecutor> default_executor;
+    bool executor_shut_down = false;
+    AsyncGenStateBase* generators = nullptr;  // the started ones, first started first
+    AsyncGenStateBase* last_generator = nullptr;
+    bool generators_shut_down = false;
+
+  private:
+    class Running;
+
+    // While callbacks are ready the kernel is asked once in so many iterations or callbacks.
+    static constexpr std::uint32_t kIterationsUnpolled = 64;
+    static constexpr std::uint32_t kCallbacksUnpolled = 2048;
+
+    void iterate(std::int64_t limit);
+    void wait(std::int64_t limit);
+    void poll(std::int64_t timeout);
+    void queue_due_timers(std::int64_t now);
+    bool drain_inbox() noexcept;
+    void run_batch();
+    void run_picked(NodeQueue& batch);
+    [[noreturn]] void report_deadlock();
+    void drop_queued() noexcept;
+    void destroy_tasks() noexcept;
+
+    bool running_ = false;
+    std::uint32_t iterations_unpolled_ = 0;
+    std::uint32_t callbacks_unpolled_ = 0;
+    std::atomic<std::int64_t> external_{0};
+
+    // Entries of other threads: a stack, turned over when it is taken. kInboxClosed once closed.
+    static Node* const kInboxClosed;
+    std::atomic<Node*> inbox_{nullptr};
+    std::atomic<bool> asleep_{false};  // in, or about to enter, a wait that `wake` must end
+    std::mutex wake_mutex_;            // no `wake` while the back end is closed
+};
+
+// Debug mode's part in the loop (debug.cpp). Null hooks: debug mode is off, and nothing is asked.
+void run_watched(Loop& loop, Node& node);
+// The exception handler of the loop, from any thread; the loop may be closed.
+void report_exception(LoopCore& core, const ExceptionContext& context) noexcept;
+// Tasks that are left when a loop closes.
+void list_loop(Loop& loop);
+void unlist_loop(Loop& loop) noexcept;
+
+// generators.cpp
+void drop_generators(Loop& loop) noexcept;
+// threads.cpp
+void close_executor(Loop& loop) noexcept;
+
+}  // namespace detail
+}  // namespace asyncio::inline v1

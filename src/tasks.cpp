@@ -1,0 +1,351 @@
+// Steps of a task: how it starts, is resumed, is cancelled and ends. See detail/promise.hpp for how
+// frames call one another within a step.
+#include "asyncio/tasks.hpp"
+
+#include <atomic>
+#include <iostream>
+
+#include "function_name.hpp"
+#include "loop.hpp"
+
+namespace asyncio::inline v1 {
+namespace detail {
+
+namespace {
+
+// T-02, B-12: one counter for the process; a given name takes no number.
+std::uint64_t next_task_number() noexcept {
+    static std::atomic<std::uint64_t> counter{0};
+    if (single_threaded()) {
+        // Safe because there is no other thread.
+        const std::uint64_t n = counter.load(std::memory_order_relaxed) + 1;
+        counter.store(n, std::memory_order_relaxed);
+        return n;
+    }
+    return counter.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+TaskBase& task_of(const FutureBase& f) {
+    if (!f.is_task()) throw TypeError("a task is needed, not a plain future");
+    // Safe because the flag is set by TaskBase's constructor only.
+    return const_cast<TaskBase&>(static_cast<const TaskBase&>(f));
+}
+
+}  // namespace
+
+TaskBase::TaskBase(LoopCore& core, PromiseBase& root, std::source_location place) noexcept
+    : FutureBase(core, kTask | kLogDestroyed, 2, place), leaf_(&root), name_(1) {}
+
+TaskBase::~TaskBase() {
+    if ((name_ & 1) == 0) delete reinterpret_cast<TaskExtra*>(name_);
+}
+
+TaskExtra& TaskBase::extra() {
+    if (name_ & 1) {
+        auto* made = new TaskExtra;
+        made->number = name_ >> 1;
+        name_ = reinterpret_cast<std::uintptr_t>(made);
+    }
+    // Safe because bit 0 is clear only for the pointer stored above.
+    return *reinterpret_cast<TaskExtra*>(name_);
+}
+
+std::string TaskBase::name() const {
+    if (name_ & 1) return "Task-" + std::to_string(name_ >> 1);
+    const auto& e = *reinterpret_cast<const TaskExtra*>(name_);
+    return e.named ? e.name : "Task-" + std::to_string(e.number);
+}
+
+void TaskBase::set_name(std::string_view name) {
+    TaskExtra& e = extra();
+    e.name = name;
+    e.named = true;
+}
+
+// ---- the loop's list of tasks -----------------------------------------------------------------
+
+void TaskBase::link() noexcept {
+    flags_ |= kRegistered;
+    previous_ = core_->last_task;
+    following_ = nullptr;
+    (previous_ ? previous_->following_ : core_->first_task) = this;
+    core_->last_task = this;
+}
+
+void TaskBase::unlink() noexcept {
+    if (!(flags_ & kRegistered)) return;
+    flags_ &= static_cast<std::uint16_t>(~kRegistered);
+    (previous_ ? previous_->following_ : core_->first_task) = following_;
+    (following_ ? following_->previous_ : core_->last_task) = previous_;
+}
+
+// ---- steps --------------------------------------------------------------------------------------
+
+void TaskBase::start(bool eager) {
+    link();
+    if (!eager) {
+        core_->push_ready(this);
+        return;
+    }
+    flags_ |= kEager;
+    run();
+}
+
+void TaskBase::run() {
+    ThreadState& t = thread_state;
+    TaskBase* const outer = t.task;
+    ContextSlot* const context = t.context;
+    t.task = this;
+    t.context = &context_;
+    if (!(flags_ & kStarted) && (flags_ & kMustCancel)) [[unlikely]] {
+        cancel_before_start();
+    } else {
+        flags_ |= kStarted;
+        PromiseBase* frame = leaf_;
+        do {
+            t.next = nullptr;
+            frame->handle().resume();
+            frame = t.next;
+        } while (frame);
+    }
+    t.task = outer;
+    t.context = context;
+    if (done()) end_step();
+}
+
+void TaskBase::drop() noexcept {
+    // The loop owns the task and destroys its frames when it closes.
+}
+
+// The task is over: its frame goes, then the loop's reference.
+void TaskBase::end_step() {
+    PromiseBase* root = std::exchange(leaf_, nullptr);
+    ThreadState& t = thread_state;
+    ContextSlot* const context = std::exchange(t.context, &context_);
+    // Safe because the root is at its final suspend, or has not begun, and the task is its only
+    // owner.
+    root->handle().destroy();
+    t.context = context;
+    std::exception_ptr leave;
+    if (flags_ & kExit) leave = exc_;
+    unlink();
+    release();
+    // S-60: KeyboardInterrupt and SystemExit leave the loop too.
+    if (leave) std::rethrow_exception(std::move(leave));
+}
+
+// S-43: the body is never entered.
+void TaskBase::cancel_before_start() noexcept {
+    flags_ |= kStarted | kCancelOnce;
+    std::exception_ptr error = take_cancel();
+    finish_cancelled(std::move(error));
+}
+
+bool TaskBase::finish_cancelled_instead(PromiseBase& root) noexcept {
+    if (!(flags_ & kMustCancel)) return false;
+    leaf_ = &root;
+    std::exception_ptr error = take_cancel();
+    finish_cancelled(std::move(error));
+    return true;
+}
+
+void TaskBase::finish_from_value(PromiseBase& root) noexcept {
+    leaf_ = &root;
+    finish_value();
+}
+
+void TaskBase::finish_from_error(PromiseBase& root, std::exception_ptr error) noexcept {
+    leaf_ = &root;
+    if (is_cancelled_error(error)) {
+        flags_ |= kCancelOnce;
+        finish_cancelled(std::move(error));
+        return;
+    }
+    if (is_exit_error(error)) flags_ |= kExit;
+    finish_error(std::move(error));
+}
+
+// ---- cancelling
+// -----------------------------------------------------------------------------------
+
+std::exception_ptr TaskBase::take_cancel() noexcept {
+    flags_ &= static_cast<std::uint16_t>(~kMustCancel);
+    if (name_ & 1) return cancelled_error(nullptr);
+    auto& e = *reinterpret_cast<TaskExtra*>(name_);
+    if (!e.cancel_error) return cancelled_error(nullptr);
+    return std::exchange(e.cancel_error, nullptr);
+}
+
+// T-03. A request goes down the chain of awaited tasks to what the last one waits for (S-41); by a
+// loop, since the chain may be long.
+bool TaskBase::cancel_wait(const std::exception_ptr& error) {
+    if (done()) return false;
+    for (TaskBase* t = this;;) {
+        t->mark_retrieved();
+        ++t->cancel_requests_;
+        Waitable* w = t->waiting_;
+        TaskBase* inner = w ? w->as_task() : nullptr;
+        if (inner && !inner->done()) {
+            t = inner;
+            continue;
+        }
+        if (w && w->cancel_wait(error)) return true;
+        t->flags_ |= kMustCancel;
+        if (error) {
+            t->extra().cancel_error = error;
+        } else if ((t->name_ & 1) == 0) {
+            t->extra().cancel_error = nullptr;
+        }
+        return true;
+    }
+}
+
+// S-45: a cancel was due when the task began to wait.
+void TaskBase::cancel_now() noexcept {
+    std::exception_ptr error;
+    if ((name_ & 1) == 0) error = reinterpret_cast<TaskExtra*>(name_)->cancel_error;
+    if (waiting_->cancel_wait(error)) flags_ &= static_cast<std::uint16_t>(~kMustCancel);
+}
+
+std::uint32_t cancelling(const FutureBase& f) { return task_of(f).cancel_requests_; }
+
+std::uint32_t uncancel(FutureBase& f) {
+    TaskBase& t = task_of(f);
+    if (t.cancel_requests_ > 0 && --t.cancel_requests_ == 0) {
+        t.flags_ &= static_cast<std::uint16_t>(~FutureBase::kMustCancel);
+    }
+    return t.cancel_requests_;
+}
+
+bool Waiter::cancel_wait(const std::exception_ptr& error) {
+    if (done()) return false;
+    state_ = State::kCancelled;
+    error_ = error;
+    task_->wake();
+    return true;
+}
+
+std::exception_ptr Waiter::resume_error() noexcept {
+    const bool due = (task_->flags_ & FutureBase::kMustCancel) != 0;
+    std::exception_ptr cancel;
+    if (due) cancel = task_->take_cancel();
+    if (state_ != State::kCancelled) return cancel;
+    return error_ ? error_ : cancelled_error(nullptr);
+}
+
+// ---- making them
+// ------------------------------------------------------------------------------------
+
+TaskOptions factory_options(LoopCore& core, TaskOptions options) {
+    auto& loop = static_cast<Loop&>(core);
+    if (loop.task_factory) loop.task_factory(*loop.loop, options);
+    return options;
+}
+
+void launch(TaskBase& task, const TaskOptions& options) {
+    if (options.name.empty()) {
+        task.name_ = next_task_number() << 1 | 1;
+    } else {
+        task.set_name(options.name);
+    }
+    task.context_ = ContextSlot::use(options.context);
+    const bool running = thread_state.loop == &task.core();
+    task.start(options.eager_start.value_or(false) && running);
+}
+
+std::string task_name(const FutureBase& f) { return task_of(f).name(); }
+void set_task_name(FutureBase& f, std::string_view name) { task_of(f).set_name(name); }
+Context task_context(FutureBase& f) { return Context::of(task_of(f).context_); }
+
+// ---- sleep
+// -----------------------------------------------------------------------------------------
+
+SleepTimer::SleepTimer(LoopCore& core, std::int64_t delay_ns) : core_(core) {
+    timer_.owner = this;
+    timer_.when = saturating_add(loop_now(core), delay_ns);
+    add_timer(core, timer_);
+}
+
+void SleepTimer::run() {
+    timer_.index = TimerEntry::kNotQueued;
+    if (abandoned_) {
+        delete this;
+        return;
+    }
+    if (!waiter_.done()) waiter_.set();
+}
+
+void SleepTimer::drop() noexcept {
+    timer_.index = TimerEntry::kNotQueued;
+    if (abandoned_) delete this;
+}
+
+void SleepTimer::abandon() noexcept {
+    if (timer_.due()) {
+        abandoned_ = true;  // it is in the ready queue, whose turn comes
+        return;
+    }
+    remove_timer(core_, timer_);
+    delete this;
+}
+
+// ---- introspection
+// ------------------------------------------------------------------------------------
+
+std::vector<std::source_location> task_stack(const FutureBase& f, int limit) {
+    TaskBase& t = task_of(f);
+    std::vector<std::source_location> frames;
+    for (PromiseBase* p = t.done() ? nullptr : t.leaf_; p; p = p->parent()) {
+        if (limit > 0 && frames.size() == static_cast<std::size_t>(limit)) break;
+        frames.push_back(p->place);
+    }
+    std::vector<std::source_location> outermost_first(frames.rbegin(), frames.rend());
+    return outermost_first;
+}
+
+void print_task_stack(const AnyFuture& f, int limit, std::ostream* out) {
+    std::ostream& to = out ? *out : std::cerr;
+    const auto frames = task_stack(*f.state(), limit);
+    const std::string who = asyncio::repr(f);
+    if (frames.empty()) {
+        to << "No stack for " << who << '\n';
+        return;
+    }
+    to << "Stack for " << who << " (most recent call last):\n";
+    for (const auto& place : frames) {
+        to << "  File \"" << place.file_name() << "\", line " << place.line() << ", in "
+           << function_name(place.function_name()) << '\n';
+    }
+}
+
+}  // namespace detail
+
+AnyTask as_task(const AnyFuture& future) {
+    const auto& s = future.state();
+    if (!s || !s->is_task()) return AnyTask();
+    return AnyTask::from_state(s);
+}
+
+AnyTask current_task() {
+    detail::running_core();
+    auto* task = detail::thread_state.task;
+    return AnyTask::from_state(detail::Ref<detail::FutureBase>::share(task));
+}
+
+AnyTask current_task(EventLoop& loop) {
+    if (detail::thread_state.loop != &loop.core()) return AnyTask();
+    return current_task();
+}
+
+std::vector<AnyTask> all_tasks(EventLoop& loop) {
+    std::vector<AnyTask> tasks;
+    for (auto* t = loop.core().first_task; t; t = t->following_) {
+        if (t->done()) continue;
+        tasks.push_back(AnyTask::from_state(detail::Ref<detail::FutureBase>::share(t)));
+    }
+    return tasks;
+}
+
+std::vector<AnyTask> all_tasks() { return all_tasks(get_running_loop()); }
+
+}  // namespace asyncio::inline v1

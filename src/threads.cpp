@@ -1,0 +1,10 @@
+#include "loop.hpp"
+
+namespace asyncio::inline v1 {
+class ThreadPoolExecutor {};
+namespace detail {
+
+void close_executor(Loop&) noexcept {}
+
+}  // namespace detail
+}  // namespace asyncio::inline v1
