@@ -117,7 +117,9 @@ EventLoop::~EventLoop() {
 detail::LoopCore& EventLoop::core() noexcept { return *impl_; }
 
 void EventLoop::run_forever() { impl_->run_forever(); }
-bool EventLoop::run_once(Delay timeout) { return impl_->run_once(timeout.count()); }
+bool EventLoop::run_once(Delay timeout) {
+    return impl_->run_once(timeout.count() < 0 ? 0 : timeout.count());
+}
 void EventLoop::close() { impl_->close(); }
 void EventLoop::stop() noexcept { impl_->stopping = true; }
 bool EventLoop::is_running() const noexcept { return impl_->is_running(); }

@@ -102,10 +102,13 @@ std::exception_ptr FutureBase::exception() {
 }
 
 void FutureBase::check_pending() const {
+    // A Task<T> is a Future<T> too, and its own handle refuses when compiled (T-12).
+    if (is_task()) throw RuntimeError("Task does not support set_result operation");
     if (done()) throw InvalidStateError("invalid state");
 }
 
 void FutureBase::set_exception(std::exception_ptr error) {
+    if (is_task()) throw RuntimeError("Task does not support set_exception operation");
     check_pending();
     if (!error) throw TypeError("invalid exception object");
     finish_error(std::move(error));

@@ -60,19 +60,18 @@ constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) {
 
 // How long to wait: any `std::chrono::duration`, floating ones included, or `std::nullopt`
 // (Python's None: no limit). Trivially copyable, so it is safe in option structs inside `co_await`.
-// A negative one is 0. Raises: ValueError for NaN.
+// A negative one is over at once, and counts from then: `call_later(-1s)` is due a second ago, before
+// what is due now (S-06, SC-03). Raises: ValueError for NaN.
 class Delay {
   public:
     constexpr Delay(std::nullopt_t) noexcept : ns_(detail::kNever), none_(true) {}
     template <class Rep, class Period>
     constexpr Delay(std::chrono::duration<Rep, Period> d)
-        : ns_(detail::to_nanoseconds(d)), none_(false) {
-        if (ns_ < 0) ns_ = 0;
-    }
+        : ns_(detail::to_nanoseconds(d)), none_(false) {}
 
     // True if made from `std::nullopt`.
     constexpr bool is_none() const noexcept { return none_; }
-    // Nanoseconds, at least 0; the largest number for "never".
+    // Nanoseconds, negative ones included; the largest number for "never".
     constexpr std::int64_t count() const noexcept { return ns_; }
     constexpr Duration duration() const noexcept { return Duration(ns_); }
 

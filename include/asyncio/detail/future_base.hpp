@@ -69,9 +69,9 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     // F-03. Raises: InvalidStateError, CancelledError.
     std::exception_ptr exception();
 
-    // Raises: InvalidStateError "invalid state"; TypeError for null.
+    // Raises: InvalidStateError "invalid state"; TypeError for null; RuntimeError for a task (T-12).
     void set_exception(std::exception_ptr error);
-    // Raises: InvalidStateError if done.
+    // Before a result is set. Raises: InvalidStateError if done; RuntimeError for a task (T-12).
     void check_pending() const;
 
     // Ends it and moves the callbacks to the ready queue.
