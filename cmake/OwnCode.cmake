@@ -1,6 +1,6 @@
 # asyncio_own_code(TARGET): the warnings and sanitizers of libasyncio's own code. None of it reaches
 # the users of the library, but for the sanitizers' runtime, without which they would not link.
-set(asyncio_warnings -Wall -Wextra -Wpedantic -Wshadow)
+set(asyncio_warnings -Wall -Wextra -Wpedantic)
 if(ASYNCIO_WERROR)
     list(APPEND asyncio_warnings -Werror)
 endif()

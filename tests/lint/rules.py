@@ -19,13 +19,15 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 AWAITABLE = r'(?:asyncio::)?(?:Coroutine|Future|Task|AnyFuture|AnyTask|\w*Await\w*)\b'
 DECLARATION = re.compile(
     r'^\s*(?:\[\[[^\]]*\]\]\s*)*(?:(?:ASYNCIO_API|static|friend|inline|virtual|constexpr)\s+)*'
-    + AWAITABLE + r'(?:<.*>)?\s+(\w+)\(')
+    + AWAITABLE + r'(?:<.*>)?\s+(\w+)\((?!nullptr\);)')
+# Conversions, look-ups and makers of futures: what they return was there before, or is the caller's.
+NOT_AWAITED = {'from_state', 'create_future', 'as_task', 'as_future', 'current_task'}
 # Lines that may stand between a comment and the declaration's own line.
 PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)')
 
 # The layers of the public headers, lowest first; a header includes its own layer or a lower one.
 LAYERS = (
-    'version exceptions time contextvars result repr',
+    'version exceptions time contextvars result repr log',
     'events',
     'futures coroutines tasks',
     'timeouts taskgroups with runners',
@@ -103,6 +105,8 @@ def awaitables(path, lines):
         if not declared or in_detail or private:
             continue
         if declared[1].startswith(('get_return_object', 'await_', 'operator')):
+            continue
+        if declared[1] in NOT_AWAITED:
             continue
         if 'If cancelled:' not in comment_above(lines, at):
             yield at + 1, f'{declared[1]}: no "If cancelled:" in its comment'
