@@ -290,7 +290,29 @@ class ForeignAwaiter {
 template <class F>
 auto call_in_frame(F f) -> Coroutine<void>;
 
-// The awaiter for an awaitable: a new one, or a reference to the awaitable if it is its own.
+// Stands for an awaitable that is its own awaiter. By value, since g++ 12 copies an awaiter that
+// await_transform returns by reference.
+template <class W>
+class AwaiterRef {
+  public:
+    explicit AwaiterRef(W& w) noexcept : inner_(&w) {}
+    bool await_ready() { return inner_->await_ready(); }
+    template <std::derived_from<PromiseBase> P>
+    auto await_suspend(std::coroutine_handle<P> h) {
+        return inner_->await_suspend(h);
+    }
+    decltype(auto) await_resume() { return inner_->await_resume(); }
+    auto await_result()
+        requires requires(W& w) { w.await_result(); }
+    {
+        return inner_->await_result();
+    }
+
+  private:
+    W* inner_;
+};
+
+// The awaiter for an awaitable.
 template <class A>
 decltype(auto) awaiter_for(A&& a);
 
@@ -332,7 +354,7 @@ Coroutine<R> run_callable(F fn) {
 template <class A>
 decltype(auto) awaiter_for(A&& a) {
     if constexpr (NativeAwaiter<A>) {
-        return std::forward<A>(a);
+        return AwaiterRef<std::remove_reference_t<A>>(a);
     } else if constexpr (HasAwaiter<A>) {
         return std::forward<A>(a).asyncio_awaiter();
     } else if constexpr (Foreign<A>) {
@@ -402,32 +424,26 @@ inline constexpr bool kSafeTemporary =
 // Awaits A and gives its outcome as a Result.
 template <class A>
 class [[nodiscard]] AsResult {
-    using W = AwaiterFor<A>;
-    using Awaiter = std::remove_reference_t<W>;
+    using Awaiter = AwaiterFor<A>;
     using R = typename AwaitResultOf<A>::type;
-    static constexpr bool kOwnAwaiter = std::is_reference_v<W>;
 
   public:
     using asyncio_native = void;
 
     explicit AsResult(A&& a) : awaitable_(std::forward<A>(a)) {}
+    // Before it is awaited.
     AsResult(AsResult&& o) : awaitable_(std::forward<A>(o.awaitable_)) {}
     AsResult& operator=(AsResult&&) = delete;
     ~AsResult() {
-        if constexpr (!kOwnAwaiter) {
-            if (made_) std::destroy_at(&awaiter_);
-        }
+        if (made_) std::destroy_at(&awaiter_);
     }
 
     bool await_ready() {
         try {
-            if constexpr (!kOwnAwaiter) {
-                // Placement new, so that an awaiter that cannot be moved is made in place.
-                ::new (static_cast<void*>(&awaiter_))
-                    Awaiter(awaiter_for(std::forward<A>(awaitable_)));
-                made_ = true;
-            }
-            return awaiter().await_ready();
+            // Placement new, so that an awaiter that cannot be moved is made in place.
+            ::new (static_cast<void*>(&awaiter_)) Awaiter(awaiter_for(std::forward<A>(awaitable_)));
+            made_ = true;
+            return awaiter_.await_ready();
         } catch (...) {
             // The refusal (an awaitable that was used before) is the outcome.
             refusal_ = std::current_exception();
@@ -436,25 +452,17 @@ class [[nodiscard]] AsResult {
     }
     template <std::derived_from<PromiseBase> P>
     auto await_suspend(std::coroutine_handle<P> h) {
-        return awaiter().await_suspend(h);
+        return awaiter_.await_suspend(h);
     }
     Result<R> await_resume() {
         if (refusal_) return Result<R>::failure(std::move(refusal_));
-        return result_of<R>(awaiter());
+        return result_of<R>(awaiter_);
     }
 
   private:
-    Awaiter& awaiter() {
-        if constexpr (kOwnAwaiter) {
-            return awaitable_;
-        } else {
-            return awaiter_;
-        }
-    }
-
     A awaitable_;  // a reference for an lvalue
     union {
-        std::conditional_t<kOwnAwaiter, char, Awaiter> awaiter_;
+        Awaiter awaiter_;
     };
     bool made_ = false;
     std::exception_ptr refusal_;

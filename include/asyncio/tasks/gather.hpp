@@ -1,0 +1,226 @@
+// gather: several awaitables at once, their results in order. T-15, T-16, S-33, S-66, B-13 to B-17.
+#pragma once
+
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "asyncio/detail/ranges.hpp"
+#include "asyncio/tasks/task.hpp"
+
+namespace asyncio::inline v1 {
+
+// First argument of gather that asks for `Result<T>`s: exceptions become results.
+struct ReturnExceptions {
+    explicit ReturnExceptions() = default;
+};
+inline constexpr ReturnExceptions return_exceptions{};
+
+namespace detail {
+
+// The future that gather returns, without the types of its results.
+class ASYNCIO_API GatherBase : public FutureBase {
+  public:
+    bool cancel_wait(const std::exception_ptr& error) override;
+    const char* class_name() const noexcept override { return "_GatheringFuture"; }
+
+    // Begins to watch the children, in the order of the arguments. Call once.
+    // Raises: ValueError if they are of different loops.
+    void watch();
+
+  protected:
+    GatherBase(LoopCore& core, std::vector<Ref<FutureBase>> children, bool keep_errors);
+    ~GatherBase() override;
+
+    // Sets the value from the children; all are done. May throw what a copy of a result throws.
+    virtual void collect() = 0;
+
+    FutureBase& child(std::size_t i) const noexcept { return *children_[i]; }
+    std::size_t count() const noexcept { return children_.size(); }
+
+  private:
+    class ChildNode;
+    void on_child(FutureBase& child) noexcept;
+    void finish_all(FutureBase& last) noexcept;
+
+    std::vector<Ref<FutureBase>> children_;
+    std::unique_ptr<ChildNode[]> nodes_;
+    std::size_t distinct_ = 0;
+    std::size_t finished_ = 0;
+    bool keep_errors_;
+    bool cancel_requested_ = false;
+};
+
+// The error of a finished child as gather(return_exceptions) shows it; null if it has a value.
+ASYNCIO_API std::exception_ptr gathered_error(FutureBase& child);
+
+template <class T>
+using Gathered = std::conditional_t<std::is_void_v<T>, std::monostate, Stored<T>>;
+
+template <class T>
+Gathered<T> gathered_value(FutureBase& child) {
+    if constexpr (std::is_void_v<T>) {
+        return {};
+    } else if constexpr (!std::is_copy_constructible_v<Stored<T>>) {
+        return std::move(value_of<T>(child));
+    } else {
+        if (child.unique()) return std::move(value_of<T>(child));
+        return value_of<T>(child);
+    }
+}
+
+template <class T>
+Result<T> gathered_result(FutureBase& child) {
+    if (std::exception_ptr e = gathered_error(child)) return Result<T>::failure(std::move(e));
+    if constexpr (std::is_void_v<T>) {
+        return Result<T>::success();
+    } else {
+        return Result<T>::success(gathered_value<T>(child));
+    }
+}
+
+template <bool kKeep, class... T>
+class GatherTuple final
+    : public ValueState<GatherBase,
+                        std::tuple<std::conditional_t<kKeep, Result<T>, Gathered<T>>...>> {
+  public:
+    GatherTuple(LoopCore& core, std::vector<Ref<FutureBase>> children)
+        : ValueState<GatherBase, std::tuple<std::conditional_t<kKeep, Result<T>, Gathered<T>>...>>(
+              core, std::move(children), kKeep) {}
+
+  private:
+    void collect() override { collect_all(std::index_sequence_for<T...>()); }
+    template <std::size_t... I>
+    void collect_all(std::index_sequence<I...>) {
+        if constexpr (kKeep) {
+            this->emplace(gathered_result<T>(this->child(I))...);
+        } else {
+            this->emplace(gathered_value<T>(this->child(I))...);
+        }
+    }
+};
+
+template <bool kKeep, class T>
+using GatherItem = std::conditional_t<kKeep, Result<T>, Gathered<T>>;
+
+template <bool kKeep, class T>
+class GatherVector final : public ValueState<GatherBase, std::vector<GatherItem<kKeep, T>>> {
+  public:
+    GatherVector(LoopCore& core, std::vector<Ref<FutureBase>> children)
+        : ValueState<GatherBase, std::vector<GatherItem<kKeep, T>>>(core, std::move(children),
+                                                                    kKeep) {}
+
+  private:
+    void collect() override {
+        std::vector<GatherItem<kKeep, T>> values;
+        values.reserve(this->count());
+        for (std::size_t i = 0; i < this->count(); ++i) {
+            if constexpr (kKeep) {
+                values.push_back(gathered_result<T>(this->child(i)));
+            } else {
+                values.push_back(gathered_value<T>(this->child(i)));
+            }
+        }
+        this->emplace(std::move(values));
+    }
+};
+
+// The arguments of a variadic gather as futures; one that is given twice is run once (B-13).
+class GatherArguments {
+  public:
+    template <class A>
+    void add(A&& a) {
+        static_assert(kSafeTemporary<A>,
+                      "name this callable first: this compiler would copy its captures bitwise "
+                      "inside a co_await expression");
+        const void* object = std::is_lvalue_reference_v<A> ? std::addressof(a) : nullptr;
+        states.push_back(state_for(std::forward<A>(a), object));
+        objects_.push_back(object);
+    }
+
+    std::vector<Ref<FutureBase>> states;
+
+  private:
+    template <class A>
+    Ref<FutureBase> state_for(A&& a, const void* object) {
+        if constexpr (FutureLike<A>) {
+            if (!a) throw_empty_handle();
+            return a.state();
+        } else {
+            for (std::size_t i = 0; object && i < objects_.size(); ++i) {
+                if (objects_[i] == object) return states[i];
+            }
+            auto task = future_for(current_core(), std::forward<A>(a));
+            // The caller has no handle of it: it is not reported as destroyed (T-36).
+            task.state()->flags_ &= static_cast<std::uint16_t>(~FutureBase::kLogDestroyed);
+            return std::move(task).state();
+        }
+    }
+
+    std::vector<const void*> objects_;  // lvalue arguments, for finding the same one again
+};
+
+template <class State>
+auto make_gather(std::vector<Ref<FutureBase>> children) {
+    using V = std::remove_cvref_t<decltype(std::declval<State&>().value())>;
+    LoopCore& core = children.empty() ? current_core() : children.front()->core();
+    auto* state = new State(core, std::move(children));
+    auto future = Future<V>::from_state(Ref<FutureBase>::adopt(state));
+    state->watch();
+    return future;
+}
+
+template <bool kKeep, class... A>
+auto gather_arguments(A&&... awaitables) {
+    GatherArguments arguments;
+    arguments.states.reserve(sizeof...(A));
+    (arguments.add(std::forward<A>(awaitables)), ...);
+    return make_gather<GatherTuple<kKeep, typename AwaitResultOf<A>::type...>>(
+        std::move(arguments.states));
+}
+
+template <bool kKeep, class R>
+auto gather_range(R&& range) {
+    using T = typename AwaitResultOf<RangeItem<R>>::type;
+    auto handles = handles_of(std::forward<R>(range));
+    auto states = distinct_states(handles);
+    if constexpr (!FutureLike<RangeItem<R>>) {
+        for (auto& s : states) {
+            s->flags_ &= static_cast<std::uint16_t>(~FutureBase::kLogDestroyed);
+        }
+    }
+    handles.clear();
+    return make_gather<GatherVector<kKeep, T>>(std::move(states));
+}
+
+}  // namespace detail
+
+// Runs all `awaitables` at once, those that are not futures as tasks, made now and in order. Gives
+// a `Future<std::tuple<...>>` of their results (std::monostate for void). The first exception goes
+// to whoever awaits the gather; the others keep running. Raises: ValueError if they are of
+// different loops. If cancelled: all of them are; it ends with CancelledError once they have ended
+// (T-16).
+template <Awaitable... A>
+[[nodiscard]] auto gather(A&&... awaitables) {
+    return detail::gather_arguments<false>(std::forward<A>(awaitables)...);
+}
+// The same with exceptions as results: a `Future<std::tuple<Result<T>...>>`.
+template <Awaitable... A>
+[[nodiscard]] auto gather(ReturnExceptions, A&&... awaitables) {
+    return detail::gather_arguments<true>(std::forward<A>(awaitables)...);
+}
+// The same for a range of handles, or of coroutines, which are consumed: a
+// `Future<std::vector<T>>`.
+template <detail::AwaitableRange R>
+[[nodiscard]] auto gather(R&& range) {
+    return detail::gather_range<false>(std::forward<R>(range));
+}
+template <detail::AwaitableRange R>
+[[nodiscard]] auto gather(ReturnExceptions, R&& range) {
+    return detail::gather_range<true>(std::forward<R>(range));
+}
+
+}  // namespace asyncio::inline v1

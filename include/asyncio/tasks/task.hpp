@@ -1,0 +1,394 @@
+// Task<T>, create_task, sleep, and who is running. T-01 to T-14, T-29 to T-38.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "asyncio/coroutines.hpp"
+#include "asyncio/detail/waiter.hpp"
+#include "asyncio/events.hpp"
+#include "asyncio/futures.hpp"
+#include "asyncio/time.hpp"
+
+namespace asyncio::inline v1 {
+
+// How a task is made (T-01, EG-03). Copied before the call returns.
+struct TaskOptions {
+    std::string_view name = {};            // default: "Task-N"
+    const Context* context = nullptr;      // used uncopied; null: a copy of the current one
+    std::optional<bool> eager_start = {};  // default: what the loop's task factory says
+};
+
+// What an error report tells (EH-01). Fill in what is known.
+struct ExceptionContext {
+    std::string message;
+    std::exception_ptr exception;
+    AnyFuture future;
+    AnyFuture task;
+    Handle handle;
+};
+
+namespace detail {
+
+template <class T>
+class TaskStateOf final : public ValueState<TaskBase, T> {
+  public:
+    TaskStateOf(LoopCore& core, PromiseOf<T>& root) noexcept
+        : ValueState<TaskBase, T>(core, root, root.place) {}
+
+  private:
+    void collect(PromiseBase& base) noexcept override {
+        // Safe because the constructor took the root frame of a Coroutine<T>.
+        auto& root = static_cast<PromiseOf<T>&>(base);
+        if (root.outcome() == PromiseBase::kError) {
+            this->finish_from_error(root, root.take_error());
+            return;
+        }
+        if (this->finish_cancelled_instead(root)) return;
+        try {
+            this->emplace(std::move(root.value()));
+        } catch (...) {
+            // A result whose move throws ends the task with that exception.
+            this->finish_from_error(root, std::current_exception());
+            return;
+        }
+        this->finish_from_value(root);
+    }
+};
+
+// Names, contexts and eagerness; then the first step. Takes over one count of `task`.
+// Raises: RuntimeError "Event loop is closed".
+ASYNCIO_API void launch(TaskBase& task, const TaskOptions& options);
+// The options after the loop's task factory has seen them.
+ASYNCIO_API TaskOptions factory_options(LoopCore& core, TaskOptions options);
+ASYNCIO_API void check_open(const LoopCore& core);
+
+ASYNCIO_API std::uint32_t cancelling(const FutureBase& f);
+ASYNCIO_API std::uint32_t uncancel(FutureBase& f);
+ASYNCIO_API std::string task_name(const FutureBase& f);
+ASYNCIO_API void set_task_name(FutureBase& f, std::string_view name);
+ASYNCIO_API Context task_context(FutureBase& f);
+ASYNCIO_API std::vector<std::source_location> task_stack(const FutureBase& f, int limit);
+ASYNCIO_API void print_task_stack(const AnyFuture& f, int limit, std::ostream* out);
+
+// What every handle of a task can do, whatever its type.
+template <class Self>
+class TaskMembers {
+  public:
+    // How many cancel() calls have not been undone by uncancel(). T-04.
+    std::uint32_t cancelling() const { return detail::cancelling(task_state()); }
+    // Undoes one cancel(); returns how many remain. At 0 a cancel that was not delivered is
+    // dropped. T-05.
+    std::uint32_t uncancel() const { return detail::uncancel(task_state()); }
+    // T-08.
+    std::string get_name() const { return task_name(task_state()); }
+    void set_name(std::string_view name) const { set_task_name(task_state(), name); }
+    // The context that its steps run in. T-10.
+    Context get_context() const { return task_context(task_state()); }
+    // Where each of its frames is suspended, outermost first; empty once done. At most `limit`, the
+    // innermost ones (0: all). T-11.
+    std::vector<std::source_location> get_stack(int limit = 0) const {
+        return task_stack(task_state(), limit);
+    }
+    // Prints get_stack() to `out` (null: standard error). T-11.
+    void print_stack(int limit = 0, std::ostream* out = nullptr) const {
+        print_task_stack(static_cast<const Self&>(*this), limit, out);
+    }
+
+  private:
+    FutureBase& task_state() const {
+        const auto& s = static_cast<const Self&>(*this).state();
+        if (!s) throw_empty_handle();
+        return *s;
+    }
+};
+
+}  // namespace detail
+
+// Any task, its result's type forgotten.
+class ASYNCIO_API AnyTask : public AnyFuture, public detail::TaskMembers<AnyTask> {
+  public:
+    AnyTask() noexcept = default;
+    AnyTask(std::nullptr_t) noexcept {}
+    template <class T>
+    AnyTask(const Task<T>& t) noexcept {
+        state_ = t.state();
+    }
+    static AnyTask from_state(detail::Ref<detail::FutureBase> s) noexcept {
+        AnyTask t;
+        t.state_ = std::move(s);
+        return t;
+    }
+    // As AnyFuture's, but the callback gets the AnyTask.
+    template <class F>
+    CallbackId add_done_callback(
+        F fn, CallbackOptions options = {},
+        std::source_location where = std::source_location::current()) const {
+        return add_callback_for<AnyTask>(std::move(fn), options, where);
+    }
+};
+
+// The task behind a future's handle, or an empty handle.
+ASYNCIO_API AnyTask as_task(const AnyFuture& future);
+
+// A coroutine that runs by itself on its loop. A cheap shared handle: dropping the last one neither
+// stops nor loses the task, whose loop owns it until it is done (T-37 differs: CPython's may
+// vanish). Made by create_task. `co_await t` gives `const T&`; `co_await std::move(t)` gives T. If
+// cancelled: awaiting a task passes the cancel on to it (S-41).
+template <class T = void>
+class Task : public Future<T>, public detail::TaskMembers<Task<T>> {
+  public:
+    // An empty handle.
+    Task() noexcept : Future<T>(nullptr) {}
+    Task(std::nullptr_t) noexcept : Future<T>(nullptr) {}
+
+    // T-12: a task's result comes from its coroutine.
+    template <class... V>
+    void set_result(V&&...) const = delete;
+    template <class E>
+    void set_exception(E&&) const = delete;
+
+    // As Future's, but the callback gets the Task<T>.
+    template <class F>
+    CallbackId add_done_callback(
+        F fn, CallbackOptions options = {},
+        std::source_location where = std::source_location::current()) const {
+        return this->template add_callback_for<Task>(std::move(fn), options, where);
+    }
+
+    static Task from_state(detail::Ref<detail::FutureBase> s) noexcept {
+        Task t;
+        t.state_ = std::move(s);
+        return t;
+    }
+};
+
+namespace detail {
+
+template <class R, class A>
+Coroutine<R> await_in_frame(A awaitable) {
+    co_return co_await std::forward<A>(awaitable);
+}
+
+// The coroutine that runs `a`: itself, or a frame that owns it and awaits it.
+template <class A>
+auto to_coroutine(A&& a) {
+    using R = typename AwaitResultOf<A>::type;
+    if constexpr (CoroutineLike<A>) {
+        if (!a) throw_already_awaited();
+        return Coroutine<R>(std::move(a));
+    } else if constexpr (!DirectAwaitable<A>) {
+        using F = std::decay_t<A>;
+        return run_callable<R, F>(F(std::forward<A>(a)));
+    } else if constexpr (std::is_lvalue_reference_v<A> && FutureLike<A>) {
+        // A handle is shared, not borrowed.
+        return await_in_frame<R, std::remove_cvref_t<A>>(std::remove_cvref_t<A>(a));
+    } else {
+        return await_in_frame<R, A>(std::forward<A>(a));
+    }
+}
+
+template <class T>
+Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
+    check_open(core);
+    options = factory_options(core, options);
+    PromiseOf<T>* root = coroutine.release();
+    TaskBase* task = nullptr;
+    try {
+        task = new TaskStateOf<T>(core, *root);
+    } catch (...) {
+        // Out of memory: the coroutine ends unbegun, and the error goes on.
+        root->handle().destroy();
+        throw;
+    }
+    auto state = Ref<FutureBase>::adopt(task);
+    root->set_task(*task);
+    launch(*task, options);
+    return Task<T>::from_state(std::move(state));
+}
+
+template <class A>
+auto start_task(LoopCore& core, A&& awaitable, TaskOptions options) {
+    static_assert(
+        kSafeTemporary<A>,
+        "name this callable first (auto f = ...; create_task(f)): this compiler would copy "
+        "its captures bitwise inside a co_await expression");
+    using R = typename AwaitResultOf<A>::type;
+    return make_task<R>(core, to_coroutine(std::forward<A>(awaitable)), options);
+}
+
+// A future for an awaitable: the same one if it is a future, else a task (T-31).
+template <class A>
+auto future_for(LoopCore& core, A&& a) {
+    if constexpr (FutureLike<A>) {
+        return std::remove_cvref_t<A>(std::forward<A>(a));
+    } else {
+        return start_task(core, std::forward<A>(a), {});
+    }
+}
+
+}  // namespace detail
+
+// Runs `awaitable` as a task of the running loop; its first step follows in the next iteration
+// (S-15). A callable is kept, with its captures, until the task is done. Raises: RuntimeError "no
+// running event loop" (T-01).
+template <Awaitable A>
+auto create_task(A&& awaitable, TaskOptions options = {}) {
+    return detail::start_task(detail::running_core(), std::forward<A>(awaitable), options);
+}
+
+// `x` itself if it is a future or task, else a task that runs it. Without a running loop it uses
+// get_event_loop(). T-31. Raises: ValueError if it belongs to another loop than `loop`.
+template <Awaitable A>
+auto ensure_future(A&& x, EventLoop* loop = nullptr) {
+    detail::LoopCore& core = loop ? loop->core() : detail::current_core();
+    return detail::future_for(core, std::forward<A>(x));
+}
+
+// The task whose step runs now; empty in a plain callback. T-29.
+// Raises: RuntimeError "no running event loop".
+ASYNCIO_API AnyTask current_task();
+ASYNCIO_API AnyTask current_task(EventLoop& loop);
+// The tasks of the loop that are not done, in the order they were made. T-30.
+// Raises: RuntimeError "no running event loop".
+ASYNCIO_API std::vector<AnyTask> all_tasks();
+ASYNCIO_API std::vector<AnyTask> all_tasks(EventLoop& loop);
+
+namespace detail {
+
+// A future that a timer completes. S-20. Not part of the awaiter: when the sleeper is cancelled it
+// may be in the ready queue, and then deletes itself there.
+class ASYNCIO_API SleepTimer final : public Waitable, public Pooled {
+  public:
+    // Queues the timer. Raises: std::bad_alloc.
+    SleepTimer(LoopCore& core, std::int64_t delay_ns);
+    // The sleeper is done with it.
+    void abandon() noexcept;
+
+    void suspend(PromiseBase& frame) noexcept { waiter_.suspend(frame); }
+    std::exception_ptr resume() noexcept { return waiter_.resume(); }
+
+    void run() override;
+    void drop() noexcept override;
+    bool cancel_wait(const std::exception_ptr& error) override {
+        return waiter_.cancel_wait(error);
+    }
+
+  private:
+    ~SleepTimer() = default;
+
+    LoopCore& core_;
+    TimerEntry timer_;
+    Waiter waiter_;
+    bool abandoned_ = false;
+};
+
+// Awaitable of sleep(): T-14. Its timer is made when it is awaited, and only for a positive delay.
+class [[nodiscard]] Sleep {
+  public:
+    using asyncio_native = void;
+
+    explicit Sleep(Delay d) noexcept : ns_(d.is_none() ? kNever : d.count()) {}
+    Sleep(Sleep&& o) noexcept : ns_(o.ns_) {}
+    Sleep& operator=(Sleep&&) = delete;
+    ~Sleep() {
+        if (timer_) timer_->abandon();
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) {
+        PromiseBase& frame = h.promise();
+        if (ns_ <= 0) return thread_state.task->suspend_yield(frame);
+        timer_ = new SleepTimer(*thread_state.loop, ns_);
+        timer_->suspend(frame);
+    }
+    void await_resume() {
+        if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
+    }
+    Result<void> await_result() {
+        if (std::exception_ptr e = error()) return Result<void>::failure(std::move(e));
+        return Result<void>::success();
+    }
+
+  protected:
+    std::exception_ptr error() noexcept {
+        if (timer_) return timer_->resume();
+        TaskBase* task = thread_state.task;
+        return task->resumed() ? task->take_cancel() : std::exception_ptr();
+    }
+
+  private:
+    std::int64_t ns_;
+    SleepTimer* timer_ = nullptr;
+};
+
+template <class R>
+class [[nodiscard]] SleepResult : public Sleep {
+  public:
+    SleepResult(Delay d, R result) : Sleep(d), result_(std::move(result)) {}
+    R await_resume() {
+        Sleep::await_resume();
+        return std::move(result_);
+    }
+    Result<R> await_result() {
+        if (std::exception_ptr e = error()) return Result<R>::failure(std::move(e));
+        return Result<R>::success(std::move(result_));
+    }
+
+  private:
+    R result_;
+};
+
+}  // namespace detail
+
+// Suspends for `delay`, at least; 0 or less: for exactly one iteration of the loop (S-19).
+// `nullopt`: for ever. T-14. If cancelled: the timer is removed and CancelledError raised.
+[[nodiscard]] inline detail::Sleep sleep(Delay delay) noexcept { return detail::Sleep(delay); }
+// The same, with a result to give.
+template <class R>
+[[nodiscard]] auto sleep(Delay delay, R&& result) {
+    return detail::SleepResult<std::decay_t<R>>(delay, std::forward<R>(result));
+}
+
+template <class T>
+Future<T> EventLoop::create_future(std::source_location where) {
+    return Future<T>(core(), where);
+}
+
+template <class A>
+auto EventLoop::create_task(A&& awaitable, TaskOptions options) {
+    return detail::start_task(core(), std::forward<A>(awaitable), options);
+}
+template <class A>
+auto EventLoop::create_task(A&& awaitable) {
+    return detail::start_task(core(), std::forward<A>(awaitable), {});
+}
+
+namespace detail {
+// Raises what run_forever would, before anything is made.
+ASYNCIO_API void check_can_run(EventLoop& loop);
+}  // namespace detail
+
+template <class A>
+auto EventLoop::run_until_complete(A&& awaitable, std::source_location) {
+    static_assert(Awaitable<A>, "an awaitable is needed: a Coroutine, Task, Future, ...");
+    detail::check_can_run(*this);
+    auto future = detail::future_for(core(), std::forward<A>(awaitable));
+    detail::run_until_done(*this, *future.state(), !FutureLike<A>);
+    if constexpr (std::is_same_v<decltype(future), AnyFuture> ||
+                  std::is_same_v<decltype(future), AnyTask>) {
+        future.check();
+    } else {
+        return std::move(future).result();
+    }
+}
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,119 @@
+// wait: until all, the first, or the first exception of several tasks. T-18, T-19, S-34, B-20.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "asyncio/detail/ranges.hpp"
+#include "asyncio/tasks/task.hpp"
+#include "asyncio/time.hpp"
+
+namespace asyncio::inline v1 {
+
+enum class ReturnWhen { kAllCompleted, kFirstCompleted, kFirstException };
+// T-19.
+inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::kAllCompleted;
+inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::kFirstCompleted;
+// At the first one that ended with an exception, CancelledError apart; else when all have ended.
+inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::kFirstException;
+
+struct WaitOptions {
+    Delay timeout = std::nullopt;
+    ReturnWhen return_when = ALL_COMPLETED;
+};
+
+// Two vectors, each in the order of the arguments.
+template <class H>
+struct WaitResult {
+    std::vector<H> done;
+    std::vector<H> pending;
+};
+
+namespace detail {
+
+class WaitState;
+
+// Waits for futures, each given once. Raises: ValueError for none.
+class ASYNCIO_API WaitAwaiter {
+  public:
+    using asyncio_native = void;
+
+    WaitAwaiter(std::vector<Ref<FutureBase>> futures, WaitOptions options);
+    WaitAwaiter(const WaitAwaiter&) = delete;
+    WaitAwaiter& operator=(const WaitAwaiter&) = delete;
+    ~WaitAwaiter();
+
+    bool await_ready() const noexcept { return false; }
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) {
+        suspend(h.promise());
+    }
+    void await_resume();
+
+  private:
+    void suspend(PromiseBase& frame);
+
+    std::vector<Ref<FutureBase>> futures_;
+    WaitOptions options_;
+    WaitState* state_ = nullptr;
+};
+
+ASYNCIO_API void check_return_when(ReturnWhen value);
+
+template <class H>
+Coroutine<WaitResult<H>> wait_for_handles(std::vector<H> handles, WaitOptions options) {
+    check_return_when(options.return_when);
+    auto states = distinct_states(handles);
+    remove_duplicates(states);
+    {
+        WaitAwaiter awaiter(states, options);
+        co_await awaiter;
+    }
+    WaitResult<H> result;
+    for (auto& s : states) {
+        auto& to = s->done() ? result.done : result.pending;
+        to.push_back(H::from_state(s));
+    }
+    co_return result;
+}
+
+// The coroutines become tasks when this runs, not before: there may be no loop yet.
+template <class A>
+auto wait_for_coroutines(std::vector<A> awaitables, WaitOptions options)
+    -> Coroutine<WaitResult<typename HandleOf<A>::type>> {
+    auto handles = handles_of(std::move(awaitables));
+    co_return co_await wait_for_handles(std::move(handles), options);
+}
+
+}  // namespace detail
+
+// Waits until the tasks or futures of a range have ended, as `return_when` says, or the timeout is
+// over; gives those that are done and those that are not. It never cancels and never raises
+// TimeoutError. A range of coroutines is consumed, and each runs as a task (as in the notes;
+// CPython forbids it now). Raises: ValueError "Set of Tasks/Futures is empty." If cancelled: the
+// tasks are left alone.
+template <detail::AwaitableRange R>
+[[nodiscard]] auto wait(R&& range, WaitOptions options = {}) {
+    using Item = detail::RangeItem<R>;
+    if constexpr (FutureLike<Item>) {
+        std::vector<Item> handles(range.begin(), range.end());
+        return detail::wait_for_handles(std::move(handles), options);
+    } else {
+        std::vector<Item> awaitables;
+        for (auto&& item : range) awaitables.push_back(std::move(item));
+        return detail::wait_for_coroutines(std::move(awaitables), options);
+    }
+}
+
+// The same for single tasks and futures of any types.
+template <FutureLike... F>
+    requires(sizeof...(F) > 0)
+[[nodiscard]] auto wait(const F&... futures) {
+    std::vector<AnyFuture> handles;
+    handles.reserve(sizeof...(F));
+    (handles.push_back(futures), ...);
+    return detail::wait_for_handles(std::move(handles), WaitOptions());
+}
+
+}  // namespace asyncio::inline v1

@@ -1,0 +1,40 @@
+#include "asyncio/detail/call_timer.hpp"
+
+namespace asyncio::inline v1::detail {
+
+CallTimer::CallTimer(LoopCore& core, std::int64_t when, bool soon, Function fn, void* owner)
+    : core_(core), fn_(fn), owner_(owner) {
+    entry_.owner = this;
+    entry_.when = when;
+    if (soon) {
+        entry_.index = TimerEntry::kDue;
+        core.push_ready(this);
+    } else {
+        add_timer(core, entry_);
+    }
+}
+
+void CallTimer::run() {
+    entry_.index = TimerEntry::kNotQueued;
+    if (!owner_) {
+        delete this;
+        return;
+    }
+    state_ = State::kDone;
+    fn_(owner_);
+}
+
+void CallTimer::drop() noexcept {
+    entry_.index = TimerEntry::kNotQueued;
+    state_ = State::kDone;
+    if (!owner_) delete this;
+}
+
+void CallTimer::abandon() noexcept {
+    owner_ = nullptr;
+    if (entry_.due()) return;  // in the ready queue, whose turn comes
+    remove_timer(core_, entry_);
+    delete this;
+}
+
+}  // namespace asyncio::inline v1::detail

@@ -1,0 +1,136 @@
+#include "asyncio/tasks/gather.hpp"
+
+#include <algorithm>
+#include <unordered_set>
+
+namespace asyncio::inline v1::detail {
+
+void remove_duplicates(std::vector<Ref<FutureBase>>& states) {
+    std::unordered_set<const FutureBase*> seen;
+    std::erase_if(states, [&](const auto& s) { return !seen.insert(s.get()).second; });
+}
+
+std::exception_ptr gathered_error(FutureBase& child) {
+    if (child.state_ == FutureState::kFailed) return child.take_error();
+    if (child.state_ != FutureState::kCancelled) return nullptr;
+    // A task's own CancelledError stays for the first who asks the task; its message is not shown.
+    if ((child.flags_ & FutureBase::kCancelOnce) || !child.exc_) return cancelled_error(nullptr);
+    return child.exc_;
+}
+
+// In the callback list of one child. It keeps the gather alive while a task will surely end; for a
+// plain future, which may never be set, only from the moment when it is done.
+class GatherBase::ChildNode final : public Node {
+  public:
+    void watch(GatherBase& gather, FutureBase& child) {
+        gather_ = &gather;
+        child_ = &child;
+        if (child.is_task() && !child.done()) hold();
+        linked_ = !child.done();
+        child.add_node(this, true);
+    }
+    void unlink() noexcept {
+        if (linked_ && !held_) child_->remove_node(this);
+    }
+
+    void scheduled(FutureBase&) noexcept override {
+        linked_ = false;
+        if (!held_) hold();
+    }
+    void run() override {
+        gather_->on_child(*child_);
+        let_go();
+    }
+    void drop() noexcept override {
+        linked_ = false;
+        if (held_) let_go();
+    }
+
+  private:
+    void hold() noexcept {
+        held_ = true;
+        gather_->retain();
+    }
+    void let_go() noexcept {
+        held_ = false;
+        gather_->release();  // may destroy this
+    }
+
+    GatherBase* gather_ = nullptr;
+    FutureBase* child_ = nullptr;
+    bool linked_ = false;
+    bool held_ = false;
+};
+
+GatherBase::GatherBase(LoopCore& core, std::vector<Ref<FutureBase>> children, bool keep_errors)
+    : FutureBase(core, kOther, 1, {}), children_(std::move(children)), keep_errors_(keep_errors) {}
+
+GatherBase::~GatherBase() {
+    for (std::size_t i = 0; i < distinct_; ++i) nodes_[i].unlink();
+}
+
+void GatherBase::watch() {
+    std::vector<Ref<FutureBase>> distinct = children_;
+    if (distinct.size() > 1) remove_duplicates(distinct);
+    for (const auto& c : distinct) {
+        if (&c->core() == core_) continue;
+        throw ValueError(
+            "The future belongs to a different loop than the one specified as the loop argument");
+    }
+    if (distinct.empty()) {
+        collect();
+        finish_value();
+        return;
+    }
+    nodes_ = std::make_unique<ChildNode[]>(distinct.size());
+    distinct_ = distinct.size();
+    const auto self = Ref<FutureBase>::share(this);
+    // Those that are done already count now, after all others are watched (T-15).
+    for (std::size_t i = 0; i < distinct.size(); ++i) {
+        if (!distinct[i]->done()) nodes_[i].watch(*this, *distinct[i]);
+    }
+    for (const auto& c : distinct) {
+        if (c->done()) on_child(*c);
+    }
+}
+
+bool GatherBase::cancel_wait(const std::exception_ptr& error) {
+    mark_retrieved();
+    if (done()) return false;
+    bool any = false;
+    for (const auto& c : children_) any = c->cancel_wait(error) || any;
+    if (any) cancel_requested_ = true;
+    return any;
+}
+
+void GatherBase::on_child(FutureBase& child) noexcept {
+    ++finished_;
+    if (done()) {
+        // Somebody else's exception was delivered: this one is not to be reported (B-14).
+        child.mark_retrieved();
+        return;
+    }
+    if (!keep_errors_ && child.state_ != FutureState::kFinished) {
+        finish_error(child.take_error());
+        return;
+    }
+    if (finished_ == distinct_) finish_all(child);
+}
+
+void GatherBase::finish_all(FutureBase& last) noexcept {
+    if (cancel_requested_) {
+        std::exception_ptr error = last.cancelled() ? last.take_error() : cancelled_error(nullptr);
+        finish_error(std::move(error));
+        return;
+    }
+    try {
+        collect();
+    } catch (...) {
+        // A result whose copy throws: that is gather's outcome.
+        finish_error(std::current_exception());
+        return;
+    }
+    finish_value();
+}
+
+}  // namespace asyncio::inline v1::detail

@@ -1,0 +1,102 @@
+#include "asyncio/tasks/shield.hpp"
+
+#include "loop.hpp"
+
+namespace asyncio::inline v1::detail {
+
+namespace {
+
+// Stays with the inner future after the outer one was cancelled: tells of an exception that nobody
+// else will see (T-17).
+class LogNode final : public Node, public Pooled {
+  public:
+    void scheduled(FutureBase& future) noexcept override {
+        future_ = Ref<FutureBase>::share(&future);
+    }
+    void run() override {
+        const auto future = std::move(future_);
+        delete this;
+        if (future->state_ != FutureState::kFailed) return;
+        future->mark_retrieved();
+        ExceptionContext context;
+        context.message = type_name(future->exc_) + " exception in shielded future";
+        context.exception = future->exc_;
+        context.future = AnyFuture::from_state(future);
+        report_exception(future->core(), context);
+    }
+    void drop() noexcept override { delete this; }
+    // All of them are alike: a future has at most one.
+    std::uint64_t key() const noexcept override { return kKey; }
+    static constexpr std::uint64_t kKey = ~std::uint64_t{0};
+
+  private:
+    Ref<FutureBase> future_;
+};
+
+}  // namespace
+
+void ShieldBase::watch() {
+    inner_->add_node(&on_inner_, true);
+    add_node(&on_outer_, true);
+}
+
+ShieldBase::~ShieldBase() { inner_->remove_node(&on_inner_); }
+
+void ShieldBase::InnerNode::scheduled(FutureBase&) noexcept {
+    held_ = true;
+    shield_.retain();
+}
+
+void ShieldBase::InnerNode::run() {
+    shield_.mirror();
+    drop();
+}
+
+void ShieldBase::InnerNode::drop() noexcept {
+    if (std::exchange(held_, false)) shield_.release();  // may destroy this
+}
+
+void ShieldBase::OuterNode::scheduled(FutureBase&) noexcept {
+    held_ = true;
+    shield_.retain();
+}
+
+void ShieldBase::OuterNode::run() {
+    FutureBase& inner = *shield_.inner_;
+    if (!inner.done()) {
+        inner.remove_node(&shield_.on_inner_);
+        if (shield_.cancelled()) {
+            inner.remove_callbacks(LogNode::kKey);
+            inner.add_node(new LogNode, true);
+        }
+    }
+    drop();
+}
+
+void ShieldBase::OuterNode::drop() noexcept {
+    if (std::exchange(held_, false)) shield_.release();  // may destroy this
+}
+
+void ShieldBase::mirror() noexcept {
+    FutureBase& inner = *inner_;
+    if (done()) {
+        if (!inner.cancelled()) inner.mark_retrieved();
+        return;
+    }
+    if (inner.cancelled()) {
+        finish_cancelled(nullptr);
+    } else if (inner.state_ == FutureState::kFailed) {
+        finish_error(inner.take_error());
+    } else {
+        try {
+            copy_value(inner);
+        } catch (...) {
+            // A result whose copy throws: that is the outcome.
+            finish_error(std::current_exception());
+            return;
+        }
+        finish_value();
+    }
+}
+
+}  // namespace asyncio::inline v1::detail
