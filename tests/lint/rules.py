@@ -114,17 +114,18 @@ def awaitables(path, lines):
 
 def layers(path, lines):
     """Headers include their own layer or lower ones."""
-    own = LAYER.get(path.stem)
+    module = re.sub(r'.*/include/asyncio/(\w+).*', r'\1', str(path))
+    own = LAYER.get(module)
     if own is None:
-        yield 1, f'{path.name} is in none of the layers of tests/lint/rules.py'
+        yield 1, f'{module} is in none of the layers of tests/lint/rules.py'
         return
     for number, line in enumerate(lines, 1):
         match = INCLUDE.match(line)
         if not match:
             continue
-        name = re.fullmatch(r'asyncio/(\w+)\.hpp', match[1])
-        if name and LAYER.get(name[1], 0) > own:
-            yield number, f'{path.name} is in a lower layer than {match[1]}'
+        other = re.match(r'asyncio/(\w+)', match[1])
+        if other and LAYER.get(other[1], 0) > own:
+            yield number, f'{module} is in a lower layer than {match[1]}'
 
 
 def cycles(root, files):
@@ -153,7 +154,8 @@ def cycles(root, files):
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
     code = tracked(root, 'include/*.hpp', 'src/*.hpp', 'src/*.cpp')
-    public = [path for path in code if path.parent == root / 'include/asyncio']
+    public = [path for path in code
+              if root / 'include/asyncio' in path.parents and 'detail' not in path.parts]
     text = tracked(root, '*.cpp', '*.hpp', '*.py', '*.cmake', '*CMakeLists.txt', '*.md', 'script/*')
     rules = (
         (markers, [path for path in text if path != pathlib.Path(__file__).resolve()]),
