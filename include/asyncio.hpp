@@ -9,6 +9,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
+#include "asyncio/runners.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/time.hpp"
 #include "asyncio/version.hpp"
