@@ -13,3 +13,4 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/time.hpp"
 #include "asyncio/version.hpp"
+#include "asyncio/with.hpp"
