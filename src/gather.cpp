@@ -114,11 +114,13 @@ void GatherBase::on_child(FutureBase& child) noexcept {
         finish_error(child.take_error());
         return;
     }
-    if (finished_ == distinct_) finish_all(child);
+    if (finished_ == distinct_) finish_all();
 }
 
-void GatherBase::finish_all(FutureBase& last) noexcept {
+void GatherBase::finish_all() noexcept {
     if (cancel_requested_) {
+        // The message is that of the last argument, whichever was the last to end.
+        FutureBase& last = *children_.back();
         std::exception_ptr error = last.cancelled() ? last.take_error() : cancelled_error(nullptr);
         finish_error(std::move(error));
         return;

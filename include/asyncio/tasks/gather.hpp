@@ -44,7 +44,7 @@ class ASYNCIO_API GatherBase : public FutureBase {
   private:
     class ChildNode;
     void on_child(FutureBase& child) noexcept;
-    void finish_all(FutureBase& last) noexcept;
+    void finish_all() noexcept;
 
     std::vector<Ref<FutureBase>> children_;
     std::unique_ptr<ChildNode[]> nodes_;
