@@ -170,13 +170,19 @@ void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
     handle.retain();
 }
 
-void EventLoop::set_task_factory(TaskFactory factory) { impl_->task_factory = std::move(factory); }
+void EventLoop::set_task_factory(TaskFactory factory) {
+    impl_->task_factory = std::move(factory);
+    impl_->has_task_factory = static_cast<bool>(impl_->task_factory);
+}
 TaskFactory EventLoop::get_task_factory() const { return impl_->task_factory; }
 void eager_task_factory(EventLoop&, TaskOptions& options) {
     if (!options.eager_start) options.eager_start = true;
 }
 
-void EventLoop::set_debug(bool on) { impl_->debug = on; }
+void EventLoop::set_debug(bool on) {
+    impl_->debug = on;
+    if (impl_->backend) impl_->update_mode();
+}
 bool EventLoop::get_debug() const noexcept { return impl_->debug; }
 
 void EventLoop::set_wait_hooks(detail::Function<void()> before, detail::Function<void()> after) {
@@ -186,6 +192,7 @@ void EventLoop::set_wait_hooks(detail::Function<void()> before, detail::Function
 
 void EventLoop::set_pick_next(detail::Function<std::size_t(std::size_t)> pick) {
     impl_->pick_next = std::move(pick);
+    if (impl_->backend) impl_->update_mode();
 }
 
 const char* EventLoop::backend() const noexcept {

@@ -10,15 +10,6 @@
 namespace asyncio::inline v1 {
 namespace detail {
 
-FutureBase::~FutureBase() {
-    if (done()) {
-        std::destroy_at(&exc_);
-    } else {
-        drop_callbacks();
-    }
-    core_->detach();
-}
-
 void FutureBase::destroy() noexcept {
     if (flags_ & kUnretrieved) {
         report_unretrieved();

@@ -56,10 +56,15 @@ class Loop::Running {
         thread_state.task = nullptr;
         loop.owner_thread.store(&thread_state, std::memory_order_relaxed);
         loop.running_ = true;
+        loop.update_mode();
     }
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
     ~Running() {
+        // What is left of an iteration when an exception leaves the loop goes back to the front
+        // (S-60).
+        NodeQueue left = NodeQueue::from_chain(std::exchange(loop_.batch_, nullptr));
+        loop_.ready.prepend(left);
         loop_.running_ = false;
         thread_state.loop = nullptr;
         thread_state.task = task_;
@@ -91,9 +96,31 @@ void Loop::run_forever() {
         bool& stopping;
         ~Reset() { stopping = false; }
     } reset{stopping};
-    do {
+    if (stopping) iterate(kNever);  // asked to stop before: exactly one iteration (B-07)
+    while (!stopping) {
+        if (plain_) run_plain();
+        if (stopping) return;
         iterate(kNever);
-    } while (!stopping);
+    }
+}
+
+// Iterations in which nobody need look at the clock, the kernel or a hook: the hot loop.
+void Loop::run_plain() {
+    std::uint32_t iterations = iterations_unpolled_;
+    std::uint32_t callbacks = callbacks_unpolled_;
+    while (plain_ && !ready.empty() && !stopping && ++iterations < kIterationsUnpolled &&
+           callbacks < kCallbacksUnpolled) {
+        if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
+        Node* n = ready.take_chain();
+        do {
+            batch_ = n->next_;
+            ++callbacks;
+            n->run();
+            n = batch_;
+        } while (n);
+    }
+    iterations_unpolled_ = iterations;
+    callbacks_unpolled_ = callbacks;
 }
 
 bool Loop::run_once(std::int64_t timeout) {
@@ -189,35 +216,34 @@ bool Loop::push_from_thread(Node& node) noexcept {
 }
 
 void Loop::run_batch() {
-    // What is left when an exception leaves the loop goes back to the front (S-60).
-    struct Batch {
-        NodeQueue& ready;
-        NodeQueue left;
-        ~Batch() { ready.prepend(left); }
-    } batch{ready, ready.take()};
-    std::uint32_t n = 0;
     if (pick_next) [[unlikely]] {
-        run_picked(batch.left);
-    } else if (debug) [[unlikely]] {
-        while (!batch.left.empty()) run_watched(*this, *batch.left.pop());
-    } else {
-        while (!batch.left.empty()) {
-            ++n;
-            batch.left.pop()->run();
+        run_picked();
+        return;
+    }
+    batch_ = ready.empty() ? nullptr : ready.take_chain();
+    while (Node* n = batch_) {
+        batch_ = n->next_;
+        if (debug) [[unlikely]] {
+            run_watched(*this, *n);
+        } else {
+            n->run();
         }
     }
-    callbacks_unpolled_ += n;
 }
 
-void Loop::run_picked(NodeQueue& batch) {
-    std::size_t n = 0;
-    for (Node* e = batch.front(); e; e = e->next_) ++n;
-    for (; n > 0; --n) {
-        const std::size_t choice = pick_next(n) % n;
+void Loop::run_picked() {
+    NodeQueue batch = ready.take();
+    std::size_t count = 0;
+    for (Node* e = batch.front(); e; e = e->next_) ++count;
+    for (; count > 0; --count) {
+        const std::size_t choice = pick_next(count) % count;
         Node* before = nullptr;
         for (std::size_t i = 0; i < choice; ++i) before = before ? before->next_ : batch.front();
-        batch.remove_after(before)->run();
+        Node* n = batch.remove_after(before);
+        batch_ = batch.front();
+        n->run();
     }
+    batch_ = nullptr;
 }
 
 void Loop::report_deadlock() {

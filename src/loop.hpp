@@ -32,6 +32,8 @@ class Loop final : public LoopCore, public Pooled {
     bool run_once(std::int64_t timeout);
     void close();
     bool is_running() const noexcept { return running_; }
+    // To be called when debug mode or a hook has changed.
+    void update_mode() noexcept { plain_ = !backend->is_virtual() && !debug && !pick_next; }
 
     // Takes an entry out of the ready queue, if it is there.
     void forget(Node& node) noexcept { ready.remove(&node); }
@@ -64,18 +66,21 @@ class Loop final : public LoopCore, public Pooled {
     static constexpr std::uint32_t kIterationsUnpolled = 64;
     static constexpr std::uint32_t kCallbacksUnpolled = 2048;
 
+    void run_plain();
     void iterate(std::int64_t limit);
     void wait(std::int64_t limit);
     void poll(std::int64_t timeout);
     void queue_due_timers(std::int64_t now);
     bool drain_inbox() noexcept;
     void run_batch();
-    void run_picked(NodeQueue& batch);
+    void run_picked();
     [[noreturn]] void report_deadlock();
     void drop_queued() noexcept;
     void destroy_tasks() noexcept;
 
     bool running_ = false;
+    bool plain_ = false;     // no virtual time, debug mode or hook: run_plain serves
+    Node* batch_ = nullptr;  // what is left of the current iteration
     std::uint32_t iterations_unpolled_ = 0;
     std::uint32_t callbacks_unpolled_ = 0;
     std::atomic<std::int64_t> external_{0};

@@ -11,19 +11,9 @@
 namespace asyncio::inline v1 {
 namespace detail {
 
-namespace {
+std::atomic<std::uint64_t> task_counter{0};
 
-// T-02, B-12: one counter for the process; a given name takes no number.
-std::uint64_t next_task_number() noexcept {
-    static std::atomic<std::uint64_t> counter{0};
-    if (single_threaded()) {
-        // Safe because there is no other thread.
-        const std::uint64_t n = counter.load(std::memory_order_relaxed) + 1;
-        counter.store(n, std::memory_order_relaxed);
-        return n;
-    }
-    return counter.fetch_add(1, std::memory_order_relaxed) + 1;
-}
+namespace {
 
 TaskBase& task_of(const FutureBase& f) {
     if (!f.is_task()) throw TypeError("a task is needed, not a plain future");
@@ -33,12 +23,7 @@ TaskBase& task_of(const FutureBase& f) {
 
 }  // namespace
 
-TaskBase::TaskBase(LoopCore& core, PromiseBase& root, std::source_location place) noexcept
-    : FutureBase(core, kTask | kLogDestroyed, 2, place), leaf_(&root), name_(1) {}
-
-TaskBase::~TaskBase() {
-    if ((name_ & 1) == 0) delete reinterpret_cast<TaskExtra*>(name_);
-}
+void TaskBase::delete_extra() noexcept { delete reinterpret_cast<TaskExtra*>(name_); }
 
 TaskExtra& TaskBase::extra() {
     if (name_ & 1) {
@@ -62,23 +47,6 @@ void TaskBase::set_name(std::string_view name) {
     e.named = true;
 }
 
-// ---- the loop's list of tasks -----------------------------------------------------------------
-
-void TaskBase::link() noexcept {
-    flags_ |= kRegistered;
-    previous_ = core_->last_task;
-    following_ = nullptr;
-    (previous_ ? previous_->following_ : core_->first_task) = this;
-    core_->last_task = this;
-}
-
-void TaskBase::unlink() noexcept {
-    if (!(flags_ & kRegistered)) return;
-    flags_ &= static_cast<std::uint16_t>(~kRegistered);
-    (previous_ ? previous_->following_ : core_->first_task) = following_;
-    (following_ ? following_->previous_ : core_->last_task) = previous_;
-}
-
 // ---- steps --------------------------------------------------------------------------------------
 
 void TaskBase::start(bool eager) {
@@ -97,7 +65,7 @@ void TaskBase::run() {
     ContextSlot* const context = t.context;
     t.task = this;
     t.context = &context_;
-    if (!(flags_ & kStarted) && (flags_ & kMustCancel)) [[unlikely]] {
+    if ((flags_ & (kStarted | kMustCancel)) == kMustCancel) [[unlikely]] {
         cancel_before_start();
     } else {
         flags_ |= kStarted;
@@ -108,30 +76,33 @@ void TaskBase::run() {
             frame = t.next;
         } while (frame);
     }
+    if (done()) {
+        // Safe because the root is at its final suspend, or has not begun, and the task is its only
+        // owner. Its parameters are destroyed here, still in the task's context.
+        std::exchange(leaf_, nullptr)->handle().destroy();
+        t.task = outer;
+        t.context = context;
+        end_step();
+        return;
+    }
     t.task = outer;
     t.context = context;
-    if (done()) end_step();
 }
 
 void TaskBase::drop() noexcept {
     // The loop owns the task and destroys its frames when it closes.
 }
 
-// The task is over: its frame goes, then the loop's reference.
+// The task is over: the loop's reference goes.
 void TaskBase::end_step() {
-    PromiseBase* root = std::exchange(leaf_, nullptr);
-    ThreadState& t = thread_state;
-    ContextSlot* const context = std::exchange(t.context, &context_);
-    // Safe because the root is at its final suspend, or has not begun, and the task is its only
-    // owner.
-    root->handle().destroy();
-    t.context = context;
-    std::exception_ptr leave;
-    if (flags_ & kExit) leave = exc_;
     unlink();
+    if (flags_ & kExit) [[unlikely]] {
+        // S-60: KeyboardInterrupt and SystemExit leave the loop too.
+        std::exception_ptr leave = exc_;
+        release();
+        std::rethrow_exception(std::move(leave));
+    }
     release();
-    // S-60: KeyboardInterrupt and SystemExit leave the loop too.
-    if (leave) std::rethrow_exception(std::move(leave));
 }
 
 // S-43: the body is never entered.
@@ -238,7 +209,7 @@ std::exception_ptr Waiter::resume_error() noexcept {
 
 TaskOptions factory_options(LoopCore& core, TaskOptions options) {
     auto& loop = static_cast<Loop&>(core);
-    if (loop.task_factory) loop.task_factory(*loop.loop, options);
+    loop.task_factory(*loop.loop, options);
     return options;
 }
 

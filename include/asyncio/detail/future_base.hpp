@@ -4,8 +4,10 @@
 // What few tasks use (a given name, a cancel message) lives in `TaskExtra`, made when needed.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <new>
 #include <source_location>
 #include <string>
@@ -69,7 +71,8 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     // F-03. Raises: InvalidStateError, CancelledError.
     std::exception_ptr exception();
 
-    // Raises: InvalidStateError "invalid state"; TypeError for null; RuntimeError for a task (T-12).
+    // Raises: InvalidStateError "invalid state"; TypeError for null; RuntimeError for a task
+    // (T-12).
     void set_exception(std::exception_ptr error);
     // Before a result is set. Raises: InvalidStateError if done; RuntimeError for a task (T-12).
     void check_pending() const;
@@ -119,7 +122,14 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
         : flags_(flags), refs_(refs), core_(&core), waiting_(nullptr), place_(place) {
         core.attach();
     }
-    virtual ~FutureBase();
+    virtual ~FutureBase() {
+        if (done()) {
+            std::destroy_at(&exc_);
+        } else if (callbacks_) {
+            drop_callbacks();
+        }
+        core_->detach();
+    }
 
     void finish(FutureState state) noexcept;
     void schedule_callbacks() noexcept;
@@ -128,6 +138,17 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     void destroy() noexcept;
     void report_unretrieved() noexcept;
 };
+
+// T-02, B-12: one counter for the process; a given name takes no number.
+extern ASYNCIO_API std::atomic<std::uint64_t> task_counter;
+
+inline std::uint64_t next_task_number() noexcept {
+    if (!single_threaded()) return task_counter.fetch_add(1, std::memory_order_relaxed) + 1;
+    // Safe because there is no other thread: a plain load and store lose no update.
+    const std::uint64_t n = task_counter.load(std::memory_order_relaxed) + 1;
+    task_counter.store(n, std::memory_order_relaxed);
+    return n;
+}
 
 struct TaskExtra {
     std::string name;
@@ -173,6 +194,14 @@ class ASYNCIO_API TaskBase : public FutureBase {
 
     // First step: queued, or at once if `eager` (EG-04).
     void start(bool eager);
+    // The common case of launch(): no name, no context, not eager.
+    void start_plain() noexcept {
+        name_ = next_task_number() << 1 | 1;
+        const ContextSlot* slot = thread_state.context;
+        if (!slot || slot->bits) context_ = ContextSlot::copy_current();
+        link();
+        core_->push_ready(this);
+    }
 
     std::string name() const;
     void set_name(std::string_view name);
@@ -189,8 +218,11 @@ class ASYNCIO_API TaskBase : public FutureBase {
     std::uint32_t cancel_requests_ = 0;
 
   protected:
-    TaskBase(LoopCore& core, PromiseBase& root, std::source_location place) noexcept;
-    ~TaskBase() override;
+    TaskBase(LoopCore& core, PromiseBase& root, std::source_location place) noexcept
+        : FutureBase(core, kTask | kLogDestroyed, 2, place), leaf_(&root), name_(1) {}
+    ~TaskBase() override {
+        if ((name_ & 1) == 0) delete_extra();
+    }
 
     // For collect(). The root returned while a cancel was due: the task ends cancelled, and true is
     // returned (S-46).
@@ -203,8 +235,19 @@ class ASYNCIO_API TaskBase : public FutureBase {
     void cancel_now() noexcept;
     void cancel_before_start() noexcept;
     void end_step();
-    void link() noexcept;
-    void unlink() noexcept;
+    void delete_extra() noexcept;
+    void link() noexcept {
+        flags_ |= kRegistered;
+        previous_ = core_->last_task;
+        following_ = nullptr;
+        (previous_ ? previous_->following_ : core_->first_task) = this;
+        core_->last_task = this;
+    }
+    void unlink() noexcept {
+        flags_ &= static_cast<std::uint16_t>(~kRegistered);
+        (previous_ ? previous_->following_ : core_->first_task) = following_;
+        (following_ ? following_->previous_ : core_->last_task) = previous_;
+    }
 };
 
 }  // namespace asyncio::inline v1::detail

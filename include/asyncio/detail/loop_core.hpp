@@ -104,6 +104,18 @@ class NodeQueue {
         other.head_ = other.tail_ = nullptr;
     }
 
+    // Moves everything out, as a chain that ends with null. Must not be empty.
+    Node* take_chain() noexcept {
+        Node* first = head_;
+        head_ = tail_ = nullptr;
+        return first;
+    }
+    static NodeQueue from_chain(Node* first) noexcept {
+        NodeQueue q;
+        q.head_ = q.tail_ = first;
+        while (q.tail_ && q.tail_->next_) q.tail_ = q.tail_->next_;
+        return q;
+    }
     // Moves everything out.
     NodeQueue take() noexcept {
         NodeQueue q = *this;
@@ -153,6 +165,7 @@ struct LoopCore {
     NodeQueue ready;
     std::atomic<bool> closed{false};
     bool debug = false;
+    bool has_task_factory = false;
     EventLoop* loop = nullptr;       // the public object; null once it is destroyed
     DebugHooks* hooks = nullptr;     // debug mode's; the core checks it and never looks inside
     TaskBase* first_task = nullptr;  // not-done tasks, in the order they were made

@@ -197,10 +197,10 @@ auto to_coroutine(A&& a) {
 
 template <class T>
 Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
-    check_open(core);
-    options = factory_options(core, options);
+    if (core.closed.load(std::memory_order_relaxed)) check_open(core);
+    if (core.has_task_factory) options = factory_options(core, options);
     PromiseOf<T>* root = coroutine.release();
-    TaskBase* task = nullptr;
+    TaskStateOf<T>* task = nullptr;
     try {
         task = new TaskStateOf<T>(core, *root);
     } catch (...) {
@@ -210,7 +210,11 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
     }
     auto state = Ref<FutureBase>::adopt(task);
     root->set_task(*task);
-    launch(*task, options);
+    if (options.name.empty() && !options.context && !options.eager_start.value_or(false)) {
+        task->start_plain();
+    } else {
+        launch(*task, options);
+    }
     return Task<T>::from_state(std::move(state));
 }
 
