@@ -125,6 +125,10 @@ void ContextSlot::clear() noexcept {
     }
 }
 
+ContextBox* ContextSlot::shared_box() const noexcept {
+    return bits & kBox ? box_in(bits) : nullptr;
+}
+
 ContextBox& ContextSlot::box() {
     if (!(bits & kBox)) {
         auto* made = new ContextBox(Ref<ContextMap>::adopt(map_in(bits)));
@@ -222,8 +226,15 @@ Context Context::of(detail::ContextSlot& slot) {
 
 Context::Entered::Entered(const Context& c)
     : box_(c.box_), outer_(detail::thread_state.context), slot_(detail::ContextSlot::use(&c)) {
-    if (box_->entered) {
+    // The context of the step or callback that runs now is entered as well, without being marked so:
+    // a step would pay for that. It is marked here, before another one hides it.
+    detail::ContextBox* current = detail::current_context_slot().shared_box();
+    if (box_->entered || box_ == current) {
         throw RuntimeError("cannot enter context: this Context is already entered");
+    }
+    if (current && !current->entered) {
+        hidden_ = current;
+        hidden_->entered = true;
     }
     box_->entered = true;
     detail::thread_state.context = &slot_;
@@ -231,6 +242,7 @@ Context::Entered::Entered(const Context& c)
 
 Context::Entered::~Entered() {
     box_->entered = false;
+    if (hidden_) hidden_->entered = false;
     detail::thread_state.context = outer_;
 }
 

@@ -67,6 +67,8 @@ struct ASYNCIO_API ContextSlot {
 
     void clear() noexcept;
     ContextMap* map() const noexcept;
+    // The box, if a `Context` shares this slot's; else null.
+    ContextBox* shared_box() const noexcept;
     // Turns the slot into a shared box, once, and returns it.
     ContextBox& box();
 
@@ -178,6 +180,7 @@ class ASYNCIO_API Context {
 
       private:
         detail::ContextBox* box_;
+        detail::ContextBox* hidden_ = nullptr;  // that of the step or callback around this, if marked
         detail::ContextSlot* outer_;
         detail::ContextSlot slot_;
     };
