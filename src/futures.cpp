@@ -292,7 +292,8 @@ std::exception_ptr resume_error(TaskBase& task, FutureBase& future) {
     std::exception_ptr error = future.take_error();
     if (!due) return error;
     std::exception_ptr cancel = task.take_cancel();
-    return future.cancelled() ? error : cancel;
+    // A gather ends with a CancelledError as its exception: that counts as well.
+    return is_cancelled_error(error) ? error : cancel;
 }
 
 }  // namespace detail
