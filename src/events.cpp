@@ -428,7 +428,9 @@ std::unique_ptr<EventLoop> new_event_loop() {
     const std::string_view name = wanted ? wanted : "";
     if (name.empty() || name == "epoll") return EpollEventLoop::create();
     if (name == "io_uring") return UringEventLoop::create();
-    throw ValueError("ASYNCIO_BACKEND must be 'epoll' or 'io_uring', not " + detail::quoted(name));
+    if (name == "virtual") return VirtualTimeEventLoop::create();
+    throw ValueError("ASYNCIO_BACKEND must be 'epoll', 'io_uring' or 'virtual', not " +
+                     detail::quoted(name));
 }
 
 EventLoop& get_running_loop() { return *detail::running_core().loop; }

@@ -155,6 +155,14 @@ std::string state_text(FutureBase& f) {
     }
 }
 
+// What a suspended task waits for. A lock's or a timer's waiter is a future to Python.
+std::string waiting_text(TaskBase& t) {
+    if (t.done() || !t.waiting_) return {};
+    FutureBase* f = t.waiting_->as_future();
+    if (!f) return " wait_for=<Future pending>";
+    return std::string(" wait_for=<") + f->class_name() + ' ' + state_text(*f) + '>';
+}
+
 std::string coroutine_text(TaskBase& t) {
     const std::string name = function_name(t.place_.function_name());
     if (t.done()) return name + "() done, defined at " + place_text(t.place_);
@@ -174,9 +182,7 @@ std::string repr_future(const AnyFuture& future) {
     if (f.is_task()) {
         auto& t = static_cast<TaskBase&>(f);
         text += " name=" + quoted(t.name()) + " coro=<" + coroutine_text(t) + '>';
-        if (FutureBase* w = !t.done() && t.waiting_ ? t.waiting_->as_future() : nullptr) {
-            text += std::string(" wait_for=<") + w->class_name() + ' ' + state_text(*w) + '>';
-        }
+        text += waiting_text(t);
     }
     text += callbacks_text(f);
     text += outcome_text(f);
