@@ -7,6 +7,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/locks.hpp"
+#include "asyncio/generators.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/queues.hpp"
 #include "asyncio/repr.hpp"
