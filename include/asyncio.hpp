@@ -15,5 +15,6 @@
 #include "asyncio/runners.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/time.hpp"
+#include "asyncio/timeouts.hpp"
 #include "asyncio/version.hpp"
 #include "asyncio/with.hpp"

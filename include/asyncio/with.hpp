@@ -12,27 +12,12 @@
 #include <utility>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/ready.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/result.hpp"
 
 namespace asyncio::inline v1 {
 namespace detail {
-
-// An awaitable that is there already: awaiting it suspends nothing.
-template <class T>
-class [[nodiscard]] Ready {
-  public:
-    using asyncio_native = void;
-
-    explicit Ready(T value) : value_(std::forward<T>(value)) {}
-    bool await_ready() const noexcept { return true; }
-    template <std::derived_from<PromiseBase> P>
-    void await_suspend(std::coroutine_handle<P>) const noexcept {}
-    T await_resume() { return std::forward<T>(value_); }
-
-  private:
-    T value_;
-};
 
 template <class M>
 using EnterAnswer = decltype(std::declval<M&>().aenter());
