@@ -313,7 +313,7 @@ TEST(Generators, ShowInTheStackOfTheTaskThatDrivesThem) {
         const std::string innermost = stack.back().function_name();
         EXPECT_NE(innermost.find("awaits_first"), std::string::npos) << innermost;
         task.cancel();
-        co_await as_result(task);
+        (void)co_await as_result(task);
     });
 }
 
@@ -1252,7 +1252,7 @@ TEST(Generators, ShutdownReportsErrorsToTheExceptionHandler) {
         auto b = cancels();
         auto running = awaits_first(log);
         co_await ignored.next();
-        co_await as_result(ignored.aclose());
+        (void)co_await as_result(ignored.aclose());
         co_await a.next();
         co_await b.next();
         auto task = create_task(running.next());
