@@ -1,0 +1,347 @@
+// The state of a TaskGroup is shared by the group and by one node for each child, which is that
+// child's done callback: a child may outlive the group's scope when a loop is closed.
+//
+// What cancels whom, and who counts it (S-77 to S-81):
+//   1. the first child that fails calls abort(), which cancels all other children once, and cancels
+//      the parent, noting that it was the group (parent_cancel_requested_);
+//   2. the body or the wait in aexit() gets CancelledError, and aexit() waits on;
+//   3. when no child is left, aexit() takes the group's own request back by uncancel(). If that was
+//      the only one, the CancelledError was the group's and goes no further; else it is somebody
+//      else's, and is raised, or asked for again behind the group of errors.
+#include "asyncio/taskgroups.hpp"
+
+#include <ostream>
+#include <vector>
+
+#include "asyncio/detail/waiter.hpp"
+#include "asyncio/events.hpp"
+#include "loop.hpp"
+
+namespace asyncio::inline v1 {
+namespace detail {
+
+class GroupChild;
+
+class GroupState : public Pooled {
+  public:
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+
+    std::string repr() const;
+    void enter();
+    std::exception_ptr refuse() const;
+    void add(FutureBase& task);
+    void cancel();
+    // Cancels the children that are not done.
+    void abort();
+    // The child's done callback.
+    void child_done(GroupChild& child, FutureBase& task);
+    void remove(GroupChild& child) noexcept;
+
+    bool empty() const noexcept { return first_ == nullptr; }
+    LoopCore& core() const noexcept { return *core_; }
+    TaskBase& parent() const noexcept { return static_cast<TaskBase&>(*parent_); }
+
+    // For aexit().
+    void check_can_exit() const {
+        if (!parent_) throw RuntimeError("TaskGroup " + repr() + " has not been entered");
+    }
+    std::exception_ptr begin_exit(const std::exception_ptr& error);
+    std::exception_ptr end_exit(const std::exception_ptr& error, std::exception_ptr cancelled,
+                                std::exception_ptr last_cancelled);
+    void forget() noexcept {
+        parent_ = nullptr;
+        errors_.clear();
+        base_error_ = nullptr;
+        waiter = nullptr;
+    }
+    bool aborting() const noexcept { return aborting_; }
+
+    Waiter* waiter = nullptr;  // of aexit(), while it waits
+
+  private:
+    void report(const char* message, const std::exception_ptr& error, FutureBase* task) const;
+    void keep_error(std::exception_ptr error);
+
+    RefCount refs_{1};
+    bool entered_ = false;
+    bool exiting_ = false;
+    bool aborting_ = false;
+    bool parent_cancel_requested_ = false;
+    bool cancel_on_enter_ = false;
+    LoopCore* core_ = nullptr;
+    Ref<FutureBase> parent_;
+    GroupChild* first_ = nullptr;  // children whose callback has not run, in the order added
+    GroupChild* last_ = nullptr;
+    std::size_t size_ = 0;
+    std::vector<std::exception_ptr> errors_;
+    std::exception_ptr base_error_;
+};
+
+class GroupChild final : public Node, public Pooled {
+  public:
+    GroupChild(GroupState& group, FutureBase& task) noexcept
+        : group_(Ref<GroupState>::share(&group)), task_(&task) {}
+
+    void scheduled(FutureBase& task) noexcept override { done_ = Ref<FutureBase>::share(&task); }
+    void run() override {
+        const auto group = group_;
+        const auto task = done_;
+        group->remove(*this);
+        group->child_done(*this, *task);
+    }
+    void drop() noexcept override {
+        group_->remove(*this);
+        delete this;
+    }
+    // Safe to use until the callback is queued, since the loop owns a task that is not done, and
+    // from then on since done_ does.
+    FutureBase& task() const noexcept { return *task_; }
+
+    GroupChild* previous = nullptr;
+    GroupChild* following = nullptr;
+
+  private:
+    friend class GroupState;
+    Ref<GroupState> group_;
+    FutureBase* task_;
+    Ref<FutureBase> done_;
+};
+
+std::string GroupState::repr() const {
+    std::string text = "<TaskGroup";
+    if (size_ > 0) text += " tasks=" + std::to_string(size_);
+    if (!errors_.empty()) text += " errors=" + std::to_string(errors_.size());
+    if (aborting_) {
+        text += " cancelling";
+    } else if (entered_) {
+        text += " entered";
+    }
+    return text + '>';
+}
+
+void GroupState::enter() {
+    if (entered_) throw RuntimeError("TaskGroup " + repr() + " has already been entered");
+    LoopCore& core = running_core();
+    if (!thread_state.task) {
+        throw RuntimeError("TaskGroup " + repr() + " cannot determine the parent task");
+    }
+    core_ = &core;
+    parent_ = Ref<FutureBase>::share(thread_state.task);
+    entered_ = true;
+    if (cancel_on_enter_) cancel();
+}
+
+std::exception_ptr GroupState::refuse() const {
+    const char* why = nullptr;
+    if (!entered_) {
+        why = " has not been entered";
+    } else if (exiting_ && empty()) {
+        why = " is finished";
+    } else if (aborting_) {
+        why = " is shutting down";
+    }
+    if (!why) return nullptr;
+    return std::make_exception_ptr(RuntimeError("TaskGroup " + repr() + why));
+}
+
+// The callback is queued even for a task that is done already: a child that fails at once must not
+// cancel the task that is just making it (EG-08; CPython since 3.14).
+void GroupState::add(FutureBase& task) {
+    auto* child = new GroupChild(*this, task);
+    child->previous = last_;
+    (last_ ? last_->following : first_) = child;
+    last_ = child;
+    ++size_;
+    task.add_node(child, true);
+    // An eager child may have cancelled the group before it was a member.
+    if (aborting_ && !task.done()) task.cancel_wait(nullptr);
+}
+
+void GroupState::remove(GroupChild& child) noexcept {
+    (child.previous ? child.previous->following : first_) = child.following;
+    (child.following ? child.following->previous : last_) = child.previous;
+    --size_;
+}
+
+void GroupState::abort() {
+    aborting_ = true;
+    // A cancel runs nothing of the user's, so the list stays as it is.
+    for (GroupChild* c = first_; c; c = c->following) {
+        if (!c->task().done()) c->task().cancel_wait(nullptr);
+    }
+}
+
+void GroupState::cancel() {
+    if (!entered_) {
+        cancel_on_enter_ = true;
+        return;
+    }
+    if ((exiting_ && empty()) || aborting_) return;
+    abort();
+    if (!parent_ || parent_cancel_requested_) return;
+    parent_cancel_requested_ = true;
+    parent().cancel_wait(nullptr);
+}
+
+void GroupState::keep_error(std::exception_ptr error) {
+    if (!base_error_ && is_exit_error(error)) base_error_ = error;
+    errors_.push_back(std::move(error));
+}
+
+void GroupState::report(const char* message, const std::exception_ptr& error,
+                        FutureBase* task) const {
+    ExceptionContext context;
+    context.message = message;
+    context.exception = error;
+    if (task) context.task = AnyFuture::from_state(Ref<FutureBase>::share(task));
+    core_->loop->call_exception_handler(context);
+}
+
+// S-77, S-78.
+void GroupState::child_done(GroupChild& child, FutureBase& task) {
+    delete &child;
+    if (waiter && empty() && !waiter->done()) waiter->set();
+    if (task.cancelled()) return;
+    std::exception_ptr error = task.take_error();
+    if (!error) return;
+    keep_error(error);
+    if (!parent_) return;
+    if (parent_->done()) {
+        const auto print = [](FutureBase& f) {
+            return asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(&f)));
+        };
+        const std::string text = "Task " + print(task) + " has errored out but its parent task " +
+                                 print(*parent_) + " is already completed";
+        report(text.c_str(), error, &task);
+        return;
+    }
+    if (aborting_ || parent_cancel_requested_) return;
+    abort();
+    parent_cancel_requested_ = true;
+    parent().cancel_wait(nullptr);
+}
+
+// Returns the CancelledError that the body ended with, if it did.
+std::exception_ptr GroupState::begin_exit(const std::exception_ptr& error) {
+    exiting_ = true;
+    if (!error) return nullptr;
+    if (!base_error_ && is_exit_error(error)) base_error_ = error;
+    if (!aborting_) abort();
+    return is_cancelled_error(error) ? error : nullptr;
+}
+
+// S-81. Returns what to raise.
+std::exception_ptr GroupState::end_exit(const std::exception_ptr& error,
+                                        std::exception_ptr cancelled,
+                                        std::exception_ptr last_cancelled) {
+    if (base_error_) {
+        // S-85: the others would be lost without a word.
+        for (const std::exception_ptr& e : errors_) {
+            report(
+                "TaskGroup task exception was not propagated because the TaskGroup body is "
+                "being closed with a BaseException",
+                e, nullptr);
+        }
+        return base_error_;
+    }
+    if (parent_cancel_requested_) {
+        if (uncancel(*parent_) == 0) {
+            cancelled = nullptr;
+        } else if (!cancelled) {
+            cancelled = std::move(last_cancelled);  // not the group's own, so it goes on
+        }
+    }
+    if (cancelled && errors_.empty()) return cancelled;
+    if (error && !is_cancelled_error(error)) errors_.push_back(error);
+    if (errors_.empty()) return nullptr;
+    if (parent().cancel_requests_ > 0) {
+        // The count stays, and the cancel reaches the next await after the group of errors (S-83).
+        uncancel(*parent_);
+        parent().cancel_wait(nullptr);
+    }
+    if (errors_.size() == 1 && error && holds<GeneratorExit>(error)) return error;
+    return BaseExceptionGroup::make("unhandled errors in a TaskGroup", std::move(errors_));
+}
+
+namespace {
+
+// CPython's on_completed future: suspends the parent until it is set or cancelled.
+class GroupWait {
+  public:
+    using asyncio_native = void;
+    explicit GroupWait(GroupState& group) noexcept : group_(group) {}
+    GroupWait(const GroupWait&) = delete;
+    GroupWait& operator=(const GroupWait&) = delete;
+    ~GroupWait() { group_.waiter = nullptr; }
+
+    bool await_ready() const noexcept { return false; }
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        group_.waiter = &waiter_;
+        waiter_.suspend(h.promise());
+    }
+    std::exception_ptr await_resume() noexcept { return waiter_.resume(); }
+
+  private:
+    GroupState& group_;
+    Waiter waiter_;
+};
+
+Coroutine<bool> leave_group(Ref<GroupState> group, std::exception_ptr error) {
+    struct Forget {
+        GroupState& group;
+        ~Forget() { group.forget(); }
+    };
+    group->check_can_exit();
+    const Forget forget{*group};
+    std::exception_ptr cancelled = group->begin_exit(error);
+    std::exception_ptr last_cancelled;
+    while (!group->empty()) {
+        std::exception_ptr cancel;
+        {
+            GroupWait wait(*group);
+            cancel = co_await wait;
+        }
+        if (!cancel) continue;
+        last_cancelled = cancel;
+        if (group->aborting()) continue;
+        cancelled = std::move(cancel);
+        group->abort();
+    }
+    if (std::exception_ptr e =
+            group->end_exit(error, std::move(cancelled), std::move(last_cancelled))) {
+        std::rethrow_exception(std::move(e));
+    }
+    co_return true;
+}
+
+}  // namespace
+}  // namespace detail
+
+TaskGroup::TaskGroup() : state_(detail::Ref<detail::GroupState>::adopt(new detail::GroupState)) {}
+TaskGroup::TaskGroup(TaskGroup&&) noexcept = default;
+TaskGroup& TaskGroup::operator=(TaskGroup&&) noexcept = default;
+TaskGroup::~TaskGroup() = default;
+
+detail::GroupState& TaskGroup::state() const {
+    if (!state_) throw RuntimeError("this TaskGroup has been moved from");
+    return *state_;
+}
+
+void TaskGroup::enter() { state().enter(); }
+std::exception_ptr TaskGroup::refuse() const { return state().refuse(); }
+detail::LoopCore& TaskGroup::core() const noexcept { return state_->core(); }
+void TaskGroup::add(detail::FutureBase& task) { state_->add(task); }
+void TaskGroup::cancel() { state().cancel(); }
+std::string TaskGroup::repr() const { return state().repr(); }
+
+Coroutine<bool> TaskGroup::aexit(std::exception_ptr error) {
+    return detail::leave_group(detail::Ref<detail::GroupState>::share(&state()), std::move(error));
+}
+
+std::ostream& operator<<(std::ostream& out, const TaskGroup& group) { return out << group.repr(); }
+
+}  // namespace asyncio::inline v1
