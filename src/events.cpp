@@ -31,7 +31,7 @@ void HandleState::run() {
         HandleState* self;
         ~Enter() {
             thread_state.context = outer;
-            self->clear();
+            if (!self->repeated_ || self->cancelled()) self->clear();
             self->release();
         }
     } enter{thread_state.context, this};
@@ -168,6 +168,17 @@ void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
     handle.timer().when = when.count();
     impl_->timers.push(handle.timer());
     handle.retain();
+}
+
+void EventLoop::add_watch(int fd, bool write, detail::Ref<detail::HandleState> handle) {
+    impl_->check_open();
+    check_thread(*impl_);
+    impl_->watch(fd, write, std::move(handle));
+}
+
+bool EventLoop::remove_watch(int fd, bool write) {
+    check_thread(*impl_);
+    return impl_->unwatch(fd, write);
 }
 
 void EventLoop::set_task_factory(TaskFactory factory) {

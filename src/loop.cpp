@@ -267,6 +267,7 @@ void Loop::close() {
         left = next;
     }
     drop_queued();
+    watched.clear();
     destroy_tasks();
     drop_generators(*this);
     drop_queued();
@@ -276,6 +277,30 @@ void Loop::close() {
     }
     unlist_loop(*this);
     release_free_blocks();
+}
+
+void Loop::watch(int fd, bool write, Ref<HandleState> handle) {
+    check_open();
+    const auto found = watched.find(fd);
+    Watched next = found == watched.end() ? Watched() : found->second;
+    handle->set_repeated();
+    std::swap(write ? next.writer : next.reader, handle);  // `handle` is now the one before
+    backend->watch(fd, next.reader.get(), next.writer.get());
+    watched[fd] = std::move(next);
+    if (handle) handle->cancel();
+}
+
+bool Loop::unwatch(int fd, bool write) {
+    if (closed) return false;
+    const auto found = watched.find(fd);
+    if (found == watched.end()) return false;
+    Watched& w = found->second;
+    const Ref<HandleState> handle = std::move(write ? w.writer : w.reader);
+    if (!handle) return false;
+    backend->watch(fd, w.reader.get(), w.writer.get());
+    if (!w.reader && !w.writer) watched.erase(found);
+    handle->cancel();
+    return true;
 }
 
 void Loop::drop_queued() noexcept {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "asyncio/events.hpp"
@@ -52,6 +53,15 @@ class Loop final : public LoopCore, public Pooled {
     Function<void()> before_wait;
     Function<void()> after_wait;
     Function<std::size_t(std::size_t)> pick_next;
+
+    // add_reader and add_writer, by descriptor.
+    struct Watched {
+        Ref<HandleState> reader;
+        Ref<HandleState> writer;
+    };
+    std::unordered_map<int, Watched> watched;
+    void watch(int fd, bool write, Ref<HandleState> handle);
+    bool unwatch(int fd, bool write);
 
     std::shared_ptr<ThreadPoolExecutor> default_executor;
     bool executor_shut_down = false;

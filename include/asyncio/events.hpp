@@ -53,6 +53,7 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     }
     void run() override;
     void drop() noexcept override;
+    void queued() noexcept override { retain(); }
     void cancel() noexcept;
     bool cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
     std::source_location place() const noexcept { return where_; }
@@ -60,6 +61,8 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     TimerEntry& timer() noexcept { return timer_; }
     LoopCore& core() noexcept { return core_; }
     bool is_timer() const noexcept { return is_timer_; }
+    // It is called again and again, while a descriptor is watched.
+    void set_repeated() noexcept { repeated_ = true; }
 
     virtual ~HandleState();
 
@@ -73,6 +76,7 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     RefCount refs_{1};
     std::atomic<bool> cancelled_{false};  // set by any thread; read when the entry is reached
     bool is_timer_;
+    bool repeated_ = false;
     LoopCore& core_;
     ContextSlot context_;
     std::source_location where_;
@@ -213,6 +217,24 @@ class ASYNCIO_API EventLoop {
         return TimerHandle(std::move(state));
     }
 
+    // Calls `fn()` in each iteration in which `fd` is readable, in a copy of the current context,
+    // until remove_reader(fd); a second call replaces the first. The descriptor is borrowed: remove
+    // it before it is closed. FD-01.
+    // Raises: RuntimeError "Event loop is closed"; ValueError for a negative descriptor; OSError.
+    template <class F>
+    void add_reader(int fd, F fn, std::source_location where = std::source_location::current()) {
+        add_watch(fd, false, make_handle(std::move(fn), {}, where, false));
+    }
+    // The same for writable.
+    template <class F>
+    void add_writer(int fd, F fn, std::source_location where = std::source_location::current()) {
+        add_watch(fd, true, make_handle(std::move(fn), {}, where, false));
+    }
+    // Ends add_reader; a call that is queued already is skipped. Returns whether there was one;
+    // false if the loop is closed. FD-02.
+    bool remove_reader(int fd) { return remove_watch(fd, false); }
+    bool remove_writer(int fd) { return remove_watch(fd, true); }
+
     // A future bound to this loop. EF-01.
     template <class T = void>
     Future<T> create_future(std::source_location where = std::source_location::current());
@@ -229,10 +251,10 @@ class ASYNCIO_API EventLoop {
     // Calls `fn()` on a thread of `executor` (null: the loop's own pool); starts at once. EF-04.
     // Cancelling the future cancels a job that has not begun.
     template <class F>
-    auto run_in_executor(Executor* executor, F fn);
+    auto run_in_executor(Executor* executor, F&& fn);
     template <class F>
-    auto run_in_executor(std::nullptr_t, F fn) {
-        return run_in_executor(static_cast<Executor*>(nullptr), std::move(fn));
+    auto run_in_executor(std::nullptr_t, F&& fn) {
+        return run_in_executor(static_cast<Executor*>(nullptr), std::forward<F>(fn));
     }
     // EF-05. The loop shares it; shutdown_default_executor and close end it.
     void set_default_executor(std::shared_ptr<ThreadPoolExecutor> executor);
@@ -289,6 +311,8 @@ class ASYNCIO_API EventLoop {
     void add_handle_threadsafe(detail::HandleState& handle);
     void add_timer_after(detail::HandleState& handle, Delay delay);
     void add_timer_at(detail::HandleState& handle, Deadline when);
+    void add_watch(int fd, bool write, detail::Ref<detail::HandleState> handle);
+    bool remove_watch(int fd, bool write);
 
     detail::Loop* impl_;
 };

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -20,6 +21,10 @@ class VirtualBackend final : public Backend {
         std::unique_lock lock(mutex_);
         woken_.wait(lock, [this] { return wake_; });
         wake_ = false;
+    }
+
+    void watch(int, Node*, Node*) override {
+        throw NotImplementedError("a loop on virtual time watches no descriptors");
     }
 
     void wake() noexcept override {

@@ -33,6 +33,8 @@ class Node {
     // It was in the list of `future`, which is done, and goes to the ready queue: take a reference
     // if it needs the future later.
     virtual void scheduled(FutureBase& /*future*/) noexcept {}
+    // A back end queues it, since a watched descriptor is ready: it must live until it has run.
+    virtual void queued() noexcept {}
     // Identity of a user's done callback; 0 for the library's own nodes.
     virtual std::uint64_t key() const noexcept { return 0; }
 
