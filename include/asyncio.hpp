@@ -15,6 +15,7 @@
 #include "asyncio/runners.hpp"
 #include "asyncio/taskgroups.hpp"
 #include "asyncio/tasks.hpp"
+#include "asyncio/threads.hpp"
 #include "asyncio/time.hpp"
 #include "asyncio/timeouts.hpp"
 #include "asyncio/version.hpp"

@@ -356,13 +356,14 @@ class Future : public AnyFuture {
     {
         detail::FutureBase& b = base();
         b.check_pending();
-        auto& state = static_cast<detail::FutureStateOf<T>&>(b);
+        // Not FutureStateOf's: a gather's or a job's future is of a class of its own.
+        detail::Stored<T>* place = std::addressof(detail::value_of<T>(b));
         if constexpr (std::is_reference_v<T>) {
-            state.emplace((&value)...);
+            std::construct_at(place, (&value)...);
         } else {
-            state.emplace(std::forward<V>(value)...);
+            std::construct_at(place, std::forward<V>(value)...);
         }
-        state.finish_value();
+        b.finish_value();
     }
     // F-05: an exception object or an exception_ptr.
     // Raises: InvalidStateError if done; TypeError "invalid exception object" for a null pointer.
