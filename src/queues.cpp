@@ -24,8 +24,8 @@ void QueueBase::shut_down(bool immediate) noexcept {
     wake_all(putters_);
 }
 
-void QueueBase::wake_all(WaiterList& line) noexcept {
-    while (!line.empty()) wake_next(line);
+void QueueBase::wake_all(QueueLine& line) noexcept {
+    while (line.waiting()) wake_next(line);
 }
 
 std::string QueueBase::repr_with(const char* name, const std::string& items) const {
@@ -34,14 +34,26 @@ std::string QueueBase::repr_with(const char* name, const std::string& items) con
     std::string text =
         std::string("<") + name + " at " + address + " maxsize=" + std::to_string(maxsize());
     if (!empty()) text += " _queue=[" + items + ']';
-    if (!getters_.empty()) text += " _getters[" + std::to_string(getters_.size()) + ']';
-    if (!putters_.empty()) text += " _putters[" + std::to_string(putters_.size()) + ']';
+    if (getters_.waiting()) text += " _getters[" + std::to_string(getters_.size()) + ']';
+    if (putters_.waiting()) text += " _putters[" + std::to_string(putters_.size()) + ']';
     if (unfinished_ > 0) text += " tasks=" + std::to_string(unfinished_);
     if (shutdown_) text += " shutdown";
     return text + '>';
 }
 
 // ---- waiting for it -------------------------------------------------------------------------
+
+QueueLine::~QueueLine() {
+    for (QueueLink* w = ends_.following; w != &ends_; w = w->following) {
+        static_cast<QueueWait*>(w)->queue_ = nullptr;
+    }
+}
+
+std::size_t QueueLine::size() const noexcept {
+    std::size_t n = 0;
+    for (const QueueLink* w = next_; w != &ends_; w = w->following) ++n;
+    return n;
+}
 
 namespace {
 
@@ -65,51 +77,37 @@ bool QueueWait::begin(WaitSlot<QueueWait>& slot, QueueBase& queue, Kind kind,
     QueueWait& wait = slot.wait(queue, kind);
     wait.promise.set_parent(frame);
     wait.promise.link &= ~PromiseBase::kNested;  // nobody waits for it on the machine stack
-    wait.join_line();
+    wait.line().push_back(wait);
+    wait.waiter_.suspend(wait.promise);
     return true;
-}
-
-void QueueWait::join_line() noexcept {
-    line().push_back(waiter_);
-    waiter_.suspend(promise);
-}
-
-WaiterList& QueueWait::line() const noexcept {
-    return kind_ == Kind::kGet ? queue_->getters_ : queue_->putters_;
-}
-
-// Safe even if the queue is gone, because then only addresses are compared: its end took the waiter
-// out of the list.
-bool QueueWait::woken() const noexcept { return queue_->woken_.contains(waiter_); }
-
-bool QueueWait::may_go() const noexcept {
-    return kind_ == Kind::kGet ? !queue_->empty() : !queue_->full();
 }
 
 // The task's step, in place of the frame that waits.
 void QueueWait::step(void* frame) noexcept {
     auto& w = *static_cast<QueueWait*>(static_cast<FrameHead*>(frame));
-    const bool cancelled = (w.waiter_.task()->flags_ & FutureBase::kMustCancel) != 0;
-    if (cancelled || !w.woken() || w.may_go() || w.queue_->shutdown_) {
-        thread_state.next = w.promise.parent();
+    TaskBase& task = *w.waiter_.task();
+    thread_state.next = w.promise.parent();
+    if (!w.queue_ || w.waiter_.cancelled() || (task.flags_ & FutureBase::kMustCancel)) return;
+    if (w.may_go() || w.queue_->shutdown_) {
+        task.resumed();
+        w.leave_line();
+        w.granted_ = true;
         return;
     }
     // It was overtaken.
-    w.queue_->woken_.remove(w.waiter_);
+    thread_state.next = nullptr;
+    w.line().remove(w);
+    w.line().push_back(w);
     w.waiter_.reset();
-    w.join_line();
+    w.waiter_.suspend(w.promise);
 }
 
-std::exception_ptr QueueWait::finish() noexcept {
+std::exception_ptr QueueWait::error() noexcept {
     std::exception_ptr error = waiter_.resume();
-    if (waiter_.cancelled()) {
-        if (line().contains(waiter_)) line().remove(waiter_);
-        return error;
-    }
-    if (!woken()) return error ? error : destroyed_meanwhile("Queue");
-    queue_->woken_.remove(waiter_);
+    if (!queue_) return error ? error : destroyed_meanwhile("Queue");
     // S-54: woken, but cancelled before it ran: the next one can have what is there.
-    if (error && may_go()) queue_->wake_next(line());
+    if (!waiter_.cancelled() && may_go()) QueueBase::wake_next(line());
+    leave_line();
     return error;
 }
 

@@ -209,15 +209,11 @@ class [[nodiscard("co_await it")]] QueuePut {
         return QueueWait::begin(slot_, *queue_, QueueWait::Kind::kPut, h.promise());
     }
     void await_resume() {
-        if (slot_.slow()) {
-            if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
-        }
+        if (slot_.slow() && !granted()) std::rethrow_exception(error());
         queue_->put_item(item());
     }
     Result<void> await_result() {
-        if (slot_.slow()) {
-            if (std::exception_ptr e = error()) return Result<void>::failure(std::move(e));
-        }
+        if (slot_.slow() && !granted()) return Result<void>::failure(error());
         try {
             queue_->put_item(item());
         } catch (...) {
@@ -235,8 +231,9 @@ class [[nodiscard("co_await it")]] QueuePut {
             return *item_;
         }
     }
+    bool granted() noexcept { return !slot_.refused() && slot_.get().granted(); }
     std::exception_ptr error() {
-        return slot_.refused() ? bound_elsewhere(queue_->repr()) : slot_.get().finish();
+        return slot_.refused() ? bound_elsewhere(queue_->repr()) : slot_.get().error();
     }
 
     Q* queue_;
@@ -263,15 +260,11 @@ class [[nodiscard("co_await it")]] QueueGet {
         return QueueWait::begin(slot_, *queue_, QueueWait::Kind::kGet, h.promise());
     }
     T await_resume() {
-        if (slot_.slow()) {
-            if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
-        }
+        if (slot_.slow() && !granted()) std::rethrow_exception(error());
         return queue_->get_nowait();
     }
     Result<T> await_result() {
-        if (slot_.slow()) {
-            if (std::exception_ptr e = error()) return Result<T>::failure(std::move(e));
-        }
+        if (slot_.slow() && !granted()) return Result<T>::failure(error());
         try {
             return Result<T>::success(queue_->get_nowait());
         } catch (...) {
@@ -281,8 +274,9 @@ class [[nodiscard("co_await it")]] QueueGet {
     }
 
   private:
+    bool granted() noexcept { return !slot_.refused() && slot_.get().granted(); }
     std::exception_ptr error() {
-        return slot_.refused() ? bound_elsewhere(queue_->repr()) : slot_.get().finish();
+        return slot_.refused() ? bound_elsewhere(queue_->repr()) : slot_.get().error();
     }
 
     Q* queue_;

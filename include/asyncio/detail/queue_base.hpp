@@ -8,6 +8,7 @@
 #include <exception>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "asyncio/detail/loop_core.hpp"
 #include "asyncio/detail/promise.hpp"
@@ -21,7 +22,44 @@ namespace asyncio::inline v1::detail {
 [[noreturn]] ASYNCIO_API void throw_queue_full();
 [[noreturn]] ASYNCIO_API void throw_queue_shut_down();
 
-class QueueWait;
+struct QueueLink {
+    QueueLink* previous;
+    QueueLink* following;
+};
+
+// The tasks that wait to get, or to put, in the order they came, until they run again. Those before
+// `next` have been woken or cancelled: for CPython they are not in the line any more.
+class ASYNCIO_API QueueLine {
+  public:
+    QueueLine() noexcept : ends_{&ends_, &ends_}, next_(&ends_) {}
+    QueueLine(const QueueLine&) = delete;
+    QueueLine& operator=(const QueueLine&) = delete;
+    // Tells those in it that the queue is gone.
+    ~QueueLine();
+
+    bool waiting() const noexcept { return next_ != &ends_; }
+    // How many have not been taken out by `next`.
+    std::size_t size() const noexcept;
+    // The first one that has not; there must be one.
+    QueueLink& next() noexcept { return *std::exchange(next_, next_->following); }
+
+    void push_back(QueueLink& w) noexcept {
+        w.previous = ends_.previous;
+        w.following = &ends_;
+        ends_.previous->following = &w;
+        ends_.previous = &w;
+        if (next_ == &ends_) next_ = &w;
+    }
+    void remove(QueueLink& w) noexcept {
+        if (next_ == &w) next_ = w.following;
+        w.previous->following = w.following;
+        w.following->previous = w.previous;
+    }
+
+  private:
+    QueueLink ends_;
+    QueueLink* next_;
+};
 
 class ASYNCIO_API QueueBase {
   public:
@@ -61,11 +99,11 @@ class ASYNCIO_API QueueBase {
         ++size_;
         ++unfinished_;
         finished_.clear();
-        if (!getters_.empty()) wake_next(getters_);
+        if (getters_.waiting()) wake_next(getters_);
     }
     void taken() noexcept {
         --size_;
-        if (!putters_.empty()) wake_next(putters_);
+        if (putters_.waiting()) wake_next(putters_);
     }
     void dropped() noexcept {
         --size_;
@@ -81,22 +119,14 @@ class ASYNCIO_API QueueBase {
   private:
     friend class QueueWait;
 
-    void wake_next(WaiterList& line) noexcept {
-        while (Waiter* w = line.pop_front()) {
-            if (w->done()) continue;
-            woken_.push_back(*w);
-            w->set();
-            return;
-        }
-    }
-    void wake_all(WaiterList& line) noexcept;
+    static void wake_next(QueueLine& line) noexcept;
+    static void wake_all(QueueLine& line) noexcept;
 
     std::size_t size_ = 0;
     std::size_t capacity_;
     std::size_t unfinished_ = 0;
-    WaiterList getters_;
-    WaiterList putters_;
-    WaiterList woken_;  // both kinds, until they run
+    QueueLine getters_;
+    QueueLine putters_;
     Event finished_;
     LoopBound loop_;
 };
@@ -117,36 +147,59 @@ static_assert(offsetof(FrameHead, promise) == PromiseBase::kHead);
 // A wait of a getter or putter. The task's step does not resume the frame that waits but this one:
 // a task that finds itself overtaken joins the end of the line again without its
 // coroutine having run, and no frame is made for that.
-class ASYNCIO_API QueueWait : private FrameHead {
+class ASYNCIO_API QueueWait : private FrameHead, private QueueLink {
   public:
     enum class Kind : bool { kGet, kPut };
 
     QueueWait(QueueBase& queue, Kind kind) noexcept;
     QueueWait(const QueueWait&) = delete;
     QueueWait& operator=(const QueueWait&) = delete;
+    ~QueueWait() {
+        if (queue_) leave_line();
+    }
 
     // Joins the line of `queue` and suspends the task of `frame`. Returns false if the queue is
     // bound to another loop.
     static bool begin(WaitSlot<QueueWait>& slot, QueueBase& queue, Kind kind,
                       PromiseBase& frame) noexcept;
-    // When `frame` runs again: the CancelledError to raise; null if the queue has an item or room,
-    // or is shut down.
-    std::exception_ptr finish() noexcept;
+    // When `frame` runs again. True: the queue has an item or room, or is shut down.
+    bool granted() const noexcept { return granted_; }
+    // If not: the exception to raise.
+    std::exception_ptr error() noexcept;
 
   private:
+    friend class QueueBase;
+    friend class QueueLine;
+
     static void step(void* frame) noexcept;
     static void ignore(void*) noexcept {}
 
-    void join_line() noexcept;
-    // True while the queue lives and has not heard of this task since it woke it.
-    bool woken() const noexcept;
+    QueueLine& line() const noexcept {
+        return kind_ == Kind::kGet ? queue_->getters_ : queue_->putters_;
+    }
+    void leave_line() noexcept {
+        line().remove(*this);
+        queue_ = nullptr;
+    }
     // There is an item to get, or room to put one.
-    bool may_go() const noexcept;
-    WaiterList& line() const noexcept;
+    bool may_go() const noexcept {
+        return kind_ == Kind::kGet ? !queue_->empty() : !queue_->full();
+    }
 
-    QueueBase* queue_;
+    QueueBase* queue_;  // null when it is not in line, and once the queue is gone
     Waiter waiter_;
     Kind kind_;
+    bool granted_ = false;
 };
+
+inline void QueueBase::wake_next(QueueLine& line) noexcept {
+    while (line.waiting()) {
+        // Safe because only a QueueWait joins a line.
+        Waiter& w = static_cast<QueueWait&>(line.next()).waiter_;
+        if (w.done()) continue;
+        w.set();
+        return;
+    }
+}
 
 }  // namespace asyncio::inline v1::detail
