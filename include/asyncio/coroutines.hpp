@@ -414,12 +414,34 @@ using await_result_t = typename detail::AwaitResultOf<A>::type;
 
 namespace detail {
 
+// A callable of which its user has said that it was named (see asyncio::callable).
+template <class F>
+class NamedCallable {
+  public:
+    explicit NamedCallable(F fn) : fn_(std::move(fn)) {}
+    template <class... Args>
+    decltype(auto) operator()(Args&&... args)
+        requires std::is_invocable_v<F&, Args...>
+    {
+        return fn_(std::forward<Args>(args)...);
+    }
+
+  private:
+    F fn_;
+};
+
+template <class F>
+inline constexpr bool kIsNamedCallable = false;
+template <class F>
+inline constexpr bool kIsNamedCallable<NamedCallable<F>> = true;
+
 // On a compiler that copies closures bitwise inside a co_await expression, a callable with captures
 // that need a destructor must have been named first.
 template <class F>
 inline constexpr bool kSafeTemporary =
     !ASYNCIO_COPIES_CLOSURES_BITWISE || std::is_lvalue_reference_v<F> ||
-    std::is_trivially_copyable_v<std::remove_cvref_t<F>> || DirectAwaitable<F>;
+    std::is_trivially_copyable_v<std::remove_cvref_t<F>> || DirectAwaitable<F> ||
+    kIsNamedCallable<std::remove_cvref_t<F>>;
 
 // Awaits A and gives its outcome as a Result.
 template <class A>
@@ -469,6 +491,22 @@ class [[nodiscard]] AsResult {
 };
 
 }  // namespace detail
+
+// Says that a callable which is moved was a variable, not a lambda written into the expression:
+// `co_await to_thread(callable(std::move(f)))`. Functions that return awaitables refuse a moved
+// callable with captures that need a destructor on compilers that would copy those bitwise
+// (docs/traps.md).
+template <class F>
+[[nodiscard]] detail::NamedCallable<std::decay_t<F>> callable(F&& fn) {
+    return detail::NamedCallable<std::decay_t<F>>(std::forward<F>(fn));
+}
+
+// Makes a T, aggregates included, in a way that is safe inside a co_await expression everywhere:
+// `co_await queue.put(make<Job>("a", 20))`.
+template <class T, class... Args>
+[[nodiscard]] T make(Args&&... args) {
+    return T{std::forward<Args>(args)...};
+}
 
 // Awaits `x` and gives its outcome as a value: `auto r = co_await as_result(f());`. Nothing is
 // thrown on the way. This is how to await in place of a handler (`except`), where C++ forbids
