@@ -39,18 +39,9 @@ void HandleState::run() {
     thread_state.context = &context_;
     try {
         invoke();
-    } catch (const KeyboardInterrupt&) {
-        throw;
-    } catch (const SystemExit&) {
-        throw;
     } catch (...) {
-        // SC-07: the handler is told, the loop goes on.
-        ExceptionContext context;
-        context.message = std::string("Exception in callback at ") + where_.file_name() + ':' +
-                          std::to_string(where_.line());
-        context.exception = std::current_exception();
-        context.handle = Handle(Ref<HandleState>::share(this));
-        report_exception(core_, context);
+        // SC-07: the handler is told, the loop goes on; what is to leave the loop does so.
+        report_callback_error(core_, where_, Handle(Ref<HandleState>::share(this)));
     }
 }
 
@@ -288,6 +279,17 @@ void report_exception(LoopCore& core, const ExceptionContext& context) noexcept 
         log::write(log::Level::ERROR,
                    "Exception in exception handler: " + describe(std::current_exception()));
     }
+}
+
+void report_callback_error(LoopCore& core, std::source_location where, const Handle& handle) {
+    std::exception_ptr error = std::current_exception();
+    if (is_exit_error(error)) std::rethrow_exception(std::move(error));
+    ExceptionContext context;
+    context.message = std::string("Exception in callback at ") + where.file_name() + ':' +
+                      std::to_string(where.line());
+    context.exception = std::move(error);
+    context.handle = handle;
+    core.loop->call_exception_handler(context);
 }
 
 void run_watched(Loop& loop, Node& node) {

@@ -39,11 +39,13 @@ void FutureBase::report_unretrieved() noexcept {
     refs_.revive();
     auto self = Ref<FutureBase>::adopt(this);
     if (!core_->on_owner_thread() && !core_->closed) {
+        // It goes the same way again there, or here if the loop closes meanwhile.
         auto* node = new (std::nothrow) ReportOnLoop(self);
-        self = nullptr;
-        if (node && push_threadsafe(*core_, node)) return;
-        delete node;
-        return;
+        if (node) {
+            self = nullptr;
+            if (!push_threadsafe(*core_, node)) node->drop();
+            return;
+        }
     }
     mark_retrieved();
     ExceptionContext context;
@@ -179,19 +181,16 @@ bool FutureBase::remove_node(Node* node) noexcept {
 }
 
 std::size_t FutureBase::remove_callbacks(std::uint64_t key) noexcept {
-    if (done() || key == 0) return 0;
-    std::size_t removed = 0;
+    if (done() || key == 0 || !callbacks_) return 0;
+    NodeQueue removed;
     Node* kept = nullptr;
-    Node* n = std::exchange(callbacks_, nullptr);
-    if (!n) return 0;
-    Node* const last = n;
-    n = n->next_;
+    Node* const last = callbacks_;
+    Node* n = last->next_;
     for (bool more = true; more;) {
         more = n != last;
         Node* next = n->next_;
         if (n->key() == key) {
-            ++removed;
-            n->drop();
+            removed.push(n);
         } else {
             n->next_ = kept ? kept->next_ : n;
             if (kept) kept->next_ = n;
@@ -200,7 +199,10 @@ std::size_t FutureBase::remove_callbacks(std::uint64_t key) noexcept {
         n = next;
     }
     callbacks_ = kept;
-    return removed;
+    // Now that the list is whole again: what they captured may use this future when it dies.
+    std::size_t count = 0;
+    for (; !removed.empty(); ++count) removed.pop()->drop();
+    return count;
 }
 
 void FutureBase::drop_callbacks() noexcept {
@@ -252,17 +254,9 @@ void DoneCallback::run() {
     } enter{std::exchange(thread_state.context, &context_), this};
     try {
         invoke(std::move(future));
-    } catch (const KeyboardInterrupt&) {
-        throw;
-    } catch (const SystemExit&) {
-        throw;
     } catch (...) {
-        // S-65: the handler is told, the loop goes on.
-        ExceptionContext context;
-        context.message = std::string("Exception in callback at ") + where_.file_name() + ':' +
-                          std::to_string(where_.line());
-        context.exception = std::current_exception();
-        report_exception(core, context);
+        // S-65: the handler is told, the loop goes on; what is to leave the loop does so.
+        report_callback_error(core, where_, Handle());
     }
 }
 
@@ -271,24 +265,24 @@ void DoneCallback::run() {
 
 void throw_empty_handle() { throw RuntimeError("this handle is empty: it refers to no object"); }
 
-void suspend_badly(TaskBase& task, PromiseBase& frame) noexcept {
-    // S-25: the error arrives one iteration later, as CPython's does.
+void check_can_schedule(const FutureBase& future) { check_open(future.core()); }
+
+void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future) {
+    const std::string who = asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(&task)));
+    std::string text = "Task cannot await on itself: " + who;
+    if (future.get() != &task) {
+        text = "Task " + who + " got Future " + asyncio::repr(AnyFuture::from_state(future)) +
+               " attached to a different loop";
+    }
+    auto failed = Ref<FutureBase>::adopt(new FutureStateOf<void>(task.core()));
+    failed->finish_error(std::make_exception_ptr(RuntimeError(text)));
+    failed->mark_retrieved();  // a cancel may take its place
+    future = std::move(failed);
     task.suspend_yield(frame);
 }
 
 std::exception_ptr resume_error(TaskBase& task, FutureBase& future) {
     const bool due = (task.flags_ & FutureBase::kMustCancel) != 0;
-    if (!future.done()) {
-        if (due) return task.take_cancel();
-        const std::string who = asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(&task)));
-        if (&future == &task) {
-            return std::make_exception_ptr(RuntimeError("Task cannot await on itself: " + who));
-        }
-        const auto what = AnyFuture::from_state(Ref<FutureBase>::share(&future));
-        return std::make_exception_ptr(RuntimeError("Task " + who + " got Future " +
-                                                    asyncio::repr(what) +
-                                                    " attached to a different loop"));
-    }
     std::exception_ptr error = future.take_error();
     if (!due) return error;
     std::exception_ptr cancel = task.take_cancel();

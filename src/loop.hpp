@@ -106,7 +106,11 @@ class Loop final : public LoopCore, public Pooled {
 void run_watched(Loop& loop, Node& node);
 // The exception handler of the loop, from any thread; the loop may be closed.
 void report_exception(LoopCore& core, const ExceptionContext& context) noexcept;
-// Tasks that are left when a loop closes.
+// To be called where an exception came out of a callback that `where` registered: tells the handler
+// (EH-05). Raises: that exception if it is to leave the loop (S-60); what the handler raises that
+// is (EH-04).
+void report_callback_error(LoopCore& core, std::source_location where, const Handle& handle);
+// all_loops().
 void list_loop(Loop& loop);
 void unlist_loop(Loop& loop) noexcept;
 

@@ -132,9 +132,13 @@ std::uint64_t callback_key(const F& f) noexcept {
 }
 
 [[noreturn]] ASYNCIO_API void throw_empty_handle();
+// Raises: RuntimeError "Event loop is closed" if a callback could no longer be scheduled.
+ASYNCIO_API void check_can_schedule(const FutureBase& future);
 // The exception to raise in place of the value after a suspension; null if the value is to be used.
 ASYNCIO_API std::exception_ptr resume_error(TaskBase& task, FutureBase& future);
-ASYNCIO_API void suspend_badly(TaskBase& task, PromiseBase& frame) noexcept;
+// The task must not wait for `future` (T-34). Puts a failed future in its place and suspends for an
+// iteration (S-25). Raises: std::bad_alloc.
+ASYNCIO_API void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future);
 
 // Awaits a future or task (F-11, S-16 to S-18, S-44).
 template <class T, bool kMove>
@@ -149,11 +153,13 @@ class [[nodiscard]] FutureAwaiter {
     bool await_ready() const noexcept { return future_->done(); }
 
     template <std::derived_from<PromiseBase> P>
-    void await_suspend(std::coroutine_handle<P> h) noexcept {
+    void await_suspend(std::coroutine_handle<P> h) {
         PromiseBase& frame = h.promise();
         task_ = thread_state.task;
         FutureBase* f = future_.get();
-        if (&f->core() != &task_->core() || f == task_) return suspend_badly(*task_, frame);
+        if (&f->core() != &task_->core() || f == task_) {
+            return suspend_badly(*task_, frame, future_);
+        }
         f->add_node(task_, false);
         task_->suspend(frame, *f);
     }
@@ -295,6 +301,7 @@ class ASYNCIO_API AnyFuture {
         static_assert(std::is_invocable_v<F&, H> || std::is_invocable_v<F&>,
                       "a done callback takes the future or task that it was added to, or nothing");
         detail::FutureBase& b = base();
+        if (b.done()) detail::check_can_schedule(b);
         const std::uint64_t key = detail::callback_key(fn);
         auto* node = new detail::DoneCallbackOf<H, F>(
             key, detail::ContextSlot::use(options.context), where, std::move(fn));
@@ -316,7 +323,7 @@ class Future : public AnyFuture {
   public:
     using value_type = T;
 
-    // A new pending future of the running loop. Raises: RuntimeError "no running event loop".
+    // A new pending future of the running loop, else of the thread's current one (get_event_loop).
     Future(std::source_location where = std::source_location::current())
         : Future(detail::current_core(), where) {}
     // An empty handle.
