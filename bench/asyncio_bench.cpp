@@ -1,0 +1,376 @@
+// asyncio-bench WORKLOAD N: the engine's workloads, the same work as the programs in bench/peers
+// do.
+//
+// Prints one JSON line: workload, n, ns_per_op (elapsed nanoseconds for one operation; for `timers`
+// CPU nanoseconds of the process), and what else the workload knows. A workload that is not known
+// prints "skip":true. Each workload checks its results and stops the program on a wrong one.
+//
+// With AFTER_A_THREAD set in the environment the program starts and joins a thread first: a process
+// that ever had two pays for atomic counts where one that never had does not.
+//
+// This is a user's program: nothing but <asyncio.hpp>, written the way the tutorial writes.
+#include <asyncio.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using asyncio::Coroutine;
+using asyncio::Future;
+using asyncio::Task;
+using namespace std::chrono_literals;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// ---- measuring
+
+std::string_view workload_name;
+
+double since(Clock::time_point start) {
+    return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+}
+
+double process_cpu_ns() {
+    timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
+}
+
+// A field of /proc/self/status that counts kB, in bytes.
+std::uint64_t memory_status(const char* field) {
+    std::uint64_t bytes = 0;
+    std::FILE* file = std::fopen("/proc/self/status", "r");
+    if (!file) return bytes;
+    char line[256];
+    while (std::fgets(line, sizeof line, file)) {
+        if (std::strncmp(line, field, std::strlen(field)) == 0) {
+            bytes = std::strtoull(line + std::strlen(field), nullptr, 10) * 1024;
+        }
+    }
+    std::fclose(file);
+    return bytes;
+}
+
+void report(std::uint64_t n, double total_ns, const std::string& extra = "") {
+    std::printf("{\"workload\":\"%.*s\",\"n\":%llu,\"ns_per_op\":%.2f%s}\n",
+                static_cast<int>(workload_name.size()), workload_name.data(),
+                static_cast<unsigned long long>(n), total_ns / static_cast<double>(n),
+                extra.c_str());
+}
+
+void need(bool right) {
+    if (right) return;
+    std::fprintf(stderr, "wrong result\n");
+    std::exit(1);
+}
+
+// The same sequence of pseudo-random numbers as in the peers' programs.
+std::uint64_t next_random() {
+    static std::uint64_t x = 88172645463325252U;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return x;
+}
+
+// ---- the small coroutines that the workloads call
+
+[[gnu::noinline]] Coroutine<std::uint64_t> leaf(std::uint64_t x) { co_return x + 1; }
+
+[[gnu::noinline]] Coroutine<std::uint64_t> recurse(int depth) {
+    if (depth == 1) co_return 1;
+    co_return co_await recurse(depth - 1) + 1;
+}
+
+Coroutine<std::uint64_t> yield_then_return(std::uint64_t x) {
+    co_await asyncio::sleep(0s);
+    co_return x;
+}
+
+Coroutine<> yield_often(std::uint64_t times) {
+    for (std::uint64_t i = 0; i < times; ++i) co_await asyncio::sleep(0s);
+}
+
+Coroutine<> sleep_and_check(std::chrono::nanoseconds delay) {
+    const auto start = Clock::now();
+    co_await asyncio::sleep(delay);
+    need(Clock::now() - start >= delay);
+}
+
+Coroutine<> produce(asyncio::Queue<std::uint64_t>& queue, std::uint64_t n) {
+    for (std::uint64_t i = 0; i < n; ++i) co_await queue.put(i);
+}
+
+Coroutine<> lock_and_yield(asyncio::Lock& lock, std::uint64_t& counter, std::uint64_t times) {
+    for (std::uint64_t i = 0; i < times; ++i) {
+        auto guard = co_await lock.scoped();
+        ++counter;
+        co_await asyncio::sleep(0s);
+    }
+}
+
+std::uint64_t odd(std::uint64_t x) { return x & 1; }
+
+// ---- awaiting and spawning
+
+Coroutine<> await_chain(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) sum += co_await leaf(i) & 1;
+    const double ns = since(start);
+    need(sum == (n + 1) / 2);
+    report(n, ns);
+}
+
+Coroutine<> await_chain_10(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n / 10; ++i) sum += co_await recurse(10);
+    const double ns = since(start);
+    need(sum == n / 10 * 10);
+    report(n, ns);
+}
+
+Coroutine<> spawn_join(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) sum += co_await asyncio::create_task(leaf(i)) & 1;
+    const double ns = since(start);
+    need(sum == (n + 1) / 2);
+    report(n, ns);
+}
+
+Coroutine<> spawn_many(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    const std::uint64_t before = memory_status("VmRSS:");
+    const auto start = Clock::now();
+    {
+        std::vector<Task<std::uint64_t>> tasks;
+        tasks.reserve(n);
+        for (std::uint64_t i = 0; i < n; ++i) {
+            tasks.push_back(asyncio::create_task(yield_then_return(i)));
+        }
+        for (auto& task : tasks) sum += co_await std::move(task);
+    }
+    const double ns = since(start);
+    need(sum == n * (n - 1) / 2);
+    const std::uint64_t bytes = (memory_status("VmHWM:") - before) / n;
+    report(n, ns, ",\"bytes_per_task\":" + std::to_string(bytes));
+}
+
+// ---- yielding
+
+Coroutine<> yield_1(std::uint64_t n) {
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) co_await asyncio::sleep(0s);
+    report(n, since(start));
+}
+
+Coroutine<> yield_100(std::uint64_t n) {
+    std::vector<Task<>> tasks;
+    const auto start = Clock::now();
+    for (int i = 0; i < 100; ++i) tasks.push_back(asyncio::create_task(yield_often(n / 100)));
+    for (auto& task : tasks) co_await task;
+    report(n, since(start));
+}
+
+// ---- passing things on
+
+Coroutine<> pass_through_queue(std::uint64_t n, int maxsize) {
+    asyncio::Queue<std::uint64_t> queue(maxsize);
+    std::uint64_t sum = 0;
+    const auto start = Clock::now();
+    auto producer = asyncio::create_task(produce(queue, n));
+    for (std::uint64_t i = 0; i < n; ++i) sum += co_await queue.get();
+    co_await producer;
+    const double ns = since(start);
+    need(sum == n * (n - 1) / 2);
+    report(n, ns);
+}
+
+Coroutine<> queue_1(std::uint64_t n) { return pass_through_queue(n, 1); }
+
+Coroutine<> queue_1024(std::uint64_t n) { return pass_through_queue(n, 1024); }
+
+// Each side waits for a fresh future of its own, which the other side sets.
+struct Table {
+    Future<std::uint64_t> ping{nullptr};
+    Future<std::uint64_t> pong{nullptr};
+};
+
+Coroutine<> answer(Table& table, std::uint64_t n) {
+    auto& loop = asyncio::get_running_loop();
+    for (std::uint64_t i = 0; i < n; ++i) {
+        const std::uint64_t value = co_await table.ping;
+        table.ping = loop.create_future<std::uint64_t>();
+        table.pong.set_result(value + 1);
+    }
+}
+
+Coroutine<> future_wake(std::uint64_t n) {
+    auto& loop = asyncio::get_running_loop();
+    Table table;
+    table.ping = loop.create_future<std::uint64_t>();
+    auto other = asyncio::create_task(answer(table, n));
+    std::uint64_t value = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) {
+        table.pong = loop.create_future<std::uint64_t>();
+        table.ping.set_result(value);
+        value = co_await table.pong;
+    }
+    const double ns = since(start);
+    co_await other;
+    need(value == n);
+    report(n, ns);
+}
+
+// ---- time
+
+Coroutine<> timers(std::uint64_t n) {
+    std::vector<Task<>> tasks;
+    const double cpu = process_cpu_ns();
+    const auto start = Clock::now();
+    tasks.reserve(n);
+    for (std::uint64_t i = 0; i < n; ++i) {
+        const std::chrono::nanoseconds delay(next_random() % 1'000'000'000);
+        tasks.push_back(asyncio::create_task(sleep_and_check(delay)));
+    }
+    for (auto& task : tasks) co_await std::move(task);
+    const long wall_ms = static_cast<long>(since(start) / 1e6);
+    report(n, process_cpu_ns() - cpu, ",\"wall_ms\":" + std::to_string(wall_ms));
+}
+
+Coroutine<> timeout(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) sum += co_await asyncio::wait_for(leaf(i), 10s) & 1;
+    const double ns = since(start);
+    need(sum == (n + 1) / 2);
+    report(n, ns);
+}
+
+Coroutine<> timeout_yield(std::uint64_t n) {
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) co_await asyncio::wait_for(asyncio::sleep(0s), 10s);
+    report(n, since(start));
+}
+
+// ---- locks
+
+Coroutine<> lock(std::uint64_t n) {
+    asyncio::Lock mutex;
+    std::uint64_t counter = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) {
+        auto guard = co_await mutex.scoped();
+        ++counter;
+    }
+    const double ns = since(start);
+    need(counter == n);
+    need(!mutex.locked());
+    report(n, ns);
+}
+
+Coroutine<> lock_100(std::uint64_t n) {
+    asyncio::Lock mutex;
+    std::uint64_t counter = 0;
+    std::vector<Task<>> tasks;
+    const auto start = Clock::now();
+    for (int i = 0; i < 100; ++i) {
+        tasks.push_back(asyncio::create_task(lock_and_yield(mutex, counter, n / 100)));
+    }
+    for (auto& task : tasks) co_await task;
+    const double ns = since(start);
+    need(counter == n / 100 * 100);
+    need(!mutex.locked());
+    report(n, ns);
+}
+
+// ---- threads
+
+Coroutine<> to_thread(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) sum += co_await asyncio::to_thread(odd, i);
+    const double ns = since(start);
+    need(sum == n / 2);
+    report(n, ns);
+}
+
+Coroutine<> thread_post(std::uint64_t n) {
+    auto& loop = asyncio::get_running_loop();
+    auto done = loop.create_future<void>();
+    std::uint64_t count = 0;
+    const auto start = Clock::now();
+    std::thread poster([&] {
+        for (std::uint64_t i = 0; i < n; ++i) {
+            loop.call_soon_threadsafe([&] {
+                if (++count == n) done.set_result();
+            });
+        }
+    });
+    co_await done;
+    const double ns = since(start);
+    poster.join();
+    need(count == n);
+    report(n, ns);
+}
+
+struct Workload {
+    std::string_view name;
+    Coroutine<> (*run)(std::uint64_t n);
+};
+
+constexpr Workload kWorkloads[] = {
+    {"await_chain", await_chain},
+    {"await_chain_10", await_chain_10},
+    {"spawn_join", spawn_join},
+    {"spawn_many", spawn_many},
+    {"yield_1", yield_1},
+    {"yield_100", yield_100},
+    {"queue_1", queue_1},
+    {"queue_1024", queue_1024},
+    {"future_wake", future_wake},
+    {"timers", timers},
+    {"timeout", timeout},
+    {"timeout_yield", timeout_yield},
+    {"lock", lock},
+    {"lock_100", lock_100},
+    {"to_thread", to_thread},
+    {"thread_post", thread_post},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 3) {
+        std::fprintf(stderr, "usage: asyncio-bench WORKLOAD N\nworkloads:");
+        for (const Workload& w : kWorkloads) std::fprintf(stderr, " %s", w.name.data());
+        std::fprintf(stderr, "\n");
+        return 2;
+    }
+    workload_name = argv[1];
+    if (std::getenv("AFTER_A_THREAD")) std::thread([] {}).join();
+    const std::uint64_t n = std::strtoull(argv[2], nullptr, 10);
+    for (const Workload& w : kWorkloads) {
+        if (w.name != workload_name) continue;
+        if (n == 0) {
+            std::fprintf(stderr, "asyncio-bench: N must be a positive number\n");
+            return 2;
+        }
+        return asyncio::run_main(w.run(n));
+    }
+    std::printf("{\"workload\":\"%s\",\"skip\":true}\n", argv[1]);
+    return 0;
+}
