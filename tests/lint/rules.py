@@ -20,8 +20,8 @@ AWAITABLE = r'(?:asyncio::)?(?:Coroutine|Future|Task|AnyFuture|AnyTask|\w*Await\
 DECLARATION = re.compile(
     r'^\s*(?:\[\[[^\]]*\]\]\s*)*(?:(?:ASYNCIO_API|static|friend|inline|virtual|constexpr)\s+)*'
     + AWAITABLE + r'(?:<.*>)?\s+(\w+)\((?!nullptr\);)')
-# Conversions, look-ups and makers of futures: what they return was there before, or is the caller's.
-NOT_AWAITED = {'from_state', 'create_future', 'as_task', 'as_future', 'current_task'}
+# Conversions, look-ups, makers of futures, and what with() awaits on the user's behalf.
+NOT_AWAITED = {'from_state', 'create_future', 'as_task', 'as_future', 'current_task', 'aexit'}
 # Lines that may stand between a comment and the declaration's own line.
 PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)')
 
@@ -29,7 +29,7 @@ PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)'
 LAYERS = (
     'version exceptions time contextvars result repr log',
     'events',
-    'futures coroutines tasks',
+    'futures coroutines generators tasks',
     'timeouts taskgroups with runners',
     'locks queues threads',
 )
