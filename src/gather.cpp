@@ -94,6 +94,18 @@ void GatherBase::watch() {
     }
 }
 
+namespace {
+
+// What a cancelled gather ends with: the message is that of the last argument, whichever was the last
+// to end, and even if that one got over its cancel.
+std::exception_ptr cancel_error(FutureBase& last) noexcept {
+    if (last.cancelled()) return last.take_error();
+    TaskBase* task = last.as_task();
+    return task ? task->last_cancel_error() : cancelled_error(nullptr);
+}
+
+}  // namespace
+
 bool GatherBase::cancel_wait(const std::exception_ptr& error) {
     mark_retrieved();
     if (done()) return false;
@@ -119,10 +131,7 @@ void GatherBase::on_child(FutureBase& child) noexcept {
 
 void GatherBase::finish_all() noexcept {
     if (cancel_requested_) {
-        // The message is that of the last argument, whichever was the last to end.
-        FutureBase& last = *children_.back();
-        std::exception_ptr error = last.cancelled() ? last.take_error() : cancelled_error(nullptr);
-        finish_error(std::move(error));
+        finish_error(cancel_error(*children_.back()));
         return;
     }
     try {

@@ -141,17 +141,24 @@ void TaskBase::finish_from_error(PromiseBase& root, std::exception_ptr error) no
 
 std::exception_ptr TaskBase::take_cancel() noexcept {
     flags_ &= static_cast<std::uint16_t>(~kMustCancel);
-    if (name_ & 1) return cancelled_error(nullptr);
-    auto& e = *reinterpret_cast<TaskExtra*>(name_);
-    if (!e.cancel_error) return cancelled_error(nullptr);
-    return std::exchange(e.cancel_error, nullptr);
+    return last_cancel_error();
+}
+
+std::exception_ptr TaskBase::last_cancel_error() const noexcept {
+    std::exception_ptr error;
+    if ((name_ & 1) == 0) error = reinterpret_cast<TaskExtra*>(name_)->cancel_error;
+    return error ? error : cancelled_error(nullptr);
 }
 
 // T-03. A request goes down the chain of awaited tasks to what the last one waits for (S-41); by a
-// loop, since the chain may be long.
+// loop, since the chain may be long. Tasks that await one another in a circle are marked on the way,
+// so that the request ends where it has been before: nothing in the circle can be cancelled.
 bool TaskBase::cancel_wait(const std::exception_ptr& error) {
     if (done()) return false;
-    for (TaskBase* t = this;;) {
+    std::size_t passed = 0;
+    for (TaskBase* t = this; (t->flags_ & kCancelling) == 0;) {
+        t->flags_ |= kCancelling;
+        ++passed;
         t->mark_retrieved();
         ++t->cancel_requests_;
         Waitable* w = t->waiting_;
@@ -160,14 +167,22 @@ bool TaskBase::cancel_wait(const std::exception_ptr& error) {
             t = inner;
             continue;
         }
-        if (w && w->cancel_wait(error)) return true;
-        t->flags_ |= kMustCancel;
-        if (error) {
-            t->extra().cancel_error = error;
-        } else if ((t->name_ & 1) == 0) {
-            t->extra().cancel_error = nullptr;
-        }
-        return true;
+        if (!w || !w->cancel_wait(error)) t->must_cancel(error);
+        break;
+    }
+    for (TaskBase* t = this; passed > 0; --passed) {
+        t->flags_ &= static_cast<std::uint16_t>(~kCancelling);
+        if (passed > 1) t = t->waiting_->as_task();
+    }
+    return true;
+}
+
+void TaskBase::must_cancel(const std::exception_ptr& error) {
+    flags_ |= kMustCancel;
+    if (error) {
+        extra().cancel_error = error;
+    } else if ((name_ & 1) == 0) {
+        extra().cancel_error = nullptr;
     }
 }
 

@@ -45,6 +45,7 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     static constexpr std::uint16_t kRegistered = 256;    // in the loop's list of tasks
     static constexpr std::uint16_t kOther = 512;         // another layout: use value_address()
     static constexpr std::uint16_t kCancelOnce = 1024;   // exc_ is handed out once (S-51)
+    static constexpr std::uint16_t kCancelling = 2048;   // a cancel() passes through it just now
 
     void retain() noexcept { refs_.add(); }
     void release() noexcept {
@@ -154,7 +155,7 @@ struct TaskExtra {
     std::string name;
     bool named = false;
     std::uint64_t number = 0;
-    std::exception_ptr cancel_error;  // the message of a cancel that is due (kMustCancel)
+    std::exception_ptr cancel_error;  // of the last cancel that became due, if it had a message
     void* scopes = nullptr;           // top of the task's stack of cancel scopes
 };
 
@@ -191,6 +192,8 @@ class ASYNCIO_API TaskBase : public FutureBase {
     }
     // The CancelledError that is due; clears the request.
     std::exception_ptr take_cancel() noexcept;
+    // With the message of the last cancel() that became due, whether or not it was delivered since.
+    std::exception_ptr last_cancel_error() const noexcept;
 
     // First step: queued, or at once if `eager` (EG-04).
     void start(bool eager);
@@ -232,6 +235,7 @@ class ASYNCIO_API TaskBase : public FutureBase {
 
   private:
     friend class Loop;
+    void must_cancel(const std::exception_ptr& error);
     void cancel_now() noexcept;
     void cancel_before_start() noexcept;
     void end_step();
