@@ -31,11 +31,13 @@ void HandleState::run() {
         HandleState* self;
         ~Enter() {
             thread_state.context = outer;
+            self->called_ = false;
             if (!self->repeated_ || self->cancelled()) self->clear();
             self->release();
         }
     } enter{thread_state.context, this};
     if (cancelled()) return;
+    called_ = true;
     thread_state.context = &context_;
     try {
         invoke();
@@ -51,16 +53,41 @@ void HandleState::drop() noexcept {
     release();
 }
 
+namespace {
+
+// Takes a timer that another thread has cancelled out of the heap, on the loop's thread.
+class TakeOut final : public Node {
+  public:
+    explicit TakeOut(Ref<HandleState> handle) noexcept : handle_(std::move(handle)) {}
+    void run() override {
+        handle_->withdraw();
+        delete this;
+    }
+    void drop() noexcept override { delete this; }
+
+  private:
+    Ref<HandleState> handle_;
+};
+
+}  // namespace
+
 void HandleState::cancel() noexcept {
     if (cancelled_.exchange(true)) return;
-    if (!core_.on_owner_thread()) return;  // skipped and dropped when its turn comes
+    if (core_.runs_here()) return withdraw();
+    if (const Loop::Idle idle(static_cast<Loop&>(core_)); idle) return withdraw();
+    // The loop is another thread's. An entry of the ready queue is skipped when its turn comes.
+    if (!is_timer_) return;
+    Node* const node = new (std::nothrow) TakeOut(Ref<HandleState>::share(this));
+    if (node && !push_threadsafe(core_, node)) node->drop();
+}
+
+void HandleState::withdraw() noexcept {
     const auto self = Ref<HandleState>::share(this);
     if (timer_.queued()) {
         remove_timer(core_, timer_);
         release();
     }
-    // A callback that cancels itself is still running: it is cleared when it returns.
-    if (thread_state.context != &context_) clear();
+    if (!called_) clear();
 }
 
 }  // namespace detail
@@ -93,6 +120,7 @@ bool debug_from_environment() {
 EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
     impl_->loop = this;
     impl_->debug = debug_from_environment();
+    detail::list_loop(*impl_);
 }
 
 EventLoop::~EventLoop() {
@@ -100,7 +128,7 @@ EventLoop::~EventLoop() {
         if (impl_->debug) log::write(log::Level::WARNING, "unclosed event loop " + repr());
         close();
     }
-    impl_->loop = nullptr;
+    impl_->forget_public_object();
     impl_->orphaned.store(true);
     impl_->detach_foreign();
 }
@@ -132,12 +160,20 @@ void check_thread(const detail::Loop& loop) {
 void EventLoop::add_handle(detail::HandleState& handle) {
     impl_->check_open();
     check_thread(*impl_);
+    impl_->take_posted();
     handle.retain();
     impl_->push_ready(&handle);
 }
 
 void EventLoop::add_handle_threadsafe(detail::HandleState& handle) {
+    if (impl_->runs_here()) {
+        impl_->take_posted();
+        handle.retain();
+        impl_->push_ready(&handle);
+        return;
+    }
     handle.retain();
+    // Safe because the caller's reference to the handle keeps the loop.
     if (impl_->push_from_thread(handle)) return;
     handle.release();
     throw RuntimeError("Event loop is closed");
@@ -269,6 +305,9 @@ namespace detail {
 
 void report_exception(LoopCore& core, const ExceptionContext& context) noexcept {
     try {
+        // On another thread than the loop's the public object could go meanwhile.
+        std::optional<Loop::Idle> stays;
+        if (!core.runs_here()) stays.emplace(static_cast<Loop&>(core));
         if (core.loop) {
             core.loop->call_exception_handler(context);
             return;

@@ -35,10 +35,27 @@ Node* const Loop::kInboxClosed = &closed_inbox;
 
 Loop::Loop(std::unique_ptr<Backend> b) : backend(std::move(b)) {
     owner_thread.store(&thread_state, std::memory_order_relaxed);
-    list_loop(*this);
 }
 
 Loop::~Loop() = default;
+
+// This thread takes the loop over.
+void Loop::own(bool running) noexcept {
+    const std::lock_guard lock(idle_mutex_);
+    owner_thread.store(&thread_state, std::memory_order_relaxed);
+    running_.store(running, std::memory_order_relaxed);
+}
+
+void Loop::forget_public_object() noexcept {
+    const std::lock_guard lock(idle_mutex_);
+    loop = nullptr;
+    // Here, and not on the thread that drops the last handle of a future.
+    exception_handler = nullptr;
+    task_factory = nullptr;
+    before_wait = nullptr;
+    after_wait = nullptr;
+    pick_next = nullptr;
+}
 
 void LoopCore::detach_foreign() noexcept {
     const std::uint64_t gone = foreign.fetch_add(1) + 1;
@@ -52,10 +69,9 @@ class Loop::Running {
   public:
     explicit Running(Loop& loop)
         : loop_(loop), task_(thread_state.task), context_(thread_state.context) {
+        loop.own(true);
         thread_state.loop = &loop;
         thread_state.task = nullptr;
-        loop.owner_thread.store(&thread_state, std::memory_order_relaxed);
-        loop.running_ = true;
         loop.update_mode();
     }
     Running(const Running&) = delete;
@@ -65,10 +81,10 @@ class Loop::Running {
         // (S-60).
         NodeQueue left = NodeQueue::from_chain(std::exchange(loop_.batch_, nullptr));
         loop_.ready.prepend(left);
-        loop_.running_ = false;
         thread_state.loop = nullptr;
         thread_state.task = task_;
         thread_state.context = context_;
+        loop_.own(false);
     }
 
   private:
@@ -83,7 +99,7 @@ void Loop::check_open() const {
 
 void Loop::check_can_run() const {
     check_open();
-    if (running_) throw RuntimeError("This event loop is already running");
+    if (is_running()) throw RuntimeError("This event loop is already running");
     if (thread_state.loop) {
         throw RuntimeError("Cannot run the event loop while another loop is running");
     }
@@ -256,9 +272,9 @@ void Loop::report_deadlock() {
 }
 
 void Loop::close() {
-    if (running_) throw RuntimeError("Cannot close a running event loop");
+    if (is_running()) throw RuntimeError("Cannot close a running event loop");
     if (closed.exchange(true)) return;
-    owner_thread.store(&thread_state, std::memory_order_relaxed);
+    own(false);
     close_executor(*this);
     Node* left = inbox_.exchange(kInboxClosed);
     while (left) {
@@ -358,7 +374,10 @@ std::int64_t loop_now(LoopCore& core) noexcept {
 }
 
 bool push_threadsafe(LoopCore& core, Node* node) noexcept {
-    return static_cast<Loop&>(core).push_from_thread(*node);
+    core.attach();  // once pushed the entry may be run, and the loop be closed and gone
+    const bool pushed = static_cast<Loop&>(core).push_from_thread(*node);
+    core.detach();
+    return pushed;
 }
 
 LoopCore& running_core() {

@@ -32,14 +32,34 @@ class Loop final : public LoopCore, public Pooled {
     void run_forever();
     bool run_once(std::int64_t timeout);
     void close();
-    bool is_running() const noexcept { return running_; }
+    bool is_running() const noexcept { return running_.load(std::memory_order_relaxed); }
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept { plain_ = !backend->is_virtual() && !debug && !pick_next; }
 
     // Takes an entry out of the ready queue, if it is there.
     void forget(Node& node) noexcept { ready.remove(&node); }
-    // False if closed.
+    // False if closed. The caller keeps the loop alive meanwhile (see push_threadsafe).
     bool push_from_thread(Node& node) noexcept;
+    // On the loop's thread: what other threads have pushed comes before what is pushed next
+    // (SC-02).
+    void take_posted() noexcept {
+        if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
+    }
+
+    // A look at a loop that does not run. While it lives no thread begins to run or close the loop,
+    // and the public object stays. True on the owner's thread, which may then change the loop.
+    class Idle {
+      public:
+        explicit Idle(Loop& loop)
+            : lock_(loop.idle_mutex_), mine_(!loop.is_running() && loop.on_owner_thread()) {}
+        explicit operator bool() const noexcept { return mine_; }
+
+      private:
+        std::lock_guard<std::recursive_mutex> lock_;
+        bool mine_;
+    };
+    // The public object goes: from now on nothing reports to it.
+    void forget_public_object() noexcept;
 
     // Jobs on other threads that will push an entry: virtual time waits for them in real time.
     void begin_external() noexcept { external_.fetch_add(1, std::memory_order_relaxed); }
@@ -71,6 +91,7 @@ class Loop final : public LoopCore, public Pooled {
 
   private:
     class Running;
+    void own(bool running) noexcept;
 
     // While callbacks are ready the kernel is asked once in so many iterations or callbacks.
     static constexpr std::uint32_t kIterationsUnpolled = 64;
@@ -88,18 +109,21 @@ class Loop final : public LoopCore, public Pooled {
     void drop_queued() noexcept;
     void destroy_tasks() noexcept;
 
-    bool running_ = false;
+    std::atomic<bool> running_{false};
     bool plain_ = false;     // no virtual time, debug mode or hook: run_plain serves
     Node* batch_ = nullptr;  // what is left of the current iteration
     std::uint32_t iterations_unpolled_ = 0;
     std::uint32_t callbacks_unpolled_ = 0;
-    std::atomic<std::int64_t> external_{0};
 
+    // See LoopCore::apart.
+    char apart_[64];
+    std::atomic<std::int64_t> external_{0};
     // Entries of other threads: a stack, turned over when it is taken. kInboxClosed once closed.
     static Node* const kInboxClosed;
     std::atomic<Node*> inbox_{nullptr};
     std::atomic<bool> asleep_{false};  // in, or about to enter, a wait that `wake` must end
     std::mutex wake_mutex_;            // no `wake` while the back end is closed
+    std::recursive_mutex idle_mutex_;  // see Idle; an exception handler may run the loop
 };
 
 // Debug mode's part in the loop (debug.cpp). Null hooks: debug mode is off, and nothing is asked.

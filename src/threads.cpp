@@ -261,7 +261,6 @@ namespace detail {
 
 void LoopJob::begin() noexcept {
     auto& loop = static_cast<Loop&>(future_.core());
-    loop.attach();  // for the executor's thread, which uses the loop after the future may be gone
     loop.begin_external();
     awaited_ = true;
 }
@@ -271,17 +270,11 @@ void LoopJob::end_wait() noexcept {
 }
 
 void LoopJob::deliver() noexcept {
-    LoopCore& core = future_.core();
     // A loop that is closed has nobody to tell: the result is dropped silently.
-    if (!push_threadsafe(core, &future_)) future_.release();
-    core.detach();
+    if (!push_threadsafe(future_.core(), &future_)) future_.release();
 }
 
-void LoopJob::give_up() noexcept {
-    LoopCore& core = future_.core();
-    future_.release();
-    core.detach();
-}
+void LoopJob::give_up() noexcept { future_.release(); }
 
 Executor& executor_for(LoopCore& core, Executor* executor) {
     auto& loop = static_cast<Loop&>(core);
@@ -581,7 +574,6 @@ class CancelTaskWith final : public ConcurrentCallback {
             return;
         }
         auto* node = new CancelTask(task_);
-        // Safe because task_ keeps the loop's core while this thread uses it.
         if (!push_threadsafe(task_->core(), node)) delete node;
     }
 
@@ -607,11 +599,8 @@ WrapBridge::~WrapBridge() {
 
 void WrapBridge::call(ConcurrentBase& from) noexcept {
     from_ = Ref<ConcurrentBase>::share(&from);
-    LoopCore& core = to_->core();
-    core.attach();  // once it is pushed, the loop may run this, close and go
     // A loop that is closed has nobody to tell: the result is dropped silently.
-    if (!push_threadsafe(core, this)) delete this;
-    core.detach();
+    if (!push_threadsafe(to_->core(), this)) delete this;
 }
 
 void WrapBridge::drop() noexcept { delete this; }

@@ -55,6 +55,9 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     void drop() noexcept override;
     void queued() noexcept override { retain(); }
     void cancel() noexcept;
+    // The part of cancel() that is the loop's: takes a timer out, destroys the callable (HD-01). On
+    // the loop's thread, or on the owner's while it does not run.
+    void withdraw() noexcept;
     bool cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
     std::source_location place() const noexcept { return where_; }
     ContextSlot& context() noexcept { return context_; }
@@ -77,6 +80,7 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     std::atomic<bool> cancelled_{false};  // set by any thread; read when the entry is reached
     bool is_timer_;
     bool repeated_ = false;
+    bool called_ = false;  // the callable is being called: it must not be destroyed now
     LoopCore& core_;
     ContextSlot context_;
     std::source_location where_;

@@ -172,28 +172,35 @@ struct LoopCore {
     DebugHooks* hooks = nullptr;     // debug mode's; the core checks it and never looks inside
     TaskBase* first_task = nullptr;  // not-done tasks, in the order they were made
     TaskBase* last_task = nullptr;
-    std::atomic<const void*> owner_thread{nullptr};  // &thread_state of the thread that runs it
 
-    // Futures and handles refer to the core after the loop is gone, on any thread. Those freed on
-    // the owner's thread while the loop lives are counted plainly, all others by the atomic: the
+    // Futures and handles refer to the core after the loop is gone, on any thread. Those made and
+    // freed while the loop runs, on its thread, are counted plainly, all others by the atomic: the
     // core goes when the atomic reaches `live`, which stays as it is from `orphaned` on.
     std::uint64_t live = 1;
+
+    // What other threads write is kept off the cache lines that the loop's own thread lives on.
+    char apart[64];
     std::atomic<std::uint64_t> foreign{0};
     std::atomic<bool> orphaned{false};
+    // &thread_state of the thread that runs it or, while none does, has run, made or closed it.
+    std::atomic<const void*> owner_thread{nullptr};
 
+    // In a step or a callback of this loop. Unlike the owner of a loop that does not run, which a
+    // new run on another thread changes, this cannot change while the caller looks.
+    bool runs_here() const noexcept { return thread_state.loop == this; }
     bool on_owner_thread() const noexcept {
         return owner_thread.load(std::memory_order_relaxed) == &thread_state;
     }
 
     void attach() noexcept {
-        if (on_owner_thread() && !orphaned.load(std::memory_order_relaxed)) {
+        if (runs_here()) {
             ++live;
         } else {
             foreign.fetch_sub(1, std::memory_order_relaxed);
         }
     }
     void detach() noexcept {
-        if (on_owner_thread() && !orphaned.load(std::memory_order_relaxed)) {
+        if (runs_here()) {
             --live;
         } else {
             detach_foreign();
@@ -214,7 +221,9 @@ ASYNCIO_API void add_timer(LoopCore& core, TimerEntry& entry);
 ASYNCIO_API void remove_timer(LoopCore& core, TimerEntry& entry) noexcept;
 // The loop's clock, ns.
 ASYNCIO_API std::int64_t loop_now(LoopCore& core) noexcept;
-// Appends to the ready queue from any thread and wakes the loop. Returns false if it is closed.
+// Appends to the ready queue from any thread and wakes the loop. Returns false if it is closed. The
+// core must be alive when this is called; the entry may be run, and what it kept alive be gone,
+// when it returns.
 ASYNCIO_API bool push_threadsafe(LoopCore& core, Node* node) noexcept;
 // The core of the loop that runs on this thread.
 // Raises: RuntimeError "no running event loop".
