@@ -38,12 +38,12 @@ class ReportOnLoop final : public Node {
 void FutureBase::report_unretrieved() noexcept {
     refs_.revive();
     auto self = Ref<FutureBase>::adopt(this);
-    if (!core_->on_owner_thread() && !core_->closed) {
+    if (!core_->runs_here() && !core_->on_owner_thread() && !core_->closed) {
         // It goes the same way again there, or here if the loop closes meanwhile.
-        auto* node = new (std::nothrow) ReportOnLoop(self);
-        if (node) {
+        if (auto* node = new (std::nothrow) ReportOnLoop(self)) {
+            LoopCore& core = *core_;
             self = nullptr;
-            if (!push_threadsafe(*core_, node)) node->drop();
+            if (!push_threadsafe(core, node)) node->drop();
             return;
         }
     }
