@@ -268,6 +268,7 @@ void throw_empty_handle() { throw RuntimeError("this handle is empty: it refers 
 void check_can_schedule(const FutureBase& future) { check_open(future.core()); }
 
 void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future) {
+    task.leaf_ = &frame;  // its text says where it is
     const std::string who = asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(&task)));
     std::string text = "Task cannot await on itself: " + who;
     if (future.get() != &task) {

@@ -69,7 +69,8 @@ void TaskBase::run() {
         cancel_before_start();
     } else {
         flags_ |= kStarted;
-        PromiseBase* frame = leaf_;
+        // While it runs it is suspended nowhere: what it stood at may be gone before it stands again.
+        PromiseBase* frame = std::exchange(leaf_, nullptr);
         do {
             t.next = nullptr;
             frame->handle().resume();
