@@ -3,6 +3,7 @@
 // Each phase is a run of the loop of its own, so callbacks that one leaves behind run in the next.
 #include "asyncio/runners.hpp"
 
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -12,6 +13,13 @@
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
+namespace {
+
+// How long the default executor's jobs may take to end.
+constexpr std::chrono::seconds kThreadJoinTimeout{300};
+
+}  // namespace
+
 namespace detail {
 
 void check_no_running_loop(const char* text) {
@@ -71,8 +79,6 @@ void cancel_all_tasks(EventLoop& loop) {
         loop.call_exception_handler(context);
     }
 }
-
-Coroutine<void> nothing() { co_return; }
 
 }  // namespace
 
@@ -165,8 +171,8 @@ void Runner::run_task_and_close(detail::FutureBase& task) {
 
 void Runner::shut_down() {
     detail::cancel_all_tasks(*loop_);
-    loop_->run_until_complete(detail::nothing());
-    loop_->run_until_complete(detail::nothing());
+    loop_->run_until_complete(loop_->shutdown_asyncgens());
+    loop_->run_until_complete(loop_->shutdown_default_executor(kThreadJoinTimeout));
 }
 
 void Runner::close() {

@@ -86,13 +86,16 @@ class ASYNCIO_API TimeoutScope {
 
 }  // namespace detail
 
+class Timeout;
+ASYNCIO_API Timeout timeout(Delay delay);
+
 // A scope with a deadline; made by timeout() or timeout_at(), used with `with`. T-24. If the
 // deadline passes, the task is cancelled, and the CancelledError that leaves the scope becomes
 // TimeoutError, with the CancelledError as its cause (cause_of); if the task was cancelled by
 // others too, CancelledError it stays. To be used once, and moved before it is entered only.
 class ASYNCIO_API Timeout {
   public:
-    explicit Timeout(Deadline when, bool ahead = false) noexcept : when_(when), ahead_(ahead) {}
+    explicit Timeout(Deadline when) noexcept : Timeout(when, false) {}
     // Raises: RuntimeError "Timeout has already been entered".
     Timeout(Timeout&& o);
     Timeout& operator=(Timeout&&) = delete;
@@ -124,6 +127,9 @@ class ASYNCIO_API Timeout {
     bool asyncio_leave(std::exception_ptr& error);
 
   private:
+    friend Timeout timeout(Delay delay);
+    Timeout(Deadline when, bool ahead) noexcept : when_(when), ahead_(ahead) {}
+
     Deadline when_;
     bool ahead_;  // made by timeout() with a delay of more than 0
     detail::TimeoutScope scope_;
@@ -216,11 +222,9 @@ ASYNCIO_API std::exception_ptr overdue_error(FutureBase& future, bool waited) no
 // cancelled.
 template <class A>
 class [[nodiscard]] WaitFor {
-    using W = AwaiterFor<A>;
-    using Awaiter = std::remove_reference_t<W>;
+    using Awaiter = AwaiterFor<A>;
     using R = typename AwaitResultOf<A>::type;
     using Handle = decltype(future_for(std::declval<LoopCore&>(), std::declval<A>()));
-    static constexpr bool kOwnAwaiter = std::is_reference_v<W>;
 
   public:
     using asyncio_native = void;
@@ -232,7 +236,7 @@ class [[nodiscard]] WaitFor {
     WaitFor& operator=(WaitFor&&) = delete;
     ~WaitFor() {
         if (stage_ == Stage::kAwaiter) {
-            if constexpr (!kOwnAwaiter) std::destroy_at(&awaiter_);
+            std::destroy_at(&awaiter_);
         } else if (stage_ == Stage::kFuture) {
             if (cancelling_) cancelling_->abandon();
             std::destroy_at(&future_);
@@ -246,12 +250,10 @@ class [[nodiscard]] WaitFor {
             stage_ = Stage::kFuture;
             return future_.done();
         }
-        if constexpr (!kOwnAwaiter) {
-            // Placement new, so that an awaiter that cannot be moved is made in place.
-            ::new (static_cast<void*>(&awaiter_)) Awaiter(awaiter_for(std::forward<A>(awaitable_)));
-        }
+        // Placement new, so that an awaiter that cannot be moved is made in place.
+        ::new (static_cast<void*>(&awaiter_)) Awaiter(awaiter_for(std::forward<A>(awaitable_)));
         stage_ = Stage::kAwaiter;
-        return awaiter().await_ready();
+        return awaiter_.await_ready();
     }
 
     template <std::derived_from<PromiseBase> P>
@@ -263,11 +265,11 @@ class [[nodiscard]] WaitFor {
         }
         scope_.enter();
         if (timeout_ != kNever) scope_.arm_after(timeout_);
-        if constexpr (std::is_void_v<decltype(awaiter().await_suspend(h))>) {
-            awaiter().await_suspend(h);
+        if constexpr (std::is_void_v<decltype(awaiter_.await_suspend(h))>) {
+            awaiter_.await_suspend(h);
             return true;
         } else {
-            return awaiter().await_suspend(h);
+            return awaiter_.await_suspend(h);
         }
     }
 
@@ -276,9 +278,9 @@ class [[nodiscard]] WaitFor {
             std::exception_ptr none;
             scope_.leave(none);
             if constexpr (kTakeByResult) {
-                return awaiter().await_result().value();
+                return awaiter_.await_result().value();
             } else {
-                return awaiter().await_resume();
+                return awaiter_.await_resume();
             }
         }
         return await_result().value();
@@ -286,7 +288,7 @@ class [[nodiscard]] WaitFor {
 
     Result<R> await_result() {
         if (stage_ == Stage::kFuture) return overdue_result();
-        Result<R> outcome = result_of<R>(awaiter());
+        Result<R> outcome = result_of<R>(awaiter_);
         std::exception_ptr error = outcome.error();
         if (!scope_.leave(error) || outcome.has_value()) return outcome;
         return Result<R>::failure(std::move(error));
@@ -299,14 +301,6 @@ class [[nodiscard]] WaitFor {
     static constexpr bool kTakeByResult =
         FutureLike<A> && !std::is_void_v<R> && !std::is_copy_constructible_v<Stored<R>>;
 
-    Awaiter& awaiter() noexcept {
-        if constexpr (kOwnAwaiter) {
-            return awaitable_;
-        } else {
-            return awaiter_;
-        }
-    }
-
     Result<R> overdue_result() {
         std::exception_ptr error;
         if (cancelling_) error = cancelling_->resume();
@@ -314,6 +308,8 @@ class [[nodiscard]] WaitFor {
         if (error) return Result<R>::failure(std::move(error));
         if constexpr (std::is_void_v<R>) {
             return Result<R>::success();
+        } else if constexpr (std::is_reference_v<R>) {
+            return Result<R>::success(&std::move(future_).result());
         } else {
             return Result<R>::success(std::move(future_).result());
         }
@@ -325,10 +321,16 @@ class [[nodiscard]] WaitFor {
     CancelAndWait* cancelling_ = nullptr;
     Stage stage_ = Stage::kNew;  // which of these two there is
     union {
-        std::conditional_t<kOwnAwaiter, char, Awaiter> awaiter_;
+        Awaiter awaiter_;
         Handle future_;
     };
 };
+
+// References stay references.
+template <class A>
+struct AwaitResultOf<WaitFor<A>> : AwaitResultOf<A> {};
+template <class A>
+struct AwaitResultOf<WaitFor<A>&> : AwaitResultOf<A> {};
 
 }  // namespace detail
 

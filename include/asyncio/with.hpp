@@ -245,6 +245,16 @@ class [[nodiscard]] WithAtOnce {
     BodyCall<Body, Entered> call_;
 };
 
+// References stay references.
+template <class R, class M, class B>
+struct AwaitResultOf<WithAtOnce<R, M, B>> {
+    using type = R;
+};
+template <class R, class M, class B>
+struct AwaitResultOf<WithAtOnce<R, M, B>&> {
+    using type = R;
+};
+
 // How a manager or a body is kept: an rvalue is moved in.
 template <class M>
 using KeptManager = std::conditional_t<std::is_lvalue_reference_v<M>, M, std::decay_t<M>>;
