@@ -129,8 +129,7 @@ EventLoop::~EventLoop() {
         close();
     }
     impl_->forget_public_object();
-    impl_->orphaned.store(true);
-    impl_->detach_foreign();
+    impl_->orphan();
 }
 
 detail::LoopCore& EventLoop::core() noexcept { return *impl_; }

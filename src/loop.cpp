@@ -57,11 +57,11 @@ void Loop::forget_public_object() noexcept {
     pick_next = nullptr;
 }
 
-void LoopCore::detach_foreign() noexcept {
-    const std::uint64_t gone = foreign.fetch_add(1) + 1;
-    // Safe because `live` no longer changes once orphaned is set, and only one of all that detach
-    // gets the sum that equals it.
-    if (orphaned.load() && gone == live) delete static_cast<Loop*>(this);
+void LoopCore::detach_foreign(std::int64_t count) noexcept {
+    // Only the one that brings it to 0 may look at the core again: for others it may be gone.
+    if (foreign.fetch_sub(count, std::memory_order_acq_rel) == count) {
+        delete static_cast<Loop*>(this);
+    }
 }
 
 // What a run of the loop changes in its thread, put back at its end.

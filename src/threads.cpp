@@ -297,7 +297,7 @@ void leave_executor(std::shared_ptr<ThreadPoolExecutor> executor) noexcept {
 
 void close_executor(Loop& loop) noexcept {
     loop.executor_shut_down = true;
-    const auto executor = std::exchange(loop.default_executor, nullptr);
+    auto executor = std::exchange(loop.default_executor, nullptr);
     if (!executor) return;
     // What nobody will be told of need not run; another owner's jobs are not the loop's to cancel.
     executor->shutdown(false, executor.use_count() == 1);

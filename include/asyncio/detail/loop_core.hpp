@@ -174,14 +174,15 @@ struct LoopCore {
     TaskBase* last_task = nullptr;
 
     // Futures and handles refer to the core after the loop is gone, on any thread. Those made and
-    // freed while the loop runs, on its thread, are counted plainly, all others by the atomic: the
-    // core goes when the atomic reaches `live`, which stays as it is from `orphaned` on.
-    std::uint64_t live = 1;
+    // freed while the loop runs, on its thread, are counted plainly, all others by the atomic. While
+    // the public object lives the atomic is far from 0; then orphan() adds up both, and the core
+    // goes with the one that brings the sum to 0.
+    std::int64_t live = 0;
 
     // What other threads write is kept off the cache lines that the loop's own thread lives on.
     char apart[64];
-    std::atomic<std::uint64_t> foreign{0};
-    std::atomic<bool> orphaned{false};
+    static constexpr std::int64_t kAlive = std::int64_t{1} << 62;
+    std::atomic<std::int64_t> foreign{kAlive};
     // &thread_state of the thread that runs it or, while none does, has run, made or closed it.
     std::atomic<const void*> owner_thread{nullptr};
 
@@ -196,20 +197,22 @@ struct LoopCore {
         if (runs_here()) {
             ++live;
         } else {
-            foreign.fetch_sub(1, std::memory_order_relaxed);
+            foreign.fetch_add(1, std::memory_order_relaxed);
         }
     }
     void detach() noexcept {
         if (runs_here()) {
             --live;
         } else {
-            detach_foreign();
+            detach_foreign(1);
         }
     }
+    // The public object is gone.
+    void orphan() noexcept { detach_foreign(kAlive - live); }
 
     void push_ready(Node* n) noexcept { ready.push(n); }
 
-    ASYNCIO_API void detach_foreign() noexcept;
+    ASYNCIO_API void detach_foreign(std::int64_t count) noexcept;
 
   protected:
     LoopCore() = default;
