@@ -128,8 +128,8 @@ Generator generate(World& world, const Body& body, Value::List arguments) {
             }
             Value value = machine.take_yield();
             try {
-                Value sent = co_yield std::move(value);
-                machine.resume_with(std::move(sent));
+                std::optional<Value> sent = co_yield std::move(value);
+                machine.resume_with(sent.value_or(Value()));
             } catch (...) {  // Thrown into the generator: an exception of the op.
                 machine.resume(std::current_exception());
             }

@@ -212,8 +212,8 @@ class ForEach : public Loop {
         World& world = m.world();
         if (!asked_) {
             asked_ = true;
-            if (!generator_) generator_ = world.get<std::shared_ptr<Generator>>(op_.target());
-            return m.await(ask(*generator_, item_));
+            if (!generator_) generator_ = world.get<Generator>(op_.target());
+            return m.await(ask(generator_, item_));
         }
         asked_ = false;
         if (m.last().error) return m.finish(m.last());
@@ -234,7 +234,7 @@ class ForEach : public Loop {
 
     const Op& op_;
     bool asked_ = false;
-    std::shared_ptr<Generator> generator_;
+    Generator generator_;
     std::optional<Value> item_;
 };
 

@@ -132,10 +132,6 @@ Coroutine<> op_wait(World& w, Frame& f, const Op& op) {
 
 // ---- Asynchronous generators -------------------------------------------------------------------
 
-std::shared_ptr<Generator> generator(World& w, const Op& op) {
-    return w.get<std::shared_ptr<Generator>>(op.target());
-}
-
 // The end of an iteration: an error in Python, an empty optional here.
 Value item_of(std::optional<Value> item) {
     if (!item) throw asyncio::StopAsyncIteration();
@@ -143,30 +139,35 @@ Value item_of(std::optional<Value> item) {
 }
 
 Coroutine<> op_anext(World& w, Frame& f, const Op& op) {
-    const std::shared_ptr<Generator> gen = generator(w, op);
-    const Value item = item_of(co_await gen->next());
+    const Generator generator = w.get<Generator>(op.target());
+    const Value item = item_of(co_await generator.next());
     w.log_result(op, item);
     keep_local(f, op, item);
 }
 
 Coroutine<> op_asend(World& w, Frame& f, const Op& op) {
-    const std::shared_ptr<Generator> gen = generator(w, op);
-    Value sent = w.evaluate(f, *op.value);
-    const Value item = item_of(co_await gen->asend(std::move(sent)));
+    const Generator generator = w.get<Generator>(op.target());
+    const Value value = w.evaluate(f, *op.value);
+    std::optional<Value> sent;
+    if (!value.is_null()) sent = value;
+    const Value item = item_of(co_await generator.asend(std::move(sent)));
     w.log_result(op, item);
     keep_local(f, op, item);
 }
 
 Coroutine<> op_athrow(World& w, Frame&, const Op& op) {
-    const std::shared_ptr<Generator> gen = generator(w, op);
+    const Generator generator = w.get<Generator>(op.target());
     std::exception_ptr error = make_error(*op.exc);
-    const Value item = item_of(co_await gen->athrow(std::move(error)));
-    w.log_result(op, item);
+    // Python's athrow of a generator that has ended gives None, not the end of an iteration.
+    const bool ended = getasyncgenstate(generator) == asyncio::AsyncGenState::AGEN_CLOSED;
+    std::optional<Value> item = co_await generator.athrow(std::move(error));
+    if (ended && !item) item.emplace();
+    w.log_result(op, item_of(std::move(item)));
 }
 
 Coroutine<> op_aclose(World& w, Frame&, const Op& op) {
-    const std::shared_ptr<Generator> gen = generator(w, op);
-    co_await gen->aclose();
+    const Generator generator = w.get<Generator>(op.target());
+    co_await generator.aclose();
     w.log_result(op, Value());
 }
 

@@ -367,7 +367,7 @@ void op_ctx_run(World& w, Frame&, const Op& op) {
 
 void op_gen_new(World& w, Frame& f, const Op& op) {
     const Body& body = w.body(op.body_name);
-    w.keep(op.as, std::make_shared<Generator>(generate(w, body, w.evaluate(f, op.arguments))));
+    w.keep(op.as, generate(w, body, w.evaluate(f, op.arguments)));
 }
 
 const std::unordered_map<std::string, PlainOp> kPlainOps = {

@@ -164,10 +164,12 @@ struct ClosingHooks {
 };
 
 std::unique_ptr<Scope> scope_aclosing(World& w, const Op& op) {
-    Generator& generator = *w.get<std::shared_ptr<Generator>>(op.target());
-    using Closing = decltype(asyncio::aclosing(generator));
-    return make_scope(std::shared_ptr<Closing>(new Closing(asyncio::aclosing(generator))),
-                      ClosingHooks{w, op});
+    // A handle of its own: the block may put another generator in the slot.
+    Generator generator = w.get<Generator>(op.target());
+    using Closing = decltype(asyncio::aclosing(std::move(generator)));
+    return make_scope(
+        std::shared_ptr<Closing>(new Closing(asyncio::aclosing(std::move(generator)))),
+        ClosingHooks{w, op});
 }
 
 const std::unordered_map<std::string, ScopeOp> kScopeOps = {

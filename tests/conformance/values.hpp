@@ -25,6 +25,7 @@ class Value {
     Value(List items) : data_(std::move(items)) {}
     Value(std::exception_ptr error) : data_(std::move(error)) {}
 
+    bool is_null() const { return std::holds_alternative<std::monostate>(data_); }
     // Raises: std::bad_variant_access if it is not an integer.
     std::int64_t integer() const { return std::get<std::int64_t>(data_); }
 

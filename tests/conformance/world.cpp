@@ -121,7 +121,7 @@ void World::keep(const std::string& slot, FutureRef future) {
     set(slot, std::move(future));
 }
 
-void World::keep(const std::string& slot, std::shared_ptr<Generator> generator) {
+void World::keep(const std::string& slot, Generator generator) {
     kept_generators_.push_back(generator);
     set(slot, std::move(generator));
 }

@@ -19,7 +19,8 @@ namespace conformance {
 
 using Variable = asyncio::ContextVar<Value>;
 using Token = asyncio::Token<Value>;
-using Generator = asyncio::AsyncGenerator<Value, Value>;
+// What is sent is nothing for null: Python's generators take it for a plain next.
+using Generator = asyncio::AsyncGenerator<Value, std::optional<Value>>;
 using Fifo = asyncio::Queue<Value>;
 using Lifo = asyncio::LifoQueue<Value>;
 using Priority = asyncio::PriorityQueue<Value>;
@@ -27,12 +28,12 @@ using Priority = asyncio::PriorityQueue<Value>;
 // What a slot holds.
 using Thing =
     std::variant<FutureRef, asyncio::Handle, asyncio::TimerHandle, Token, asyncio::Context,
-                 std::shared_ptr<asyncio::Timeout>, std::shared_ptr<asyncio::TaskGroup>,
-                 std::shared_ptr<Generator>, std::shared_ptr<Variable>,
-                 std::shared_ptr<asyncio::Lock>, std::shared_ptr<asyncio::Event>,
-                 std::shared_ptr<asyncio::Condition>, std::shared_ptr<asyncio::Semaphore>,
-                 std::shared_ptr<asyncio::BoundedSemaphore>, std::shared_ptr<asyncio::Barrier>,
-                 std::shared_ptr<Fifo>, std::shared_ptr<Lifo>, std::shared_ptr<Priority>>;
+                 std::shared_ptr<asyncio::Timeout>, std::shared_ptr<asyncio::TaskGroup>, Generator,
+                 std::shared_ptr<Variable>, std::shared_ptr<asyncio::Lock>,
+                 std::shared_ptr<asyncio::Event>, std::shared_ptr<asyncio::Condition>,
+                 std::shared_ptr<asyncio::Semaphore>, std::shared_ptr<asyncio::BoundedSemaphore>,
+                 std::shared_ptr<asyncio::Barrier>, std::shared_ptr<Fifo>, std::shared_ptr<Lifo>,
+                 std::shared_ptr<Priority>>;
 
 // One invocation of a body or callback.
 struct Frame {
@@ -78,7 +79,7 @@ class World {
     }
     // Puts a future in a slot and keeps it alive until the end of the run.
     void keep(const std::string& slot, FutureRef future);
-    void keep(const std::string& slot, std::shared_ptr<Generator> generator);
+    void keep(const std::string& slot, Generator generator);
     Thing& thing(const std::string& slot) { return slots_.at(slot); }
     // Raises: std::bad_variant_access if the slot holds something else.
     template <class T>
@@ -122,7 +123,7 @@ class World {
     std::map<std::string, Thing> slots_;
     std::map<std::string, std::int64_t> counters_;
     std::vector<FutureRef> kept_;
-    std::vector<std::shared_ptr<Generator>> kept_generators_;
+    std::vector<Generator> kept_generators_;
     std::vector<Registration> registrations_;
     bool dropping_ = false;
 };
