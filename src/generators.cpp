@@ -32,6 +32,7 @@ thread_local Unwinding unwinding;
 void destroy_without_recursion(PromiseBase& frame) noexcept {
     Unwinding& u = unwinding;
     if (u.depth >= kMaxDepth) {
+        // Safe because nothing reads the link of this frame any more but the loop below.
         frame.link = reinterpret_cast<std::uintptr_t>(u.pending);
         u.pending = &frame;
         return;
@@ -42,6 +43,7 @@ void destroy_without_recursion(PromiseBase& frame) noexcept {
     frame.handle().destroy();
     while (u.depth == 1 && u.pending) {
         PromiseBase* next = u.pending;
+        // Safe because the lines above have stored the address of a PromiseBase or null there.
         u.pending = reinterpret_cast<PromiseBase*>(next->link);
         next->handle().destroy();
     }
@@ -49,7 +51,20 @@ void destroy_without_recursion(PromiseBase& frame) noexcept {
 }
 
 // The body of the task that closes a generator.
-Coroutine<void> aclose(GeneratorClose call) { co_await call; }
+Coroutine<void> aclose(GeneratorClose call) {
+    TaskBase& task = *thread_state.task;
+    if (task.flags_ & FutureBase::kMustCancel) call.cancel(task.take_cancel());
+    co_await call;
+}
+
+// A cancel before the first step (asyncio.run() cancels all tasks at its end) must not keep the
+// generator from cleaning up: the task counts as started, and raises the CancelledError inside. So
+// it is on CPython, where this task consists of the generator's own awaitable.
+Task<void> create_closing_task(LoopCore& core, GeneratorClose call) {
+    Task<void> task = start_task(core, aclose(std::move(call)), {});
+    task.state()->flags_ |= FutureBase::kStarted;
+    return task;
+}
 
 }  // namespace
 
@@ -73,7 +88,7 @@ class GeneratorList {
     }
 
     struct Closing {
-        std::vector<Coroutine<void>> calls;
+        std::vector<GeneratorClose> calls;
         std::vector<std::string> names;
     };
     // What shutdown_asyncgens() closes: each generator once.
@@ -82,7 +97,7 @@ class GeneratorList {
         for (AsyncGenStateBase* g = loop.generators; g; g = g->following_) {
             if (g->claimed_) continue;
             closing.names.push_back(g->repr());
-            closing.calls.push_back(aclose(GeneratorClose(g)));
+            closing.calls.push_back(GeneratorClose(g));
             g->claimed_ = true;
         }
         return closing;
@@ -138,7 +153,11 @@ void AsyncGenStateBase::begin() {
     GeneratorList::add(loop, *this);
 }
 
-void AsyncGenStateBase::arm_close() {
+void AsyncGenStateBase::arm_close(std::exception_ptr instead) {
+    if (instead) {
+        thrown_ = std::move(instead);
+        return;
+    }
     thrown_ = std::make_exception_ptr(GeneratorExit());
     closed_ = true;
 }
@@ -179,19 +198,26 @@ void AsyncGenStateBase::unpin() noexcept {
 }
 
 void AsyncGenStateBase::drop_last_handle() noexcept {
-    const bool here = !core_ || thread_state.loop == core_ || core_->on_owner_thread();
-    if (here) {
+    LoopCore* core = core_;
+    if (!core || core->runs_here()) {
         orphan_ = true;
         settle();
         return;
     }
-    if (!push_threadsafe(*core_, this)) release_memory();
+    core->attach();  // this may be gone, and the loop with it, before the lock is
+    if (const Loop::Idle idle(static_cast<Loop&>(*core)); idle) {
+        orphan_ = true;
+        settle();
+    } else if (!push_threadsafe(*core, this)) {
+        release_memory();
+    }
+    core->detach();
 }
 
 void AsyncGenStateBase::settle() noexcept {
     if (!orphan_ || pins_ > 0 || phase_ == AsyncGenState::AGEN_RUNNING) return;
-    const bool closes = phase_ == AsyncGenState::AGEN_SUSPENDED && !closed_ && !finalized_ &&
-                        thread_state.loop == core_;
+    const bool closes =
+        phase_ == AsyncGenState::AGEN_SUSPENDED && !closed_ && !finalized_ && core_->runs_here();
     if (closes) {
         // AG-03, S-39d: the task is made in the next iteration.
         finalized_ = true;
@@ -222,7 +248,7 @@ void AsyncGenStateBase::start_closing() {
         ~Enter() { thread_state.context = outer; }
     } const enter{std::exchange(thread_state.context, &context_)};
     try {
-        start_task(*core_, aclose(GeneratorClose(this)), {});
+        create_closing_task(*core_, GeneratorClose(this));
     } catch (const KeyboardInterrupt&) {
         throw;
     } catch (const SystemExit&) {
@@ -266,7 +292,7 @@ std::exception_ptr GeneratorCall::refusal(Kind kind, std::exception_ptr thrown) 
         return std::make_exception_ptr(TypeError(
             "exceptions must be classes or instances deriving from BaseException, not NoneType"));
     }
-    if (g.phase_ == AsyncGenState::AGEN_CLOSED) return nullptr;
+    if (g.phase_ == AsyncGenState::AGEN_CLOSED) return kind == Kind::kClose ? thrown : nullptr;
     if (g.phase_ == AsyncGenState::AGEN_RUNNING) {
         const char* method = item ? "anext" : kind == Kind::kThrow ? "athrow" : "aclose";
         return std::make_exception_ptr(
@@ -323,7 +349,10 @@ Coroutine<void> EventLoop::shutdown_asyncgens() {
     auto closing = detail::GeneratorList::claim(loop);
     if (closing.calls.empty()) co_return;
     std::vector<Task<void>> tasks;
-    for (auto& call : closing.calls) tasks.push_back(create_task(std::move(call)));
+    for (auto& call : closing.calls) {
+        tasks.push_back(detail::create_closing_task(loop, std::move(call)));
+    }
+    closing.calls.clear();
     const auto results = co_await gather(return_exceptions, tasks);
     for (std::size_t i = 0; i < results.size(); ++i) {
         const std::exception_ptr error = results[i].error();

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <asyncio/log.hpp>
+#include <asyncio/runners.hpp>
 #include <asyncio/tasks.hpp>
+#include <asyncio/with.hpp>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -20,17 +23,18 @@ namespace {
 
 // Blocks that came from the system, counted for the test that an item costs none. Under the
 // sanitizers the pool is off and this counts every block.
-std::size_t system_blocks = 0;
+std::atomic<std::size_t> system_blocks{0};
 
 }  // namespace
 
-void* operator new(std::size_t size) {
-    ++system_blocks;
+// Not inlined: g++ would then see a block of operator new given to free().
+__attribute__((noinline)) void* operator new(std::size_t size) {
+    system_blocks.fetch_add(1, std::memory_order_relaxed);
     if (void* p = std::malloc(size ? size : 1)) return p;
     throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
+__attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -415,6 +419,22 @@ TEST(Generators, CopyAnLvalueAndMoveAnRvalue) {
     });
 }
 
+TEST(Generators, YieldBracedValues) {
+    run_virtual([]() -> Coroutine<> {
+        auto body = []() -> AsyncGenerator<std::pair<int, std::string>> {
+            co_yield {1, "one"};
+            std::string two(50, '2');
+            co_yield {2, two};
+        };
+        auto gen = body();
+        auto one = co_await gen.next();
+        EXPECT_EQ(one->second, "one");
+        auto two = co_await gen.next();
+        EXPECT_EQ(two->second, std::string(50, '2'));
+        EXPECT_FALSE(co_await gen.next());
+    });
+}
+
 TEST(Generators, AnItemWhoseCopyThrowsLeavesTheGeneratorSuspended) {
     struct Fragile {
         Fragile() = default;
@@ -721,6 +741,23 @@ TEST(Generators, AcloseThatIsIgnoredIsARuntimeError) {
     });
 }
 
+TEST(Generators, AclosingClosesThemHoweverTheBodyEnds) {
+    run_virtual([]() -> Coroutine<> {
+        Lines log;
+        auto gen = guarded(log);
+        co_await with(aclosing(gen),
+                      [&](AsyncGenerator<int>& g) -> Coroutine<> { co_await g.next(); });
+        log.push_back("after");
+        auto raises = [](AsyncGenerator<int>& g) -> Coroutine<> {
+            co_await g.next();
+            throw ValueError("b");
+        };
+        auto other = guarded(log);
+        EXPECT_EQ(co_await outcome(with(aclosing(other), raises)), "!! ValueError('b')");
+        EXPECT_EQ(log, (Lines{"begin", "~guarded", "after", "begin", "~guarded"}));
+    });
+}
+
 TEST(Generators, RefuseASecondDriver) {
     run_virtual([]() -> Coroutine<> {
         Lines log;
@@ -936,6 +973,31 @@ TEST(Generators, ADroppedOneThatIgnoresTheClosingIsDestroyed) {
     });
     EXPECT_EQ(reports, (Lines{"RuntimeError('async generator ignored GeneratorExit')",
                               "RuntimeError('async generator ignored GeneratorExit')"}));
+}
+
+// As on CPython: asyncio.run() cancels the closing task before its first step.
+TEST(Generators, DroppedAtTheEndOfTheProgramCleanUp) {
+    Lines log;
+    auto body = [&](std::string name) -> AsyncGenerator<int> {
+        try {
+            co_yield 1;
+        } catch (const GeneratorExit&) {
+            log.push_back(name + " sees GeneratorExit");
+        } catch (const CancelledError&) {
+            log.push_back(name + " sees CancelledError");
+        }
+        co_await sleep(1s);
+        log.push_back(name + " cleaned");
+    };
+    auto main = [&]() -> Coroutine<> {
+        auto gen = body("early");
+        co_await gen.next();
+        gen = body("late");
+        co_await gen.next();
+    };
+    run(main, {.loop_factory = &VirtualTimeEventLoop::create});
+    EXPECT_EQ(log, (Lines{"early sees CancelledError", "late sees CancelledError", "early cleaned",
+                          "late cleaned"}));
 }
 
 TEST(Generators, DroppedBeforeTheBeginningOrAfterTheEndRunNothing) {

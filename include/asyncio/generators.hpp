@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <iosfwd>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -86,8 +85,8 @@ class ASYNCIO_API AsyncGenStateBase final : public Node, public Pooled {
 
     // From here on the loop knows it. Called when it is first driven.
     void begin();
-    // aclose(): GeneratorExit is to be raised at the co_yield.
-    void arm_close();
+    // aclose(): GeneratorExit is to be raised at the co_yield, or, if not null, `instead`.
+    void arm_close(std::exception_ptr instead);
     // Ends it, wherever it is suspended.
     void destroy_frame() noexcept;
     // The frame was destroyed from outside (destroy_chain).
@@ -426,21 +425,31 @@ class [[nodiscard]] GeneratorClose : public GeneratorCall {
   public:
     explicit GeneratorClose(AsyncGenStateBase* state) : GeneratorCall(state) {}
 
+    // The task that was to await this is cancelled: that goes into the generator.
+    void cancel(std::exception_ptr error) noexcept { instead_ = std::move(error); }
+
     bool await_ready() noexcept {
         return !enter(state_->phase_ == AsyncGenState::AGEN_SUSPENDED && !state_->closed_);
     }
     template <std::derived_from<PromiseBase> P>
     bool await_suspend(std::coroutine_handle<P> h) {
-        state_->arm_close();
+        state_->arm_close(instead_);
         return drive(h.promise(), nullptr);
     }
     void await_resume() {
-        if (std::exception_ptr e = end(Kind::kClose)) std::rethrow_exception(std::move(e));
+        if (std::exception_ptr e = end(Kind::kClose, instead_)) {
+            std::rethrow_exception(std::move(e));
+        }
     }
     Result<void> await_result() {
-        if (std::exception_ptr e = end(Kind::kClose)) return Result<void>::failure(std::move(e));
+        if (std::exception_ptr e = end(Kind::kClose, instead_)) {
+            return Result<void>::failure(std::move(e));
+        }
         return Result<void>::success();
     }
+
+  private:
+    std::exception_ptr instead_;
 };
 
 // The promise without what depends on the generator's handle.
