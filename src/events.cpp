@@ -375,11 +375,14 @@ class StopWhenDone final : public Node {
 
 void check_can_run(EventLoop& loop) { loop.impl().check_can_run(); }
 
+void check_same_loop(const FutureBase& future, const LoopCore& core) {
+    if (&future.core() == &core) return;
+    throw ValueError(
+        "The future belongs to a different loop than the one specified as the loop argument");
+}
+
 void run_until_done(EventLoop& loop, FutureBase& future, bool hidden) {
-    if (&future.core() != &loop.core()) {
-        throw ValueError(
-            "The future belongs to a different loop than the one specified as the loop argument");
-    }
+    check_same_loop(future, loop.core());
     if (hidden) future.flags_ &= static_cast<std::uint16_t>(~FutureBase::kLogDestroyed);
     StopWhenDone stop(loop.impl(), future);
     future.add_node(&stop, true);

@@ -72,11 +72,7 @@ GatherBase::~GatherBase() {
 void GatherBase::watch() {
     std::vector<Ref<FutureBase>> distinct = children_;
     if (distinct.size() > 1) remove_duplicates(distinct);
-    for (const auto& c : distinct) {
-        if (&c->core() == core_) continue;
-        throw ValueError(
-            "The future belongs to a different loop than the one specified as the loop argument");
-    }
+    for (const auto& c : distinct) check_same_loop(*c, *core_);
     if (distinct.empty()) {
         collect();
         finish_value();
@@ -96,8 +92,8 @@ void GatherBase::watch() {
 
 namespace {
 
-// What a cancelled gather ends with: the message is that of the last argument, whichever was the last
-// to end, and even if that one got over its cancel.
+// What a cancelled gather ends with: the message is that of the last argument, whichever was the
+// last to end, and even if that one got over its cancel.
 std::exception_ptr cancel_error(FutureBase& last) noexcept {
     if (last.cancelled()) return last.take_error();
     TaskBase* task = last.as_task();

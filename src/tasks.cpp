@@ -49,12 +49,22 @@ void TaskBase::set_name(std::string_view name) {
 
 // ---- steps --------------------------------------------------------------------------------------
 
+// Eager first steps that make eager tasks are calls within calls. CPython ends such a tower with
+// RecursionError, at about this height; here the next floor is started by the loop.
+constexpr std::uint32_t kMaxEager = 400;
+
 void TaskBase::start(bool eager) {
     link();
-    if (!eager) {
+    std::uint32_t& floors = thread_state.eager;
+    if (!eager || floors == kMaxEager) {
         core_->push_ready(this);
         return;
     }
+    struct Floor {
+        explicit Floor(std::uint32_t& n) : floors(n) { ++floors; }
+        ~Floor() { --floors; }
+        std::uint32_t& floors;
+    } floor(floors);
     flags_ |= kEager;
     run();
 }
@@ -69,7 +79,8 @@ void TaskBase::run() {
         cancel_before_start();
     } else {
         flags_ |= kStarted;
-        // While it runs it is suspended nowhere: what it stood at may be gone before it stands again.
+        // While it runs it is suspended nowhere: what it stood at may be gone before it stands
+        // again.
         PromiseBase* frame = std::exchange(leaf_, nullptr);
         do {
             t.next = nullptr;
@@ -152,8 +163,8 @@ std::exception_ptr TaskBase::last_cancel_error() const noexcept {
 }
 
 // T-03. A request goes down the chain of awaited tasks to what the last one waits for (S-41); by a
-// loop, since the chain may be long. Tasks that await one another in a circle are marked on the way,
-// so that the request ends where it has been before: nothing in the circle can be cancelled.
+// loop, since the chain may be long. Tasks that await one another in a circle are marked on the
+// way, so that the request ends where it has been before: nothing in the circle can be cancelled.
 bool TaskBase::cancel_wait(const std::exception_ptr& error) {
     if (done()) return false;
     std::size_t passed = 0;

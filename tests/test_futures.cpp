@@ -537,6 +537,10 @@ TEST(DoneCallback, RunsInTheContextOfItsRegistration) {  // F-08, CV-02
     });
 }
 
+// What `co_await` of an A gives.
+template <class A>
+using Awaited = detail::AwaitValue<A>;
+
 // ---- awaiting ----------------------------------------------------------------------------------
 
 TEST(AwaitFuture, DoneOneDoesNotSuspend) {  // S-18, S-30, B-10, F-11
@@ -590,8 +594,8 @@ TEST(AwaitFuture, LvalueGivesAReferenceRvalueTheValue) {
     run_virtual([]() -> Coroutine<> {
         Future<std::shared_ptr<int>> f;
         f.set_result(std::make_shared<int>(1));
-        static_assert(std::is_same_v<decltype(co_await f), const std::shared_ptr<int>&>);
-        static_assert(std::is_same_v<decltype(co_await std::move(f)), std::shared_ptr<int>>);
+        static_assert(std::is_same_v<Awaited<decltype((f))>, const std::shared_ptr<int>&>);
+        static_assert(std::is_same_v<Awaited<decltype(std::move(f))>, std::shared_ptr<int>>);
         EXPECT_EQ(&(co_await f), &f.result());
         auto handle = f;
         const auto copy = co_await std::move(handle);
@@ -611,7 +615,7 @@ TEST(AwaitFuture, MoveOnlyAndReferenceResults) {
         int x = 1;
         const Future<int&> r;
         r.set_result(x);
-        static_assert(std::is_same_v<decltype(co_await r), int&>);
+        static_assert(std::is_same_v<Awaited<decltype((r))>, int&>);
         EXPECT_EQ(&(co_await r), &x);
     });
 }
@@ -620,7 +624,7 @@ TEST(AwaitFuture, AnyFutureGivesNothingButRaises) {
     run_virtual([]() -> Coroutine<> {
         const Future<int> f;
         const AnyFuture any = f;
-        static_assert(std::is_void_v<decltype(co_await any)>);
+        static_assert(std::is_void_v<Awaited<decltype((any))>>);
         get_running_loop().call_soon([&] { f.set_exception(ValueError("x")); });
         EXPECT_TRUE((co_await as_result(any)).holds<ValueError>());
     });

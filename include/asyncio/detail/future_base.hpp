@@ -195,7 +195,7 @@ class ASYNCIO_API TaskBase : public FutureBase {
     // With the message of the last cancel() that became due, whether or not it was delivered since.
     std::exception_ptr last_cancel_error() const noexcept;
 
-    // First step: queued, or at once if `eager` (EG-04).
+    // First step: queued, or at once if `eager` (EG-04) and not too many are on the stack already.
     void start(bool eager);
     // The common case of launch(): no name, no context, not eager.
     void start_plain() noexcept {

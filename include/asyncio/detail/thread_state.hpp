@@ -30,6 +30,7 @@ struct ThreadState {
     ContextSlot* context;   // the current context; null: the thread's own
     std::uint32_t depth;    // coroutine calls nested on the machine stack
     std::int32_t room;      // how many more units the free lists may hold
+    std::uint32_t eager;    // eager first steps nested on the machine stack
     void* generator;        // reserved for generators (the one being driven)
     FreeBlock* free[kBlockClasses];
 };

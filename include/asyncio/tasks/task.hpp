@@ -69,6 +69,8 @@ ASYNCIO_API void launch(TaskBase& task, const TaskOptions& options);
 // The options after the loop's task factory has seen them.
 ASYNCIO_API TaskOptions factory_options(LoopCore& core, TaskOptions options);
 ASYNCIO_API void check_open(const LoopCore& core);
+// Raises: ValueError "The future belongs to a different loop than ...".
+ASYNCIO_API void check_same_loop(const FutureBase& future, const LoopCore& core);
 
 ASYNCIO_API std::uint32_t cancelling(const FutureBase& f);
 ASYNCIO_API std::uint32_t uncancel(FutureBase& f);
@@ -252,8 +254,14 @@ auto create_task(A&& awaitable, TaskOptions options = {}) {
 // get_event_loop(). T-31. Raises: ValueError if it belongs to another loop than `loop`.
 template <Awaitable A>
 auto ensure_future(A&& x, EventLoop* loop = nullptr) {
-    detail::LoopCore& core = loop ? loop->core() : detail::current_core();
-    return detail::future_for(core, std::forward<A>(x));
+    if constexpr (FutureLike<A>) {
+        if (!x) detail::throw_empty_handle();
+        if (loop) detail::check_same_loop(*x.state(), loop->core());
+        return std::remove_cvref_t<A>(std::forward<A>(x));
+    } else {
+        return detail::start_task(loop ? loop->core() : detail::current_core(), std::forward<A>(x),
+                                  {});
+    }
 }
 
 // The task whose step runs now; empty in a plain callback. T-29.
