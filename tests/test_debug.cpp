@@ -1,0 +1,118 @@
+// Debug mode: EH-06, EH-07, DM-01 to DM-04, AG-02.
+#include <asyncio/events.hpp>
+#include <asyncio/tasks.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "support.hpp"
+
+namespace {
+
+using namespace asyncio;
+using namespace std::chrono_literals;
+using support::LogCapture;
+using support::masked;
+using support::raised;
+
+TEST(Debug, IsSwitchedOnByTheEnvironmentOrByHand) {  // DM-01, EH-06
+    ::setenv("ASYNCIO_DEBUG", "1", 1);
+    const auto loop = VirtualTimeEventLoop::create();
+    EXPECT_TRUE(loop->get_debug());
+    loop->set_debug(false);
+    EXPECT_FALSE(loop->get_debug());
+    ::setenv("ASYNCIO_DEBUG", "0", 1);
+    EXPECT_FALSE(VirtualTimeEventLoop::create()->get_debug());
+    ::unsetenv("ASYNCIO_DEBUG");
+    EXPECT_FALSE(VirtualTimeEventLoop::create()->get_debug());
+}
+
+void compute_for(std::chrono::milliseconds time) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end) {
+    }
+}
+
+Coroutine<> computing() {
+    compute_for(2ms);
+    co_return;
+}
+
+TEST(Debug, SlowCallbacksAreReportedWithTaskNameAndPlace) {  // EH-07, DM-04
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->slow_callback_duration = 1ms;
+    const LogCapture log;
+    loop->create_task(computing(), {.name = "busy"});
+    loop->call_soon([] { compute_for(2ms); });
+    loop->run_once(0s);
+    const std::string text = masked(log.text());
+    EXPECT_NE(text.find("Executing <Task finished name='busy' coro=<computing() done, defined at "
+                        "FILE:LINE> result=None> took 0.0"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("Executing <Handle callback at FILE:LINE> took 0.0"), std::string::npos)
+        << text;
+}
+
+TEST(Debug, QuickCallbacksAreNotReported) {  // EH-07
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->slow_callback_duration = 1h;
+    const LogCapture log;
+    loop->create_task(computing());
+    loop->run_once(0s);
+    EXPECT_EQ(log.text(), "");
+    loop->close();
+}
+
+TEST(Debug, CallsFromAnotherThreadAreRefused) {  // DM-02
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->call_soon([&] {
+        std::thread([&] {
+            const std::string wrong =
+                "Non-thread-safe operation invoked on an event loop other than the current one";
+            EXPECT_EQ(raised<RuntimeError>([&] { loop->call_soon([] {}); }), wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { loop->call_later(1s, [] {}); }), wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { loop->call_at(loop->time(), [] {}); }), wrong);
+            loop->call_soon_threadsafe([] {});  // this one is for other threads
+        }).join();
+    });
+    loop->run_once(0s);
+}
+
+TEST(Debug, FuturesTellWhereTheyWereMade) {  // DM-03
+    const auto loop = VirtualTimeEventLoop::create();
+    loop->set_debug(true);
+    const auto f = loop->create_future<int>();
+    EXPECT_NE(repr(f).find("test_debug.cpp:"), std::string::npos);
+    loop->close();
+}
+
+Coroutine<int> never_awaited(int x) { co_return x; }
+
+TEST(Debug, ACoroutineThatNobodyAwaitsIsReportedWithItsPlace) {  // AG-02
+    const LogCapture log;
+    {
+        auto coroutine = never_awaited(1);
+        EXPECT_TRUE(coroutine);
+    }
+    EXPECT_EQ(masked(log.text()).substr(0, 46), "coroutine 'never_awaited' was never awaited (m");
+    EXPECT_NE(log.text().find("test_debug.cpp:"), std::string::npos);
+}
+
+TEST(Debug, ACoroutineThatIsClosedIsNotReported) {  // AG-02
+    const LogCapture log;
+    auto coroutine = never_awaited(1);
+    coroutine.close();
+    EXPECT_FALSE(coroutine);
+    EXPECT_EQ(log.text(), "");
+}
+
+}  // namespace

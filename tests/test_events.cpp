@@ -1,0 +1,521 @@
+// events.hpp: the loop's life, scheduling, handles, error handling, descriptors. LC-*, SC-*, EF-*,
+// EH-*, HD-*, FD-*, S-01 to S-14, X-02, X-16, B-03 to B-09.
+#include <asyncio/events.hpp>
+#include <asyncio/tasks.hpp>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support.hpp"
+
+namespace {
+
+using namespace asyncio;
+using namespace std::chrono_literals;
+using support::ErrorCapture;
+using support::Lines;
+using support::LogCapture;
+using support::raised;
+using support::run_virtual;
+
+std::unique_ptr<EventLoop> virtual_loop() { return VirtualTimeEventLoop::create(); }
+
+Coroutine<int> give(int x) {
+    co_await sleep(1s);
+    co_return x;
+}
+
+// ---- life
+// ----------------------------------------------------------------------------------------
+
+TEST(EventLoop, RunsUntilStopped) {  // LC-01, LC-03, LC-04
+    const auto loop = virtual_loop();
+    int n = 0;
+    loop->call_later(1s, [&] {
+        ++n;
+        EXPECT_TRUE(loop->is_running());
+        loop->stop();
+    });
+    EXPECT_FALSE(loop->is_running());
+    loop->run_forever();
+    EXPECT_EQ(n, 1);
+    EXPECT_FALSE(loop->is_running());
+    EXPECT_FALSE(loop->is_closed());
+    loop->close();
+    EXPECT_TRUE(loop->is_closed());
+    loop->close();  // LC-05: idempotent
+}
+
+TEST(EventLoop, StopBeforeRunGivesExactlyOneIteration) {  // B-07, LC-03
+    const auto loop = virtual_loop();
+    std::vector<int> ran;
+    loop->call_soon([&] {
+        ran.push_back(1);
+        loop->call_soon([&] { ran.push_back(2); });
+    });
+    loop->stop();
+    loop->run_forever();
+    EXPECT_EQ(ran, std::vector<int>{1});
+    loop->stop();
+    loop->run_forever();  // B-08: what was left over runs in the next run
+    EXPECT_EQ(ran, (std::vector<int>{1, 2}));
+}
+
+TEST(EventLoop, StopLetsTheIterationEnd) {  // S-10
+    const auto loop = virtual_loop();
+    std::vector<int> ran;
+    loop->call_soon([&] { loop->stop(); });
+    loop->call_soon([&] {
+        ran.push_back(1);
+        loop->call_soon([&] { ran.push_back(2); });
+    });
+    loop->run_forever();
+    EXPECT_EQ(ran, std::vector<int>{1});
+}
+
+TEST(EventLoop, RunUntilCompleteGivesTheResultOrRaises) {  // LC-02
+    const auto loop = virtual_loop();
+    EXPECT_EQ(loop->run_until_complete(give(3)), 3);
+    auto f = loop->create_future<int>();
+    f.set_exception(ValueError("bad"));
+    EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(f); }), "bad");
+}
+
+TEST(EventLoop, RunUntilCompleteThatIsStoppedIsAnError) {  // LC-02, B-09
+    const auto loop = virtual_loop();
+    const ErrorCapture errors(*loop);
+    loop->call_soon([&] { loop->stop(); });
+    EXPECT_EQ(raised<RuntimeError>([&] { loop->run_until_complete(give(1)); }),
+              "Event loop stopped before Future completed.");
+    loop->close();
+    EXPECT_EQ(errors.lines(), Lines{});  // its hidden task is not reported as destroyed
+}
+
+TEST(EventLoop, RefusesToRunTwiceOrInsideAnother) {  // LC-01
+    const auto loop = virtual_loop();
+    const auto other = virtual_loop();
+    loop->call_soon([&] {
+        EXPECT_EQ(raised<RuntimeError>([&] { loop->run_forever(); }),
+                  "This event loop is already running");
+        EXPECT_EQ(raised<RuntimeError>([&] { other->run_forever(); }),
+                  "Cannot run the event loop while another loop is running");
+        EXPECT_EQ(raised<RuntimeError>([&] { loop->close(); }),
+                  "Cannot close a running event loop");
+        EXPECT_TRUE(loop->is_running());
+        loop->stop();
+    });
+    loop->run_forever();
+}
+
+TEST(EventLoop, ThatIsClosedRefusesEverything) {  // LC-05, SC-01, SC-02
+    const auto loop = virtual_loop();
+    loop->close();
+    const std::string closed = "Event loop is closed";
+    EXPECT_EQ(raised<RuntimeError>([&] { loop->run_forever(); }), closed);
+    EXPECT_EQ(raised<RuntimeError>([&] { loop->call_soon([] {}); }), closed);
+    EXPECT_EQ(raised<RuntimeError>([&] { loop->call_later(1s, [] {}); }), closed);
+    EXPECT_EQ(raised<RuntimeError>([&] { loop->call_soon_threadsafe([] {}); }), closed);
+    auto coroutine = give(1);
+    EXPECT_EQ(raised<RuntimeError>([&] { loop->create_task(coroutine); }), closed);
+    coroutine.close();
+    EXPECT_FALSE(loop->remove_reader(0));  // FD-02
+}
+
+TEST(EventLoop, CloseDropsCallbacksUnrun) {  // LC-05
+    auto object = std::make_shared<int>(1);
+    const auto loop = virtual_loop();
+    loop->call_soon([object] { FAIL(); });
+    loop->call_later(1s, [object] { FAIL(); });
+    loop->call_soon_threadsafe([object] { FAIL(); });
+    EXPECT_EQ(object.use_count(), 4);
+    loop->close();
+    EXPECT_EQ(object.use_count(), 1);
+}
+
+TEST(EventLoop, IsFoundByThread) {  // LC-08, LC-09, LC-10
+    EXPECT_EQ(raised<RuntimeError>([] { get_running_loop(); }), "no running event loop");
+    const auto loop = virtual_loop();
+    set_event_loop(loop.get());
+    EXPECT_EQ(&get_event_loop(), loop.get());
+    loop->call_soon([&] {
+        EXPECT_EQ(&get_running_loop(), loop.get());
+        EXPECT_EQ(&get_event_loop(), loop.get());
+        loop->stop();
+    });
+    loop->run_forever();
+    set_event_loop(nullptr);
+    std::thread([] {
+        EventLoop& own = get_event_loop();  // made for the thread, and closed at its end
+        EXPECT_EQ(&own, &get_event_loop());
+        EXPECT_EQ(own.run_until_complete(sleep(0s, 5)), 5);
+    }).join();
+}
+
+TEST(EventLoop, UnclosedIsSaidInDebugMode) {  // LC-14, DM-05
+    const LogCapture log;
+    {
+        const auto loop = virtual_loop();
+        loop->set_debug(true);
+    }
+    EXPECT_NE(log.text().find("unclosed event loop"), std::string::npos);
+}
+
+TEST(EventLoop, RunsOneIterationForAnotherLoop) {  // LC-13
+    const auto loop = new_event_loop();
+    std::vector<std::string> seen;
+    loop->set_wait_hooks([&] { seen.push_back("before"); }, [&] { seen.push_back("after"); });
+    loop->call_soon([&] { seen.push_back("ran"); });
+    EXPECT_FALSE(loop->run_once(0s));
+    EXPECT_EQ(seen, (std::vector<std::string>{"ran"}));
+    loop->call_later(1ms, [&] {
+        seen.push_back("timer");
+        loop->call_soon([] {});
+    });
+    EXPECT_TRUE(loop->run_once(10s));  // something is left to run at once
+    EXPECT_EQ(seen, (std::vector<std::string>{"ran", "before", "after", "timer"}));
+}
+
+TEST(EventLoop, AreListedWhileTheyAreOpen) {
+    const auto before = all_loops().size();
+    const auto loop = virtual_loop();
+    ASSERT_EQ(all_loops().size(), before + 1);
+    EXPECT_EQ(all_loops().back(), loop.get());
+    loop->close();
+    EXPECT_EQ(all_loops().size(), before);
+}
+
+TEST(EventLoop, OnVirtualTimeSaysWhoWaitsInADeadlock) {
+    const auto loop = virtual_loop();
+    auto f = loop->create_future<int>();
+    auto wait_for_it = [](Future<int> g) -> Coroutine<> { co_await g; };
+    auto task = loop->create_task(wait_for_it(f), {.name = "stuck"});
+    const std::string text = raised<DeadlockError>([&] { loop->run_until_complete(task); });
+    EXPECT_NE(text.find("Deadlock"), std::string::npos) << text;
+    EXPECT_NE(text.find("name='stuck'"), std::string::npos) << text;
+    EXPECT_NE(text.find("test_events.cpp:"), std::string::npos) << text;
+    task.cancel();
+    EXPECT_THROW(loop->run_until_complete(task), CancelledError);
+}
+
+// ---- scheduling
+// ------------------------------------------------------------------------------------
+
+TEST(CallSoon, IsFirstInFirstOutAndNextIteration) {  // S-01, B-03
+    const auto loop = virtual_loop();
+    std::vector<int> order;
+    loop->call_soon([&] {
+        order.push_back(1);
+        loop->call_soon([&] { order.push_back(3); });
+    });
+    loop->call_soon([&] { order.push_back(2); });
+    loop->call_soon([&] { loop->call_soon([&] { loop->call_soon([&] { loop->stop(); }); }); });
+    loop->run_forever();
+    EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+}
+
+TEST(CallSoon, TakesMoveOnlyCallables) {
+    const auto loop = virtual_loop();
+    auto object = std::make_unique<int>(5);
+    int seen = 0;
+    loop->call_soon([&, o = std::move(object)] { seen = *o; });
+    loop->run_once(0s);
+    EXPECT_EQ(seen, 5);
+}
+
+TEST(CallLater, OfZeroComesAfterALaterCallSoon) {  // B-05, S-06, X-02
+    const auto loop = virtual_loop();
+    std::string order;
+    loop->call_later(0s, [&] { order += 'A'; });
+    loop->call_at(loop->time() - 1s, [&] { order += 'B'; });
+    loop->call_soon([&] { order += 'S'; });
+    loop->run_once(0s);
+    loop->run_once(0s);
+    EXPECT_EQ(order, "SBA");
+}
+
+TEST(CallLater, ReadyThenReadableThenTimersInOneIteration) {  // B-04, S-03, X-02
+    const auto loop = EpollEventLoop::create();
+    int fds[2];
+    ASSERT_EQ(::pipe(fds), 0);
+    ASSERT_EQ(::write(fds[1], "x", 1), 1);
+    std::string order;
+    loop->call_later(0s, [&] { order += 'T'; });
+    loop->add_reader(fds[0], [&] {
+        order += 'R';
+        loop->remove_reader(fds[0]);
+    });
+    loop->run_once(0s);
+    EXPECT_EQ(order, "RT");
+    loop->close();
+    ::close(fds[0]);
+    ::close(fds[1]);
+}
+
+TEST(CallLater, RefusesNone) {  // SC-03, SC-04
+    const auto loop = virtual_loop();
+    EXPECT_EQ(raised<TypeError>([&] { loop->call_later(std::nullopt, [] {}); }),
+              "delay must not be None");
+    EXPECT_EQ(raised<TypeError>([&] { loop->call_at(std::nullopt, [] {}); }),
+              "when cannot be None");
+}
+
+TEST(CallLater, EqualDeadlinesFireInOrderOfMaking) {  // S-07
+    const auto loop = virtual_loop();
+    std::vector<int> order;
+    for (int i = 0; i < 100; ++i) loop->call_later(1s, [&, i] { order.push_back(i); });
+    loop->run_until_complete(sleep(2s));
+    ASSERT_EQ(order.size(), 100u);
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
+}
+
+TEST(CallLater, CancelLeavesNothingBehind) {
+    const auto loop = virtual_loop();
+    auto object = std::make_shared<int>(1);
+    for (int i = 0; i < 1000; ++i) {
+        loop->call_later(std::chrono::seconds(i % 7 + 1), [object] { FAIL(); }).cancel();
+    }
+    EXPECT_EQ(object.use_count(), 1);
+    loop->run_until_complete(sleep(10s));
+    EXPECT_EQ(loop->time(), TimePoint(10s));
+}
+
+TEST(CallLater, OnRealTimeIsNeverEarly) {  // S-05, SC-05
+    const auto loop = new_event_loop();
+    for (int i = 1; i <= 20; ++i) {
+        const auto delay = std::chrono::microseconds(i * 37);
+        const auto begin = loop->time();
+        bool fired = false;
+        loop->call_later(delay, [&] {
+            fired = true;
+            EXPECT_GE(loop->time() - begin, delay);
+        });
+        while (!fired) loop->run_once(1s);
+    }
+}
+
+TEST(Handle, CancelledEarlierInTheIterationIsSkipped) {  // B-06, S-09, HD-01
+    const auto loop = virtual_loop();
+    Handle second;
+    loop->call_soon([&] { second.cancel(); });
+    second = loop->call_soon([] { FAIL(); });
+    EXPECT_FALSE(second.cancelled());
+    loop->run_once(0s);
+    EXPECT_TRUE(second.cancelled());
+    Handle().cancel();  // an empty one: nothing happens
+}
+
+TEST(Handle, OfTimersCompareByTime) {  // HD-03, HD-04
+    const auto loop = virtual_loop();
+    const TimerHandle a = loop->call_later(1s, [] {});
+    const TimerHandle b = loop->call_at(loop->time() + 2.5s, [] {});
+    EXPECT_EQ(a.when(), TimePoint(1s));
+    EXPECT_EQ(b.when(), TimePoint(2500ms));
+    EXPECT_TRUE(a < b);
+    EXPECT_FALSE(b < a);
+    EXPECT_FALSE(a == b);
+    EXPECT_TRUE(a == TimerHandle(a));
+}
+
+TEST(Loop, DoesNotStarveIoTimersOrThreads) {  // S-04, S-14: at most 64 iterations late
+    const auto loop = EpollEventLoop::create();
+    int fds[2];
+    ASSERT_EQ(::pipe(fds), 0);
+    int iterations = 0;
+    auto spin = [&](auto&& self) -> void {
+        ++iterations;
+        loop->call_soon([&, self] { self(self); });
+    };
+    loop->call_soon([&] { spin(spin); });
+    bool readable = false;
+    bool posted = false;
+    bool timed = false;
+    loop->add_reader(fds[0], [&] { readable = true; });
+    ASSERT_EQ(::write(fds[1], "x", 1), 1);
+    loop->call_later(0s, [&] { timed = true; });
+    std::thread([&] { loop->call_soon_threadsafe([&] { posted = true; }); }).join();
+    while (!(readable && posted && timed) && iterations < 1000) loop->run_once(0s);
+    EXPECT_TRUE(readable && posted && timed);
+    EXPECT_LE(iterations, 65);
+    loop->close();
+    ::close(fds[0]);
+    ::close(fds[1]);
+}
+
+TEST(Loop, PickNextChoosesTheOrder) {
+    const auto loop = virtual_loop();
+    std::string order;
+    for (char c : {'a', 'b', 'c', 'd'}) loop->call_soon([&, c] { order += c; });
+    loop->set_pick_next([](std::size_t n) { return n - 1; });
+    loop->run_once(0s);
+    EXPECT_EQ(order, "dcba");
+    loop->set_pick_next(nullptr);
+    for (char c : {'a', 'b'}) loop->call_soon([&, c] { order += c; });
+    loop->run_once(0s);
+    EXPECT_EQ(order, "dcbaab");
+}
+
+TEST(Loop, TaskFactorySeesAndChangesOptions) {  // EF-02, EF-03
+    const auto loop = virtual_loop();
+    loop->set_task_factory([](EventLoop&, TaskOptions& options) { options.name = "made"; });
+    EXPECT_TRUE(static_cast<bool>(loop->get_task_factory()));
+    auto task = loop->create_task(give(1), {.name = "asked"});
+    EXPECT_EQ(task.get_name(), "made");
+    loop->set_task_factory(nullptr);
+    EXPECT_FALSE(static_cast<bool>(loop->get_task_factory()));
+    EXPECT_EQ(loop->run_until_complete(task), 1);
+}
+
+// ---- errors
+// ------------------------------------------------------------------------------------------
+
+TEST(ExceptionHandler, IsToldOfACallbacksErrorAndTheLoopGoesOn) {  // EH-01, EH-05, SC-07, S-13
+    const auto loop = virtual_loop();
+    const ErrorCapture errors(*loop);
+    bool ran = false;
+    loop->call_soon([] { throw ValueError("bad"); });
+    loop->call_soon([&] { ran = true; });
+    loop->run_once(0s);
+    EXPECT_TRUE(ran);
+    EXPECT_EQ(errors.lines(), Lines{"Exception in callback at FILE:LINE: ValueError('bad')"});
+}
+
+TEST(ExceptionHandler, InterruptsLeaveTheLoopAndTheRestRunsLater) {  // S-60, X-16, SC-07
+    const auto loop = virtual_loop();
+    std::vector<int> ran;
+    loop->call_soon([&] {
+        ran.push_back(1);
+        throw KeyboardInterrupt();
+    });
+    loop->call_soon([&] { ran.push_back(2); });
+    EXPECT_THROW(loop->run_forever(), KeyboardInterrupt);
+    EXPECT_EQ(ran, std::vector<int>{1});
+    loop->run_once(0s);
+    EXPECT_EQ(ran, (std::vector<int>{1, 2}));
+}
+
+TEST(ExceptionHandler, DefaultLogsMessageAndException) {  // EH-03, DM-04
+    const auto loop = virtual_loop();
+    const LogCapture log;
+    ExceptionContext context;
+    context.exception = std::make_exception_ptr(ValueError("bad"));
+    loop->call_exception_handler(context);
+    EXPECT_EQ(log.text(), "Unhandled exception in event loop\nValueError: bad\n");
+}
+
+TEST(ExceptionHandler, ThatFailsItselfIsReportedByTheDefault) {  // EH-04
+    const auto loop = virtual_loop();
+    const LogCapture log;
+    loop->set_exception_handler(
+        [](EventLoop&, const ExceptionContext&) { throw ValueError("in the handler"); });
+    EXPECT_TRUE(static_cast<bool>(loop->get_exception_handler()));  // EH-02
+    loop->call_exception_handler({});
+    EXPECT_NE(log.text().find("Unhandled error in exception handler"), std::string::npos);
+    EXPECT_NE(log.text().find("ValueError: in the handler"), std::string::npos);
+    loop->set_exception_handler(nullptr);
+    EXPECT_FALSE(static_cast<bool>(loop->get_exception_handler()));
+}
+
+// ---- descriptors
+// -------------------------------------------------------------------------------------
+
+class Pipe : public testing::Test {
+  protected:
+    void SetUp() override { ASSERT_EQ(::pipe(fds_), 0); }
+    void TearDown() override {
+        ::close(fds_[0]);
+        ::close(fds_[1]);
+    }
+    int fds_[2];
+};
+
+TEST_F(Pipe, ReaderIsCalledInEachIterationWhileReadable) {  // FD-01
+    const auto loop = EpollEventLoop::create();
+    int calls = 0;
+    loop->add_reader(fds_[0], [&] { ++calls; });
+    loop->run_once(0s);
+    EXPECT_EQ(calls, 0);
+    ASSERT_EQ(::write(fds_[1], "x", 1), 1);
+    loop->run_once(1s);
+    loop->run_once(1s);
+    EXPECT_EQ(calls, 2);
+    EXPECT_TRUE(loop->remove_reader(fds_[0]));  // FD-02
+    EXPECT_FALSE(loop->remove_reader(fds_[0]));
+    loop->run_once(0s);
+    EXPECT_EQ(calls, 2);
+}
+
+TEST_F(Pipe, ASecondReaderReplacesTheFirst) {  // FD-01
+    const auto loop = EpollEventLoop::create();
+    std::string seen;
+    loop->add_reader(fds_[0], [&] { seen += '1'; });
+    loop->add_reader(fds_[0], [&] { seen += '2'; });
+    ASSERT_EQ(::write(fds_[1], "x", 1), 1);
+    loop->run_once(1s);
+    EXPECT_EQ(seen, "2");
+}
+
+TEST_F(Pipe, AReaderRemovedInTheSameIterationIsSkipped) {  // FD-02
+    const auto loop = EpollEventLoop::create();
+    int other[2];
+    ASSERT_EQ(::pipe(other), 0);
+    int calls = 0;
+    auto remove_both = [&] {
+        ++calls;
+        loop->remove_reader(fds_[0]);
+        loop->remove_reader(other[0]);
+    };
+    loop->add_reader(fds_[0], remove_both);
+    loop->add_reader(other[0], remove_both);
+    ASSERT_EQ(::write(fds_[1], "x", 1), 1);
+    ASSERT_EQ(::write(other[1], "x", 1), 1);
+    loop->run_once(1s);
+    EXPECT_EQ(calls, 1);
+    ::close(other[0]);
+    ::close(other[1]);
+}
+
+TEST_F(Pipe, WriterAndReaderOfOneDescriptorAreApart) {  // FD-01, B-58
+    const auto loop = EpollEventLoop::create();
+    int writable = 0;
+    loop->add_writer(fds_[1], [&] { ++writable; });
+    loop->add_reader(fds_[1], [] { FAIL(); });
+    loop->run_once(1s);
+    EXPECT_EQ(writable, 1);
+    EXPECT_TRUE(loop->remove_reader(fds_[1]));
+    loop->run_once(1s);
+    EXPECT_EQ(writable, 2);
+    EXPECT_TRUE(loop->remove_writer(fds_[1]));
+}
+
+TEST_F(Pipe, BadDescriptorsAreRefused) {  // FD-01
+    const auto loop = EpollEventLoop::create();
+    EXPECT_EQ(raised<ValueError>([&] { loop->add_reader(-1, [] {}); }),
+              "Invalid file descriptor: -1");
+    EXPECT_EQ(raised<OSError>([&] { loop->add_reader(1023, [] {}); }),
+              "[Errno 9] Bad file descriptor");
+    const auto on_virtual_time = virtual_loop();
+    EXPECT_THROW(on_virtual_time->add_reader(fds_[0], [] {}), NotImplementedError);
+}
+
+// ---- which back end
+// ---------------------------------------------------------------------------------
+
+TEST(NewEventLoop, ObeysTheEnvironment) {  // LC-11
+    ::setenv("ASYNCIO_BACKEND", "virtual", 1);
+    EXPECT_STREQ(new_event_loop()->backend(), "virtual");
+    ::setenv("ASYNCIO_BACKEND", "epoll", 1);
+    EXPECT_STREQ(new_event_loop()->backend(), "epoll");
+    ::setenv("ASYNCIO_BACKEND", "kqueue", 1);
+    EXPECT_EQ(raised<ValueError>([] { new_event_loop(); }),
+              "ASYNCIO_BACKEND must be 'epoll', 'io_uring' or 'virtual', not 'kqueue'");
+    ::unsetenv("ASYNCIO_BACKEND");
+}
+
+}  // namespace
