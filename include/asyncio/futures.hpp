@@ -175,7 +175,7 @@ class [[nodiscard]] FutureAwaiter {
             return Result<T>::success();
         } else {
             Stored<T>& v = value_of<T>(*future_);
-            if constexpr (!std::is_copy_constructible_v<Stored<T>>) {
+            if constexpr (!detail::kCopyable<Stored<T>>) {
                 return Result<T>::success(std::move(v));
             } else {
                 if (kMove && future_->unique()) return Result<T>::success(std::move(v));
@@ -205,7 +205,7 @@ class [[nodiscard]] FutureAwaiter {
     }
     T move_out() {
         T& v = value_of<T>(*future_);
-        if constexpr (std::is_copy_constructible_v<T>) {
+        if constexpr (detail::kCopyable<T>) {
             if (!future_->unique()) return v;
         }
         return std::move(v);
@@ -347,7 +347,7 @@ class Future : public AnyFuture {
             return *detail::value_of<T>(base());
         } else {
             T& v = detail::value_of<T>(base());
-            if constexpr (std::is_copy_constructible_v<T>) {
+            if constexpr (detail::kCopyable<T>) {
                 if (!base().unique()) return v;
             }
             return std::move(v);

@@ -331,7 +331,7 @@ class GeneratorItemCall : public GeneratorCall {
         if constexpr (std::is_reference_v<T>) {
             return Item(*value);
         } else {
-            if constexpr (std::is_copy_constructible_v<V>) {
+            if constexpr (kCopyable<V>) {
                 if (state_->is_lvalue_) {
                     return Item(std::in_place, static_cast<const V&>(*value));
                 }
@@ -467,7 +467,7 @@ class GeneratorPromiseOf : public GeneratorPromise {
     }
     YieldAwaiter<S> yield_value(const V& value,
                                 std::source_location where = std::source_location::current())
-        requires(!std::is_reference_v<T> && std::is_copy_constructible_v<V>)
+        requires(!std::is_reference_v<T> && detail::kCopyable<V>)
     {
         return yield(value, true, where);
     }

@@ -33,6 +33,18 @@ struct StoredAs<void> {
 template <class T>
 using Stored = typename StoredAs<T>::type;
 
+// Whether a T can be copied. The standard's trait says so of every container, whose copy then does
+// not compile if its elements cannot be copied.
+template <class T>
+inline constexpr bool kCopyable = std::is_copy_constructible_v<T>;
+template <class T>
+    requires requires(const T& t) {
+        typename T::value_type;
+        t.begin();
+    } && (!std::is_same_v<typename T::value_type, T>)
+inline constexpr bool kCopyable<T> =
+    std::is_copy_constructible_v<T> && kCopyable<typename T::value_type>;
+
 }  // namespace detail
 
 // A value of type T or an exception. Made by the library; `Result<void>` exists.
@@ -52,7 +64,7 @@ class [[nodiscard]] Result {
     }
 
     Result(const Result& o)
-        requires std::is_copy_constructible_v<Value>
+        requires detail::kCopyable<Value>
         : has_value_(o.has_value_) {
         if (has_value_) {
             std::construct_at(&value_, o.value_);
@@ -69,7 +81,7 @@ class [[nodiscard]] Result {
         }
     }
     Result& operator=(const Result& o)
-        requires std::is_copy_constructible_v<Value>
+        requires detail::kCopyable<Value>
     {
         if (this != &o) *this = Result(o);
         return *this;

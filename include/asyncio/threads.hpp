@@ -609,7 +609,7 @@ class [[nodiscard]] ConcurrentFuture {
             return *typed().value();
         } else {
             T& value = typed().value();
-            if constexpr (std::is_copy_constructible_v<T>) {
+            if constexpr (detail::kCopyable<T>) {
                 if (!base().unique()) return value;
             }
             return std::move(value);
@@ -797,7 +797,7 @@ class WrapBridgeOf final : public WrapBridge {
         // Safe because wrap_future made both of the same type.
         Stored<T>& value = static_cast<ConcurrentStateOf<T>&>(from).value();
         auto& state = static_cast<FutureStateOf<T>&>(to);
-        if constexpr (std::is_copy_constructible_v<Stored<T>>) {
+        if constexpr (detail::kCopyable<Stored<T>>) {
             state.emplace(std::as_const(value));
         } else {
             state.emplace(std::move(value));

@@ -299,7 +299,7 @@ class [[nodiscard]] WaitFor {
 
     // A result that cannot be copied is moved out of a handle that others share.
     static constexpr bool kTakeByResult =
-        FutureLike<A> && !std::is_void_v<R> && !std::is_copy_constructible_v<Stored<R>>;
+        FutureLike<A> && !std::is_void_v<R> && !detail::kCopyable<Stored<R>>;
 
     Result<R> overdue_result() {
         std::exception_ptr error;

@@ -64,7 +64,7 @@ template <class T>
 Gathered<T> gathered_value(FutureBase& child) {
     if constexpr (std::is_void_v<T>) {
         return {};
-    } else if constexpr (!std::is_copy_constructible_v<Stored<T>>) {
+    } else if constexpr (!detail::kCopyable<Stored<T>>) {
         return std::move(value_of<T>(child));
     } else {
         if (child.unique()) return std::move(value_of<T>(child));

@@ -63,7 +63,7 @@ class ShieldOf final : public ValueState<ShieldBase, T> {
 
   private:
     void copy_value(FutureBase& inner) override {
-        if constexpr (std::is_copy_constructible_v<Stored<T>>) {
+        if constexpr (detail::kCopyable<Stored<T>>) {
             this->emplace(value_of<T>(inner));
         } else {
             this->emplace(std::move(value_of<T>(inner)));
