@@ -103,11 +103,6 @@ void Lock::report_released_twice() noexcept {
     detail::report_unlocked_guard("A guard found its lock released: Lock is not acquired.");
 }
 
-Coroutine<bool> Lock::aexit(std::exception_ptr) {
-    release();
-    co_return false;
-}
-
 std::string Lock::repr() const {
     const std::string state = locked_ ? "locked" : "unlocked";
     return detail::repr_object("Lock", this, detail::with_waiters(state, waiters_));
@@ -178,11 +173,6 @@ void Condition::wake(std::ptrdiff_t n) noexcept {
     }
 }
 
-Coroutine<bool> Condition::aexit(std::exception_ptr) {
-    release();
-    co_return false;
-}
-
 std::string Condition::repr() const {
     const std::string state = locked() ? "locked" : "unlocked";
     return detail::repr_object("Condition", this, detail::with_waiters(state, waiters_));
@@ -225,11 +215,6 @@ void Semaphore::report_released_twice() noexcept {
         "A guard could not give its unit back: BoundedSemaphore released too many times");
 }
 
-Coroutine<bool> Semaphore::aexit(std::exception_ptr) {
-    release();
-    co_return false;
-}
-
 std::string Semaphore::repr() const {
     const std::string state = locked() ? "locked" : "unlocked, value:" + std::to_string(value_);
     const char* name = bound_ == kNoBound ? "Semaphore" : "BoundedSemaphore";
@@ -248,10 +233,11 @@ struct BarrierState {
     bool let_out() const noexcept { return phase != Phase::kFilling; }
     bool let_in() const noexcept { return phase != Phase::kDraining && phase != Phase::kResetting; }
     // One task leaves; the last one opens the barrier to who waits for that.
-    void leave() {
+    void leave() noexcept {
         if (--count > 0) return;
         if (!let_in()) phase = Phase::kFilling;
-        changed.notify_all();
+        // Not locked when a loop closes and destroys the task.
+        if (changed.locked()) changed.notify_all();
     }
 
     Condition changed;
@@ -264,14 +250,19 @@ namespace {
 
 using Phase = BarrierState::Phase;
 
-// Under the lock of `s.changed`.
-Coroutine<void> wait_to_fill(BarrierState& s) {
-    auto let_out = [&s] { return s.let_out(); };
-    co_await s.changed.wait_for(let_out);
-    if (s.phase == Phase::kBroken || s.phase == Phase::kResetting) {
-        throw BrokenBarrierError("Abort or reset of barrier");
-    }
-}
+// A task that counts as being inside, however it leaves. Under the lock.
+class Inside {
+  public:
+    explicit Inside(BarrierState& s) noexcept : index(s.count++), s_(s) {}
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+    ~Inside() { s_.leave(); }
+
+    const int index;
+
+  private:
+    BarrierState& s_;
+};
 
 Coroutine<int> wait_at(std::shared_ptr<BarrierState> state) {
     BarrierState& s = *state;
@@ -279,19 +270,18 @@ Coroutine<int> wait_at(std::shared_ptr<BarrierState> state) {
     auto let_in = [&s] { return s.let_in(); };
     co_await s.changed.wait_for(let_in);
     if (s.phase == Phase::kBroken) throw BrokenBarrierError("Barrier aborted");
-    const int index = s.count++;
+    const Inside inside(s);
     if (s.count == s.parties) {
         s.phase = Phase::kDraining;
         s.changed.notify_all();
-    } else {
-        Result<void> filled = co_await as_result(wait_to_fill(s));
-        if (!filled.has_value()) {
-            s.leave();
-            filled.value();
-        }
+        co_return inside.index;
     }
-    s.leave();
-    co_return index;
+    auto let_out = [&s] { return s.let_out(); };
+    co_await s.changed.wait_for(let_out);
+    if (s.phase != Phase::kDraining) {
+        throw BrokenBarrierError("Abort or reset of barrier");
+    }
+    co_return inside.index;
 }
 
 Coroutine<void> reset_barrier(std::shared_ptr<BarrierState> state) {
@@ -337,8 +327,6 @@ int Barrier::n_waiting() const noexcept { return state_->let_out() ? 0 : state_-
 bool Barrier::broken() const noexcept {
     return state_->phase == detail::BarrierState::Phase::kBroken;
 }
-
-Coroutine<bool> Barrier::aexit(std::exception_ptr) { co_return false; }
 
 std::string Barrier::repr() const {
     std::string text = detail::phase_name(state_->phase);

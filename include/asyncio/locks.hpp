@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/ready.hpp"
 #include "asyncio/detail/wait_slot.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/exceptions.hpp"
@@ -143,7 +144,10 @@ class ASYNCIO_API Lock {
 
     // For `with(lock, body)`.
     auto aenter() noexcept { return detail::Acquire<Lock, void>(*this); }
-    Coroutine<bool> aexit(std::exception_ptr error);
+    auto aexit(std::exception_ptr) {
+        release();
+        return detail::Ready<bool>(false);
+    }
 
     // `<asyncio.locks.Lock object at 0x7f... [unlocked, waiters:2]>`
     std::string repr() const;
@@ -313,7 +317,10 @@ class ASYNCIO_API Condition {
 
     // For `with(condition, body)`.
     auto aenter() noexcept { return lock_->aenter(); }
-    Coroutine<bool> aexit(std::exception_ptr error);
+    auto aexit(std::exception_ptr) {
+        release();
+        return detail::Ready<bool>(false);
+    }
 
     // `<asyncio.locks.Condition object at 0x7f... [locked, waiters:1]>`
     std::string repr() const;
@@ -366,7 +373,10 @@ class ASYNCIO_API Semaphore {
 
     // For `with(semaphore, body)`.
     auto aenter() noexcept { return detail::Acquire<Semaphore, void>(*this); }
-    Coroutine<bool> aexit(std::exception_ptr error);
+    auto aexit(std::exception_ptr) {
+        release();
+        return detail::Ready<bool>(false);
+    }
 
     // `<asyncio.locks.Semaphore object at 0x7f... [unlocked, value:1]>`
     std::string repr() const;
@@ -459,7 +469,7 @@ class ASYNCIO_API Barrier {
 
     // For `with(barrier, body)`: waits; the body gets the index.
     Coroutine<int> aenter() { return wait(); }
-    Coroutine<bool> aexit(std::exception_ptr error);
+    auto aexit(std::exception_ptr) noexcept { return detail::Ready<bool>(false); }
 
     // `<asyncio.locks.Barrier object at 0x7f... [filling, waiters:1/3]>`
     std::string repr() const;
