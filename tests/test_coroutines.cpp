@@ -22,8 +22,7 @@ using namespace std::chrono_literals;
 using support::raised;
 using support::run_virtual;
 
-// ---- layout, which debuggers and tools rely on
-// -----------------------------------------------------
+// ---- layout, which debuggers and tools rely on ----
 
 static_assert(sizeof(detail::PromiseBase) == 16);
 static_assert(std::is_same_v<decltype(detail::PromiseBase::link), std::uintptr_t>);
@@ -45,23 +44,24 @@ TEST(PromiseLayout, FollowsTheTwoFunctionPointersOfTheFrame) {
     handle.destroy();
 }
 
-// ---- concepts
-// ----------------------------------------------------------------------------------------
+// ---- concepts ----
 
 struct Nothing {};
-static_assert(Awaitable<Coroutine<int>>);
-static_assert(Awaitable<Task<int>&> && Awaitable<const Future<std::string>&>);
-static_assert(Awaitable<Coroutine<int> (*)()>);
-static_assert(!Awaitable<int> && !Awaitable<Nothing> && !Awaitable<int (*)()>);
-static_assert(CoroutineLike<Coroutine<int>> && !CoroutineLike<Task<int>>);  // T-32
-static_assert(FutureLike<Task<int>> && FutureLike<AnyFuture> &&
-              !FutureLike<Coroutine<int>>);  // F-13
-static_assert(std::is_same_v<await_result_t<Coroutine<int&>>, int&>);
-static_assert(std::is_same_v<await_result_t<Task<void>&>, void>);
-static_assert(!std::is_copy_constructible_v<Coroutine<int>>);
 
-// ---- calls
-// -------------------------------------------------------------------------------------------
+TEST(Concepts, TellWhatMayBeAwaited) {  // T-32, T-34, F-13: checked when this is compiled
+    static_assert(Awaitable<Coroutine<int>>);
+    static_assert(Awaitable<Task<int>&> && Awaitable<const Future<std::string>&>);
+    static_assert(Awaitable<Coroutine<int> (*)()>);
+    static_assert(!Awaitable<int> && !Awaitable<Nothing> && !Awaitable<int (*)()>);
+    static_assert(CoroutineLike<Coroutine<int>> && !CoroutineLike<Task<int>>);
+    static_assert(FutureLike<Task<int>> && FutureLike<AnyFuture> && !FutureLike<Coroutine<int>>);
+    static_assert(std::is_same_v<await_result_t<Coroutine<int&>>, int&>);
+    static_assert(std::is_same_v<await_result_t<Task<void>&>, void>);
+    static_assert(!std::is_copy_constructible_v<Coroutine<int>>);
+    SUCCEED();
+}
+
+// ---- calls ----
 
 Coroutine<> record(std::vector<int>& order, int n) {
     order.push_back(n);
@@ -176,8 +176,7 @@ TEST(Make, MakesAggregatesForUseInsideCoAwait) {
     });
 }
 
-// ---- awaiters of other libraries
-// ----------------------------------------------------------------------
+// ---- awaiters of other libraries ----
 
 struct Switch {  // resumed by hand, on the loop's thread
     std::coroutine_handle<> waiting;
@@ -234,8 +233,7 @@ TEST(ForeignAwaiter, ACancelWaitsUntilItResumes) {
     });
 }
 
-// ---- as_result
-// -------------------------------------------------------------------------------------------
+// ---- as_result ----
 
 Coroutine<int> failing() {
     co_await sleep(1s);

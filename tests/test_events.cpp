@@ -32,8 +32,7 @@ Coroutine<int> give(int x) {
     co_return x;
 }
 
-// ---- life
-// ----------------------------------------------------------------------------------------
+// ---- life ----
 
 TEST(EventLoop, RunsUntilStopped) {  // LC-01, LC-03, LC-04
     const auto loop = virtual_loop();
@@ -204,8 +203,7 @@ TEST(EventLoop, OnVirtualTimeSaysWhoWaitsInADeadlock) {
     EXPECT_THROW(loop->run_until_complete(task), CancelledError);
 }
 
-// ---- scheduling
-// ------------------------------------------------------------------------------------
+// ---- scheduling ----
 
 TEST(CallSoon, IsFirstInFirstOutAndNextIteration) {  // S-01, B-03
     const auto loop = virtual_loop();
@@ -372,8 +370,7 @@ TEST(Loop, TaskFactorySeesAndChangesOptions) {  // EF-02, EF-03
     EXPECT_EQ(loop->run_until_complete(task), 1);
 }
 
-// ---- errors
-// ------------------------------------------------------------------------------------------
+// ---- errors ----
 
 TEST(ExceptionHandler, IsToldOfACallbacksErrorAndTheLoopGoesOn) {  // EH-01, EH-05, SC-07, S-13
     const auto loop = virtual_loop();
@@ -422,8 +419,7 @@ TEST(ExceptionHandler, ThatFailsItselfIsReportedByTheDefault) {  // EH-04
     EXPECT_FALSE(static_cast<bool>(loop->get_exception_handler()));
 }
 
-// ---- descriptors
-// -------------------------------------------------------------------------------------
+// ---- descriptors ----
 
 class Pipe : public testing::Test {
   protected:
@@ -504,8 +500,7 @@ TEST_F(Pipe, BadDescriptorsAreRefused) {  // FD-01
     EXPECT_THROW(on_virtual_time->add_reader(fds_[0], [] {}), NotImplementedError);
 }
 
-// ---- which back end
-// ---------------------------------------------------------------------------------
+// ---- which back end ----
 
 TEST(NewEventLoop, ObeysTheEnvironment) {  // LC-11
     ::setenv("ASYNCIO_BACKEND", "virtual", 1);
