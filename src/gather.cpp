@@ -10,6 +10,12 @@ void remove_duplicates(std::vector<Ref<FutureBase>>& states) {
     std::erase_if(states, [&](const auto& s) { return !seen.insert(s.get()).second; });
 }
 
+void check_same_loop(const std::vector<Ref<FutureBase>>& states) {
+    if (states.empty()) return;
+    const LoopCore& core = thread_state.loop ? *thread_state.loop : states.front()->core();
+    for (const auto& s : states) check_same_loop(*s, core);
+}
+
 std::exception_ptr gathered_error(FutureBase& child) {
     if (child.state_ == FutureState::kFailed) return child.take_error();
     if (child.state_ != FutureState::kCancelled) return nullptr;

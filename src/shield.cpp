@@ -38,14 +38,22 @@ class LogNode final : public Node, public Pooled {
 void ShieldBase::watch() {
     inner_->add_node(&on_inner_, true);
     add_node(&on_outer_, true);
+    // A task will surely end: until then the outer future lives, whoever still looks at it. A plain
+    // future, which may never be set, keeps it only from the moment when it is done.
+    if (inner_->is_task()) on_inner_.hold();
 }
 
-ShieldBase::~ShieldBase() { inner_->remove_node(&on_inner_); }
+ShieldBase::~ShieldBase() {
+    inner_->remove_node(&on_inner_);
+    if (!done()) drop_callbacks();  // one of them is on_outer_, which goes now
+}
 
-void ShieldBase::InnerNode::scheduled(FutureBase&) noexcept {
-    held_ = true;
+void ShieldBase::InnerNode::hold() noexcept {
+    if (std::exchange(held_, true)) return;
     shield_.retain();
 }
+
+void ShieldBase::InnerNode::scheduled(FutureBase&) noexcept { hold(); }
 
 void ShieldBase::InnerNode::run() {
     shield_.mirror();
@@ -64,11 +72,11 @@ void ShieldBase::OuterNode::scheduled(FutureBase&) noexcept {
 void ShieldBase::OuterNode::run() {
     FutureBase& inner = *shield_.inner_;
     if (!inner.done()) {
-        inner.remove_node(&shield_.on_inner_);
         if (shield_.cancelled()) {
             inner.remove_callbacks(LogNode::kKey);
             inner.add_node(new LogNode, true);
         }
+        if (inner.remove_node(&shield_.on_inner_)) shield_.on_inner_.drop();
     }
     drop();
 }
@@ -79,10 +87,7 @@ void ShieldBase::OuterNode::drop() noexcept {
 
 void ShieldBase::mirror() noexcept {
     FutureBase& inner = *inner_;
-    if (done()) {
-        if (!inner.cancelled()) inner.mark_retrieved();
-        return;
-    }
+    if (done()) return;  // cancelled just before: an exception stays unseen, and is reported
     if (inner.cancelled()) {
         finish_cancelled(nullptr);
     } else if (inner.state_ == FutureState::kFailed) {

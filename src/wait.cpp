@@ -96,10 +96,10 @@ class WaitState {
     CallTimer* timer_ = nullptr;
 };
 
+void throw_nothing_to_wait_for() { throw ValueError("Set of Tasks/Futures is empty."); }
+
 WaitAwaiter::WaitAwaiter(std::vector<Ref<FutureBase>> futures, WaitOptions options)
-    : futures_(std::move(futures)), options_(options) {
-    if (futures_.empty()) throw ValueError("Set of Tasks/Futures is empty.");
-}
+    : futures_(std::move(futures)), options_(options) {}
 
 WaitAwaiter::~WaitAwaiter() {
     if (!state_) return;

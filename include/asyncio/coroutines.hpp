@@ -473,8 +473,19 @@ class [[nodiscard]] AsResult {
         }
     }
     template <std::derived_from<PromiseBase> P>
-    auto await_suspend(std::coroutine_handle<P> h) {
-        return awaiter_.await_suspend(h);
+    bool await_suspend(std::coroutine_handle<P> h) {
+        try {
+            if constexpr (std::is_void_v<decltype(awaiter_.await_suspend(h))>) {
+                awaiter_.await_suspend(h);
+                return true;
+            } else {
+                return awaiter_.await_suspend(h);
+            }
+        } catch (...) {
+            // What a foreign awaiter throws here is the outcome.
+            refusal_ = std::current_exception();
+            return false;
+        }
     }
     Result<R> await_resume() {
         if (refusal_) return Result<R>::failure(std::move(refusal_));

@@ -56,6 +56,9 @@ std::vector<Ref<FutureBase>> distinct_states(const std::vector<H>& handles) {
     }
     return states;
 }
+// Raises: ValueError if one belongs to another loop than the one that runs (if none does: than the
+// first one's).
+ASYNCIO_API void check_same_loop(const std::vector<Ref<FutureBase>>& states);
 // Removes all but the first of equal states, keeping the order.
 ASYNCIO_API void remove_duplicates(std::vector<Ref<FutureBase>>& states);
 

@@ -69,7 +69,8 @@ class [[nodiscard]] AsCompleted {
 
     // The next task or future to end, itself; nothing when all were given.
     // Raises: TimeoutError when the timeout is over.
-    // If cancelled: the task that would have been given is given to the next call.
+    // If cancelled: the task that would have been given is given to the next call. A call counts
+    // all the same: after as many as there are tasks, nothing is given any more (as in CPython).
     Coroutine<std::optional<H>> next() { return detail::next_handle<H>(queue_); }
 
     class Iterator {
@@ -99,6 +100,7 @@ class [[nodiscard]] AsCompleted {
 
 // The tasks and futures of a range in the order in which they end. Coroutines are consumed and run
 // as tasks, made now. After `timeout` what is left raises TimeoutError; nothing is cancelled.
+// Raises: ValueError if they are of different loops.
 template <detail::AwaitableRange R>
 auto as_completed(R&& range, AsCompletedOptions options = {}) {
     using Item = detail::RangeItem<R>;
@@ -106,6 +108,7 @@ auto as_completed(R&& range, AsCompletedOptions options = {}) {
     using T = typename detail::AwaitResultOf<Item>::type;
     auto handles = detail::handles_of(std::forward<R>(range));
     auto states = detail::distinct_states(handles);
+    detail::check_same_loop(states);
     detail::remove_duplicates(states);
     return AsCompleted<H, T>(std::move(states), options.timeout);
 }

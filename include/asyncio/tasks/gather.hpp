@@ -136,7 +136,9 @@ class GatherArguments {
         static_assert(kSafeTemporary<A>,
                       "name this callable first: this compiler would copy its captures bitwise "
                       "inside a co_await expression");
-        const void* object = std::is_lvalue_reference_v<A> ? std::addressof(a) : nullptr;
+        // A callable makes a new coroutine for each argument.
+        constexpr bool kOneObject = std::is_lvalue_reference_v<A> && DirectAwaitable<A>;
+        const void* object = kOneObject ? std::addressof(a) : nullptr;
         states.push_back(state_for(std::forward<A>(a), object));
         objects_.push_back(object);
     }

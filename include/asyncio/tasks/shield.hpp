@@ -29,6 +29,7 @@ class ASYNCIO_API ShieldBase : public FutureBase {
     class InnerNode final : public Node {
       public:
         explicit InnerNode(ShieldBase& s) : shield_(s) {}
+        void hold() noexcept;
         void scheduled(FutureBase&) noexcept override;
         void run() override;
         void drop() noexcept override;

@@ -34,7 +34,7 @@ namespace detail {
 
 class WaitState;
 
-// Waits for futures, each given once. Raises: ValueError for none.
+// Waits for futures, each given once; at least one.
 class ASYNCIO_API WaitAwaiter {
   public:
     using asyncio_native = void;
@@ -60,11 +60,14 @@ class ASYNCIO_API WaitAwaiter {
 };
 
 ASYNCIO_API void check_return_when(ReturnWhen value);
+[[noreturn]] ASYNCIO_API void throw_nothing_to_wait_for();
 
 template <class H>
 Coroutine<WaitResult<H>> wait_for_handles(std::vector<H> handles, WaitOptions options) {
-    check_return_when(options.return_when);
     auto states = distinct_states(handles);
+    if (states.empty()) throw_nothing_to_wait_for();
+    check_return_when(options.return_when);
+    check_same_loop(states);
     remove_duplicates(states);
     {
         WaitAwaiter awaiter(states, options);
@@ -91,8 +94,8 @@ auto wait_for_coroutines(std::vector<A> awaitables, WaitOptions options)
 // Waits until the tasks or futures of a range have ended, as `return_when` says, or the timeout is
 // over; gives those that are done and those that are not. It never cancels and never raises
 // TimeoutError. A range of coroutines is consumed, and each runs as a task (as in the notes;
-// CPython forbids it now). Raises: ValueError "Set of Tasks/Futures is empty." If cancelled: the
-// tasks are left alone.
+// CPython forbids it now). Raises: ValueError "Set of Tasks/Futures is empty.", and if one belongs
+// to another loop. If cancelled: the tasks are left alone.
 template <detail::AwaitableRange R>
 [[nodiscard]] auto wait(R&& range, WaitOptions options = {}) {
     using Item = detail::RangeItem<R>;
