@@ -144,7 +144,7 @@ class ASYNCIO_API Lock {
 
     // For `with(lock, body)`.
     auto aenter() noexcept { return detail::Acquire<Lock, void>(*this); }
-    auto aexit(std::exception_ptr) {
+    auto aexit(const std::exception_ptr& /*error*/) {
         release();
         return detail::Ready<bool>(false);
     }
@@ -317,7 +317,7 @@ class ASYNCIO_API Condition {
 
     // For `with(condition, body)`.
     auto aenter() noexcept { return lock_->aenter(); }
-    auto aexit(std::exception_ptr) {
+    auto aexit(const std::exception_ptr& /*error*/) {
         release();
         return detail::Ready<bool>(false);
     }
@@ -373,7 +373,7 @@ class ASYNCIO_API Semaphore {
 
     // For `with(semaphore, body)`.
     auto aenter() noexcept { return detail::Acquire<Semaphore, void>(*this); }
-    auto aexit(std::exception_ptr) {
+    auto aexit(const std::exception_ptr& /*error*/) {
         release();
         return detail::Ready<bool>(false);
     }
@@ -469,7 +469,7 @@ class ASYNCIO_API Barrier {
 
     // For `with(barrier, body)`: waits; the body gets the index.
     Coroutine<int> aenter() { return wait(); }
-    auto aexit(std::exception_ptr) noexcept { return detail::Ready<bool>(false); }
+    auto aexit(const std::exception_ptr& /*error*/) noexcept { return detail::Ready<bool>(false); }
 
     // `<asyncio.locks.Barrier object at 0x7f... [filling, waiters:1/3]>`
     std::string repr() const;
