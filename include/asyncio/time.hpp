@@ -24,28 +24,30 @@ inline constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 // Raises: ValueError "Invalid delay: NaN (not a number)" (T-14).
 [[noreturn]] ASYNCIO_API void throw_nan_delay();
 
-// `value` times `unit_in_ns`, rounded up (a timer is never early) and clamped to what 64 bits hold;
-// infinity is never.
-ASYNCIO_API std::int64_t nanoseconds_from(long double value, long double unit_in_ns);
+// `value` times `numerator / denominator` ns, rounded up (a timer is never early) and clamped to
+// what 64 bits hold; infinity is never. What is a whole number but for the error of `epsilon` that
+// the type of `value` makes is that number: 0.1s is 100 ms, though no floating 0.1 is exact.
+ASYNCIO_API std::int64_t nanoseconds_from(long double value, std::intmax_t numerator,
+                                          std::intmax_t denominator, long double epsilon);
 
 template <class Rep, class Period>
 constexpr std::int64_t to_nanoseconds(std::chrono::duration<Rep, Period> d) {
-    if constexpr (std::is_integral_v<Rep>) {
-        using Unit = std::ratio_divide<Period, std::nano>;
-        if constexpr (Unit::num >= Unit::den) {
-            constexpr std::int64_t factor = Unit::num / Unit::den;
-            const auto count = static_cast<std::int64_t>(d.count());
-            if (count > kNever / factor) return kNever;
-            if (count < -(kNever / factor)) return -kNever;
-            return count * factor;
+    using Unit = std::ratio_divide<Period, std::nano>;
+    if constexpr (std::is_integral_v<Rep> && sizeof(Rep) <= sizeof(std::int64_t) &&
+                  Unit::den == 1) {
+        constexpr std::int64_t most = kNever / Unit::num;
+        if constexpr (std::is_signed_v<Rep>) {
+            if (d.count() < -most) return -kNever;
+            if (d.count() > most) return kNever;
         } else {
-            return nanoseconds_from(static_cast<long double>(d.count()),
-                                    static_cast<long double>(Unit::num) / Unit::den);
+            if (d.count() > static_cast<std::uint64_t>(most)) return kNever;
         }
+        return static_cast<std::int64_t>(d.count()) * Unit::num;
     } else {
-        using Unit = std::ratio_divide<Period, std::nano>;
-        return nanoseconds_from(static_cast<long double>(d.count()),
-                                static_cast<long double>(Unit::num) / Unit::den);
+        constexpr long double epsilon =
+            std::is_integral_v<Rep> ? 0
+                                    : static_cast<long double>(std::numeric_limits<Rep>::epsilon());
+        return nanoseconds_from(static_cast<long double>(d.count()), Unit::num, Unit::den, epsilon);
     }
 }
 
@@ -60,8 +62,8 @@ constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) {
 
 // How long to wait: any `std::chrono::duration`, floating ones included, or `std::nullopt`
 // (Python's None: no limit). Trivially copyable, so it is safe in option structs inside `co_await`.
-// A negative one is over at once, and counts from then: `call_later(-1s)` is due a second ago, before
-// what is due now (S-06, SC-03). Raises: ValueError for NaN.
+// A negative one is over at once, and counts from then: `call_later(-1s)` is due a second ago,
+// before what is due now (S-06, SC-03). Raises: ValueError for NaN.
 class Delay {
   public:
     constexpr Delay(std::nullopt_t) noexcept : ns_(detail::kNever), none_(true) {}
