@@ -38,7 +38,7 @@ class Function<R(Args...)> {
         requires(!std::is_same_v<std::remove_cvref_t<F>, Function> &&
                  std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
     Function(F&& f) {
-        if constexpr (std::is_pointer_v<std::decay_t<F>>) {
+        if constexpr (std::is_pointer_v<std::remove_cvref_t<F>>) {
             if (f == nullptr) return;
         }
         base_ = Ref<Base>::adopt(new Holder<std::decay_t<F>>(std::forward<F>(f)));
