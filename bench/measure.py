@@ -43,8 +43,8 @@ def run_once(program, workload, n):
     start = time.monotonic()
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, **program.env})
-    out, err = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    out, err = process.stdout.read(), process.stderr.read()    # a line or two, so no pipe fills
+    _, status, usage = os.wait4(process.pid, 0)     # Popen.wait would not tell its CPU time
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     process.stderr.close()
@@ -73,28 +73,42 @@ def run_quietly(program, workload, n):
     return min(sample, again, key=lambda s: s["foreign"])
 
 
+def operations(program, workload, scale):
+    """How many operations this program does in one run."""
+    n = workload.n_python if program.interpreted else workload.n
+    return max(1000, int(n * scale) // 1000 * 1000) if workload.scales else n
+
+
+def one_round(programs, workloads, scale, samples, unknown, say):
+    for workload in workloads:
+        for program in programs:
+            key = (workload.name, program.name)
+            if key in unknown:
+                continue
+            try:
+                sample = run_quietly(program, workload, operations(program, workload, scale))
+            except WrongResult as error:
+                say(str(error))
+                sample = None
+            if sample is None:
+                unknown.add(key)
+                continue
+            samples.setdefault(key, []).append(sample)
+
+
 def measure(programs, workloads, rounds, scale=1.0, say=print):
-    """{(workload, program): [sample of each round]}; programs take turns within a round."""
+    """{(workload, program): [sample of each round]}; programs take turns within a round.
+
+    Ctrl-C ends it early, with what there is.
+    """
     samples, unknown = {}, set()
     for current in range(rounds):
         start = time.monotonic()
-        for workload in workloads:
-            for program in programs:
-                key = (workload.name, program.name)
-                if key in unknown:
-                    continue
-                n = workload.n_python if program.interpreted else workload.n
-                if workload.scales:
-                    n = max(1000, int(n * scale) // 1000 * 1000)
-                try:
-                    sample = run_quietly(program, workload, n)
-                except WrongResult as error:
-                    say(str(error))
-                    sample = None
-                if sample is None:
-                    unknown.add(key)
-                    continue
-                samples.setdefault(key, []).append(sample)
+        try:
+            one_round(programs, workloads, scale, samples, unknown, say)
+        except KeyboardInterrupt:
+            say(f"stopped in round {current + 1}")
+            break
         say(f"round {current + 1} of {rounds}: {time.monotonic() - start:.0f} s")
     return samples
 

@@ -61,7 +61,7 @@ def write_json(args, name, content):
     with open(path, "w") as file:
         json.dump({"date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
                    "machine": programs.machine(), **content}, file, indent=1)
-    print("JSON:", path)
+    print("JSON:", path, flush=True)
 
 
 def run_workloads(args):
@@ -74,7 +74,8 @@ def run_workloads(args):
     if quick and not args.peers:
         peers = [p for p in peers if p.name not in NOT_IN_QUICK]
     everyone = our_programs(args) + peers
-    samples = measure.measure(everyone, chosen, args.runs, 0.2 if quick else 1.0)
+    say = lambda text: print(text, flush=True)
+    samples = measure.measure(everyone, chosen, args.runs, 0.2 if quick else 1.0, say)
     lines = report.rows(samples, chosen, everyone)
     print()
     print(report.table(lines))
