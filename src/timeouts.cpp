@@ -142,9 +142,7 @@ const char* name_of(State s) {
 
 }  // namespace
 
-Timeout::Timeout(Timeout&& o) : when_(o.when_), ahead_(o.ahead_) {
-    if (o.scope_.state() != State::kCreated) throw RuntimeError("Timeout has already been entered");
-}
+void Timeout::throw_entered() { throw RuntimeError("Timeout has already been entered"); }
 
 std::optional<TimePoint> Timeout::when() const noexcept {
     if (when_.is_none()) return std::nullopt;
@@ -176,10 +174,12 @@ std::string Timeout::repr() const {
 }
 
 Timeout& Timeout::asyncio_enter() {
-    if (scope_.state() != State::kCreated) throw RuntimeError("Timeout has already been entered");
-    detail::running_core();
+    if (scope_.state() != State::kCreated) throw_entered();
     detail::TaskBase* task = detail::thread_state.task;
-    if (!task) throw RuntimeError("Timeout should be used inside a task");
+    if (!task) {
+        detail::running_core();
+        throw RuntimeError("Timeout should be used inside a task");
+    }
     task_ = detail::Ref<detail::FutureBase>::share(task);
     scope_.enter();
     scope_.arm_at(when_.count(), ahead_);

@@ -97,7 +97,9 @@ class ASYNCIO_API Timeout {
   public:
     explicit Timeout(Deadline when) noexcept : Timeout(when, false) {}
     // Raises: RuntimeError "Timeout has already been entered".
-    Timeout(Timeout&& o);
+    Timeout(Timeout&& o) : when_(o.when_), ahead_(o.ahead_) {
+        if (o.scope_.state() != detail::TimeoutScope::State::kCreated) throw_entered();
+    }
     Timeout& operator=(Timeout&&) = delete;
     ~Timeout() = default;
 
@@ -129,6 +131,7 @@ class ASYNCIO_API Timeout {
   private:
     friend Timeout timeout(Delay delay);
     Timeout(Deadline when, bool ahead) noexcept : when_(when), ahead_(ahead) {}
+    [[noreturn]] static void throw_entered();
 
     Deadline when_;
     bool ahead_;  // made by timeout() with a delay of more than 0
