@@ -20,12 +20,8 @@ void QueueBase::task_done() {
 
 void QueueBase::shut_down(bool immediate) noexcept {
     if (immediate && unfinished_ == 0) finished_.set();
-    wake_all(getters_);
-    wake_all(putters_);
-}
-
-void QueueBase::wake_all(QueueLine& line) noexcept {
-    while (line.waiting()) wake_next(line);
+    while (getters_.waiting()) getters_.wake_next();
+    while (putters_.waiting()) putters_.wake_next();
 }
 
 std::string QueueBase::repr_with(const char* name, const std::string& items) const {
@@ -45,7 +41,8 @@ std::string QueueBase::repr_with(const char* name, const std::string& items) con
 
 QueueLine::~QueueLine() {
     for (QueueLink* w = ends_.following; w != &ends_; w = w->following) {
-        static_cast<QueueWait*>(w)->queue_ = nullptr;
+        // Safe because only a QueueWait joins a line.
+        static_cast<QueueWait*>(w)->line_ = nullptr;
     }
 }
 
@@ -55,58 +52,69 @@ std::size_t QueueLine::size() const noexcept {
     return n;
 }
 
+void QueueLine::overtake_woken() noexcept {
+    for (QueueLink* w = ends_.following; w != next_; w = w->following) {
+        static_cast<QueueWait*>(w)->overtake();
+    }
+}
+
 namespace {
 
 // What a task's stack says that it is in.
 std::source_location get() noexcept { return std::source_location::current(); }
 std::source_location put() noexcept { return std::source_location::current(); }
 
+void ignore(void*) noexcept {}
+
 }  // namespace
 
-QueueWait::QueueWait(QueueBase& queue, Kind kind) noexcept
-    : FrameHead{&step, &ignore, Promise(kind == Kind::kGet ? get() : put())},
-      queue_(&queue),
-      kind_(kind) {}
-
-bool QueueWait::begin(WaitSlot<QueueWait>& slot, QueueBase& queue, Kind kind,
+bool QueueWait::begin(WaitSlot<QueueWait>& slot, QueueBase& queue, QueueLine::Kind kind,
                       PromiseBase& frame) noexcept {
     if (!queue.loop_.bind()) {
         slot.refuse();
         return false;
     }
-    QueueWait& wait = slot.wait(queue, kind);
-    wait.promise.set_parent(frame);
-    wait.promise.link &= ~PromiseBase::kNested;  // nobody waits for it on the machine stack
-    wait.line().push_back(wait);
-    wait.waiter_.suspend(wait.promise);
+    QueueWait& wait = slot.wait();
+    wait.line_ = kind == QueueLine::Kind::kGet ? &queue.getters_ : &queue.putters_;
+    wait.line_->push_back(wait);
+    wait.waiter_.suspend(frame);
     return true;
 }
 
-// The task's step, in place of the frame that waits.
-void QueueWait::step(void* frame) noexcept {
-    auto& w = *static_cast<QueueWait*>(static_cast<FrameHead*>(frame));
-    TaskBase& task = *w.waiter_.task();
-    thread_state.next = w.promise.parent();
-    if (!w.queue_ || w.waiter_.cancelled() || (task.flags_ & FutureBase::kMustCancel)) return;
-    if (w.may_go() || w.queue_->shutdown_) {
-        task.resumed();
-        w.leave_line();
-        w.granted_ = true;
+// Its task has been woken, and is in the ready queue.
+void QueueWait::overtake() noexcept {
+    if (overtaken_ || waiter_.cancelled()) return;
+    overtaken_ = true;
+    TaskBase& task = *waiter_.task();
+    const auto place = line_->kind() == QueueLine::Kind::kGet ? get() : put();
+    std::construct_at(&frame_, Frame{&look_again, &ignore, Frame::Promise(place), this});
+    frame_.promise.set_parent(*task.leaf_);
+    frame_.promise.link &= ~PromiseBase::kNested;  // nobody waits for it on the machine stack
+    task.leaf_ = &frame_.promise;
+}
+
+// The step of a task that was overtaken.
+void QueueWait::look_again(void* frame) noexcept {
+    QueueWait& w = *static_cast<Frame*>(frame)->wait;
+    PromiseBase& parent = *w.frame_.promise.parent();
+    w.overtaken_ = false;
+    const bool cancelled = (w.waiter_.task()->flags_ & FutureBase::kMustCancel) != 0;
+    if (cancelled || !w.line_ || w.line_->queue().shutdown_ ||
+        w.line_->queue().may_go(w.line_->kind())) {
+        thread_state.next = &parent;
         return;
     }
-    // It was overtaken.
-    thread_state.next = nullptr;
-    w.line().remove(w);
-    w.line().push_back(w);
+    w.line_->remove(w);
+    w.line_->push_back(w);
     w.waiter_.reset();
-    w.waiter_.suspend(w.promise);
+    w.waiter_.suspend(parent);
 }
 
 std::exception_ptr QueueWait::error() noexcept {
     std::exception_ptr error = waiter_.resume();
-    if (!queue_) return error ? error : destroyed_meanwhile("Queue");
+    if (!line_) return error ? error : destroyed_meanwhile("Queue");
     // S-54: woken, but cancelled before it ran: the next one can have what is there.
-    if (!waiter_.cancelled() && may_go()) QueueBase::wake_next(line());
+    if (!waiter_.cancelled() && line_->queue().may_go(line_->kind())) line_->wake_next();
     leave_line();
     return error;
 }

@@ -22,6 +22,9 @@ namespace asyncio::inline v1::detail {
 [[noreturn]] ASYNCIO_API void throw_queue_full();
 [[noreturn]] ASYNCIO_API void throw_queue_shut_down();
 
+class QueueBase;
+class QueueWait;
+
 struct QueueLink {
     QueueLink* previous;
     QueueLink* following;
@@ -31,17 +34,28 @@ struct QueueLink {
 // `next` have been woken or cancelled: for CPython they are not in the line any more.
 class ASYNCIO_API QueueLine {
   public:
-    QueueLine() noexcept : ends_{&ends_, &ends_}, next_(&ends_) {}
+    enum class Kind : bool { kGet, kPut };
+
+    QueueLine(QueueBase& queue, Kind kind) noexcept
+        : ends_{&ends_, &ends_}, next_(&ends_), queue_(&queue), kind_(kind) {}
     QueueLine(const QueueLine&) = delete;
     QueueLine& operator=(const QueueLine&) = delete;
     // Tells those in it that the queue is gone.
     ~QueueLine();
 
-    bool waiting() const noexcept { return next_ != &ends_; }
-    // How many have not been taken out by `next`.
+    QueueBase& queue() const noexcept { return *queue_; }
+    Kind kind() const noexcept { return kind_; }
+    // How many tasks wait that no wake-up has passed.
     std::size_t size() const noexcept;
-    // The first one that has not; there must be one.
-    QueueLink& next() noexcept { return *std::exchange(next_, next_->following); }
+    bool waiting() const noexcept { return next_ != &ends_; }
+    // True if some have been woken, or cancelled, and have not run yet.
+    bool woken() const noexcept { return ends_.following != next_; }
+
+    // Wakes the first one that is not cancelled.
+    void wake_next() noexcept;
+    // What was there for the ones that have been woken is not there any more: each is to look again
+    // when it runs.
+    void overtake_woken() noexcept;
 
     void push_back(QueueLink& w) noexcept {
         w.previous = ends_.previous;
@@ -59,6 +73,8 @@ class ASYNCIO_API QueueLine {
   private:
     QueueLink ends_;
     QueueLink* next_;
+    QueueBase* queue_;
+    Kind kind_;
 };
 
 class ASYNCIO_API QueueBase {
@@ -80,9 +96,8 @@ class ASYNCIO_API QueueBase {
     // Raises: ValueError "task_done() called too many times".
     void task_done();
     // Waits until every item that was put has had its task_done(). None is missing: no suspension.
-    //
-    // Raises: RuntimeError if it must wait in another loop than others did.
-    // If cancelled: it leaves the line.
+    // Raises: RuntimeError if it must wait in another loop than others did. If cancelled: it
+    // leaves the line.
     auto join() noexcept { return EventWait<Event, void>(finished_); }
 
   protected:
@@ -99,11 +114,13 @@ class ASYNCIO_API QueueBase {
         ++size_;
         ++unfinished_;
         finished_.clear();
-        if (getters_.waiting()) wake_next(getters_);
+        if (size_ == capacity_ && putters_.woken()) putters_.overtake_woken();
+        if (getters_.waiting()) getters_.wake_next();
     }
     void taken() noexcept {
         --size_;
-        if (putters_.waiting()) wake_next(putters_);
+        if (size_ == 0 && getters_.woken()) getters_.overtake_woken();
+        if (putters_.waiting()) putters_.wake_next();
     }
     void dropped() noexcept {
         --size_;
@@ -119,83 +136,85 @@ class ASYNCIO_API QueueBase {
   private:
     friend class QueueWait;
 
-    static void wake_next(QueueLine& line) noexcept;
-    static void wake_all(QueueLine& line) noexcept;
+    // A getter, or a putter, finds an item, or room.
+    bool may_go(QueueLine::Kind kind) const noexcept {
+        return kind == QueueLine::Kind::kGet ? !empty() : !full();
+    }
 
     std::size_t size_ = 0;
     std::size_t capacity_;
     std::size_t unfinished_ = 0;
-    QueueLine getters_;
-    QueueLine putters_;
+    QueueLine getters_{*this, QueueLine::Kind::kGet};
+    QueueLine putters_{*this, QueueLine::Kind::kPut};
     Event finished_;
     LoopBound loop_;
 };
 
-// The head of a coroutine frame whose body is a plain function; see detail/promise.hpp for the
-// layout.
-struct FrameHead {
-    struct Promise : PromiseBase {
-        explicit Promise(std::source_location where) noexcept : PromiseBase(where) {}
-    };
-
-    void (*resume)(void*) noexcept;
-    void (*destroy)(void*) noexcept;
-    Promise promise;
-};
-static_assert(offsetof(FrameHead, promise) == PromiseBase::kHead);
-
-// A wait of a getter or putter. The task's step does not resume the frame that waits but this one:
-// a task that finds itself overtaken joins the end of the line again without its
-// coroutine having run, and no frame is made for that.
-class ASYNCIO_API QueueWait : private FrameHead, private QueueLink {
+// A wait of a getter or putter.
+//
+// A task that was woken and then overtaken has to wait again, at the end of the line,
+// and its awaiter cannot suspend twice. Hence whoever overtakes it gives its task another frame to
+// resume, which looks whether there is something for it, and if not joins the line again; its
+// coroutine never knows. As long as nobody is overtaken nobody looks: a task that was woken finds
+// its item, or room, when it runs.
+class ASYNCIO_API QueueWait : private QueueLink {
   public:
-    enum class Kind : bool { kGet, kPut };
-
-    QueueWait(QueueBase& queue, Kind kind) noexcept;
+    QueueWait() noexcept {}
     QueueWait(const QueueWait&) = delete;
     QueueWait& operator=(const QueueWait&) = delete;
     ~QueueWait() {
-        if (queue_) leave_line();
+        if (line_) leave_line();
     }
 
-    // Joins the line of `queue` and suspends the task of `frame`. Returns false if the queue is
-    // bound to another loop.
-    static bool begin(WaitSlot<QueueWait>& slot, QueueBase& queue, Kind kind,
+    // Joins the line and suspends the task of `frame`. Returns false if the queue is bound to
+    // another loop.
+    static bool begin(WaitSlot<QueueWait>& slot, QueueBase& queue, QueueLine::Kind kind,
                       PromiseBase& frame) noexcept;
-    // When `frame` runs again. True: the queue has an item or room, or is shut down.
-    bool granted() const noexcept { return granted_; }
-    // If not: the exception to raise.
+    // When `frame` runs again. True: the queue has an item or room, or is shut down. False: `error`
+    // has what to raise.
+    bool granted() noexcept {
+        if (!line_ || waiter_.cancelled() || waiter_.task()->resumed()) return false;
+        leave_line();
+        return true;
+    }
     std::exception_ptr error() noexcept;
 
   private:
-    friend class QueueBase;
     friend class QueueLine;
 
-    static void step(void* frame) noexcept;
-    static void ignore(void*) noexcept {}
+    // A coroutine frame whose body is a plain function; see detail/promise.hpp for the layout.
+    struct Frame {
+        struct Promise : PromiseBase {
+            explicit Promise(std::source_location where) noexcept : PromiseBase(where) {}
+        };
+        void (*resume)(void*) noexcept;
+        void (*destroy)(void*) noexcept;
+        Promise promise;
+        QueueWait* wait;
+    };
+    static_assert(offsetof(Frame, promise) == PromiseBase::kHead);
 
-    QueueLine& line() const noexcept {
-        return kind_ == Kind::kGet ? queue_->getters_ : queue_->putters_;
-    }
+    void overtake() noexcept;
+    static void look_again(void* frame) noexcept;
+
     void leave_line() noexcept {
-        line().remove(*this);
-        queue_ = nullptr;
-    }
-    // There is an item to get, or room to put one.
-    bool may_go() const noexcept {
-        return kind_ == Kind::kGet ? !queue_->empty() : !queue_->full();
+        line_->remove(*this);
+        line_ = nullptr;
     }
 
-    QueueBase* queue_;  // null when it is not in line, and once the queue is gone
+    QueueLine* line_ = nullptr;  // null when it is not in line, and once the queue is gone
     Waiter waiter_;
-    Kind kind_;
-    bool granted_ = false;
+    bool overtaken_ = false;
+    union {
+        Frame frame_;  // if it is overtaken
+    };
 };
 
-inline void QueueBase::wake_next(QueueLine& line) noexcept {
-    while (line.waiting()) {
+inline void QueueLine::wake_next() noexcept {
+    while (next_ != &ends_) {
         // Safe because only a QueueWait joins a line.
-        Waiter& w = static_cast<QueueWait&>(line.next()).waiter_;
+        Waiter& w = static_cast<QueueWait*>(next_)->waiter_;
+        next_ = next_->following;
         if (w.done()) continue;
         w.set();
         return;
