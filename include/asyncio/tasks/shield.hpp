@@ -64,7 +64,9 @@ class ShieldOf final : public ValueState<ShieldBase, T> {
 
   private:
     void copy_value(FutureBase& inner) override {
-        if constexpr (detail::kCopyable<Stored<T>>) {
+        if constexpr (std::is_void_v<T>) {
+            this->emplace();  // of an AnyFuture too, whatever its value is
+        } else if constexpr (detail::kCopyable<Stored<T>>) {
             this->emplace(value_of<T>(inner));
         } else {
             this->emplace(std::move(value_of<T>(inner)));
