@@ -72,7 +72,7 @@ Task<void> create_closing_task(LoopCore& core, GeneratorClose call) {
 class GeneratorList {
   public:
     static void add(Loop& loop, AsyncGenStateBase& g) noexcept {
-        g.listed_ = true;
+        g.listed_in_ = &loop;
         g.references_.add();
         g.previous_ = loop.last_generator;
         g.following_ = nullptr;
@@ -80,8 +80,8 @@ class GeneratorList {
         loop.last_generator = &g;
     }
 
-    static void remove(Loop& loop, AsyncGenStateBase& g) noexcept {
-        g.listed_ = false;
+    static void remove(AsyncGenStateBase& g) noexcept {
+        Loop& loop = *std::exchange(g.listed_in_, nullptr);
         (g.previous_ ? g.previous_->following_ : loop.generators) = g.following_;
         (g.following_ ? g.following_->previous_ : loop.last_generator) = g.previous_;
         g.release_memory();
@@ -97,7 +97,7 @@ class GeneratorList {
         for (AsyncGenStateBase* g = loop.generators; g; g = g->following_) {
             if (g->claimed_) continue;
             closing.names.push_back(g->repr());
-            closing.calls.push_back(GeneratorClose(g));
+            closing.calls.emplace_back(g);
             g->claimed_ = true;
         }
         return closing;
@@ -163,7 +163,7 @@ void AsyncGenStateBase::arm_close(std::exception_ptr instead) {
 }
 
 void AsyncGenStateBase::unlist() noexcept {
-    if (listed_) GeneratorList::remove(static_cast<Loop&>(*core_), *this);
+    if (listed_in_) GeneratorList::remove(*this);
 }
 
 void AsyncGenStateBase::frame_destroyed() noexcept {
@@ -216,13 +216,12 @@ void AsyncGenStateBase::drop_last_handle() noexcept {
 
 void AsyncGenStateBase::settle() noexcept {
     if (!orphan_ || pins_ > 0 || phase_ == AsyncGenState::AGEN_RUNNING) return;
-    const bool closes =
-        phase_ == AsyncGenState::AGEN_SUSPENDED && !closed_ && !finalized_ && core_->runs_here();
-    if (closes) {
+    const bool suspended = phase_ == AsyncGenState::AGEN_SUSPENDED && !closed_ && !finalized_;
+    if (suspended && listed_in_ && listed_in_->runs_here()) {
         // AG-03, S-39d: the task is made in the next iteration.
         finalized_ = true;
         context_ = ContextSlot::use(nullptr);
-        core_->push_ready(this);
+        listed_in_->push_ready(this);
         return;
     }
     orphan_ = false;  // the handles' reference is given back once
@@ -266,7 +265,7 @@ void AsyncGenStateBase::start_closing() {
 // The loop closes. What is in its list is destroyed soon; the rest has no frame.
 void AsyncGenStateBase::drop() noexcept {
     orphan_ = true;
-    if (!listed_) settle();
+    if (!listed_in_) settle();
 }
 
 // ---- calls --------------------------------------------------------------------------------------
@@ -349,6 +348,7 @@ Coroutine<void> EventLoop::shutdown_asyncgens() {
     auto closing = detail::GeneratorList::claim(loop);
     if (closing.calls.empty()) co_return;
     std::vector<Task<void>> tasks;
+    tasks.reserve(closing.calls.size());
     for (auto& call : closing.calls) {
         tasks.push_back(detail::create_closing_task(loop, std::move(call)));
     }

@@ -13,6 +13,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -1383,6 +1384,139 @@ TEST(Generators, AHandleDroppedWhileShutdownClosesItIsClosedOnce) {
         EXPECT_EQ(log, (Lines{"begin 1", "end 1"}));
         EXPECT_EQ(all_tasks().size(), 1u);
     });
+}
+
+// ---- all of it at once --------------------------------------------------------------------------
+
+// Programs of random steps: what is made is destroyed once, whoever ends first.
+class Chaos {
+  public:
+    explicit Chaos(unsigned seed) : random_(seed) {}
+
+    void run() {
+        auto loop = VirtualTimeEventLoop::create();
+        loop->set_exception_handler([](EventLoop&, const ExceptionContext&) {});
+        loop->run_until_complete([this]() -> Coroutine<> {
+            std::vector<Task<>> drivers;
+            for (int i = 0; i < 4; ++i) drivers.push_back(create_task(drive()));
+            co_await sleep(std::chrono::milliseconds(upto(8)));
+            if (one_in(2)) drivers[0].cancel();
+            if (one_in(3)) co_await get_running_loop().shutdown_asyncgens();
+        });
+        if (one_in(2)) loop->close();
+        if (one_in(2)) loop.reset();
+        std::thread([g = std::move(generators_)]() mutable { g.clear(); }).join();
+    }
+
+    int made() const { return made_; }
+    int alive() const { return alive_; }
+
+  private:
+    class Local {
+      public:
+        explicit Local(Chaos& c) : chaos_(c) {
+            ++c.made_;
+            ++c.alive_;
+        }
+        Local(const Local&) = delete;
+        Local& operator=(const Local&) = delete;
+        ~Local() { --chaos_.alive_; }
+
+      private:
+        Chaos& chaos_;
+    };
+
+    int upto(int n) { return std::uniform_int_distribution<>(0, n - 1)(random_); }
+    bool one_in(int n) { return upto(n) == 0; }
+
+    AsyncGenerator<int> generate(int depth) {
+        const Local local(*this);
+        AsyncGenerator<int> inner;
+        if (depth > 0) inner = generate(depth - 1);
+        for (int i = 0; i < 6; ++i) {
+            if (one_in(4)) co_await sleep(std::chrono::milliseconds(upto(3)));
+            if (inner && one_in(2)) co_await inner.next();
+            if (one_in(12)) inner = {};
+            if (one_in(40)) throw ValueError("body");
+            bool closing = false;
+            try {
+                const Local inside(*this);
+                co_yield i;
+            } catch (const GeneratorExit&) {
+                if (one_in(5)) throw;
+                closing = true;
+            } catch (const CancelledError&) {
+                if (one_in(2)) throw;
+            }
+            if (!closing) continue;
+            if (one_in(2)) co_await sleep(1ms);
+            if (one_in(10)) co_yield -1;
+            if (one_in(10)) throw ValueError("closing");
+            co_return;
+        }
+    }
+
+    Coroutine<> drive() {
+        const Local local(*this);
+        for (int i = 0; i < 20; ++i) {
+            auto& gen = generators_[static_cast<std::size_t>(upto(4))];
+            if (!gen) gen = generate(upto(5));
+            co_await step(gen);
+            if (one_in(6)) co_await sleep(1ms);
+        }
+    }
+
+    Coroutine<> step(AsyncGenerator<int>& gen) {
+        auto kept = gen;
+        switch (upto(10)) {
+            case 0:
+                gen = {};
+                break;
+            case 1:
+                (void)co_await as_result(kept.aclose());
+                break;
+            case 2:
+                (void)co_await as_result(gen.athrow(ValueError("thrown")));
+                break;
+            case 3:
+                (void)co_await as_result(kept.athrow(CancelledError()));
+                break;
+            case 4: {
+                auto task = create_task(gen.next());
+                kept = {};
+                if (one_in(2)) gen = {};
+                if (one_in(2)) co_await sleep(0s);
+                if (one_in(2)) task.cancel();
+                (void)co_await as_result(task);
+                break;
+            }
+            case 5:
+                kept = {};
+                std::thread([g = std::move(gen)]() mutable { g = {}; }).join();
+                gen = {};
+                break;
+            default:
+                (void)co_await as_result(gen.next());
+        }
+    }
+
+    std::mt19937 random_;
+    std::atomic<int> made_{0};
+    std::atomic<int> alive_{0};
+    std::vector<AsyncGenerator<int>> generators_{4};
+};
+
+TEST(Generators, AreDestroyedOnceWhoeverEndsFirst) {
+    const auto before = log::set_sink([](log::Level, std::string_view) {});
+    int made = 0;
+    for (unsigned seed = 0; seed < 300; ++seed) {
+        Chaos chaos(seed);
+        chaos.run();
+        made += chaos.made();
+        EXPECT_EQ(chaos.alive(), 0) << "seed " << seed;
+    }
+    log::set_sink(before);
+    EXPECT_GT(made, 10'000);
 }
 
 }  // namespace

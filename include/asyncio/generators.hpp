@@ -120,11 +120,11 @@ class ASYNCIO_API AsyncGenStateBase final : public Node, public Pooled {
 
     bool claimed_ = false;    // shutdown_asyncgens() has closed it, or tried to
     bool finalized_ = false;  // its closing was started when the last handle went
-    bool listed_ = false;     // in the loop's list
     std::uint32_t pins_ = 0;
     RefCount handles_{1};
     RefCount references_{1};  // of the memory: the handles together, the loop's list, each pin
     LoopCore* core_ = nullptr;
+    Loop* listed_in_ = nullptr;
     ContextSlot context_;  // of whoever dropped the last handle
     std::source_location definition_;
     AsyncGenStateBase* previous_ = nullptr;  // in the loop's list
