@@ -70,6 +70,7 @@ class CompletionQueue {
             linked_ = false;
             if (std::exchange(held_, false)) queue_->release();  // may destroy this
         }
+        const char* label() const noexcept override { return "as_completed()"; }
 
       private:
         CompletionQueue* queue_ = nullptr;

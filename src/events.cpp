@@ -117,6 +117,10 @@ bool debug_from_environment() {
 
 }  // namespace
 
+namespace {
+void forget_current(const EventLoop* loop) noexcept;
+}
+
 EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
     impl_->loop = this;
     impl_->debug = debug_from_environment();
@@ -128,6 +132,7 @@ EventLoop::~EventLoop() {
         if (impl_->debug) log::write(log::Level::WARNING, "unclosed event loop " + repr());
         close();
     }
+    forget_current(this);
     impl_->forget_public_object();
     impl_->orphan();
 }
@@ -145,20 +150,9 @@ bool EventLoop::is_closed() const noexcept { return impl_->closed; }
 
 TimePoint EventLoop::time() const noexcept { return TimePoint(Duration(detail::loop_now(*impl_))); }
 
-namespace {
-
-// DM-02.
-void check_thread(const detail::Loop& loop) {
-    if (!loop.debug || !loop.is_running() || loop.on_owner_thread()) return;
-    throw RuntimeError(
-        "Non-thread-safe operation invoked on an event loop other than the current one");
-}
-
-}  // namespace
-
 void EventLoop::add_handle(detail::HandleState& handle) {
     impl_->check_open();
-    check_thread(*impl_);
+    impl_->check_thread();
     impl_->take_posted();
     handle.retain();
     impl_->push_ready(&handle);
@@ -181,7 +175,7 @@ void EventLoop::add_handle_threadsafe(detail::HandleState& handle) {
 void EventLoop::add_timer_after(detail::HandleState& handle, Delay delay) {
     if (delay.is_none()) throw TypeError("delay must not be None");
     impl_->check_open();
-    check_thread(*impl_);
+    impl_->check_thread();
     handle.timer().when = detail::saturating_add(impl_->backend->now(), delay.count());
     impl_->timers.push(handle.timer());
     handle.retain();
@@ -190,7 +184,7 @@ void EventLoop::add_timer_after(detail::HandleState& handle, Delay delay) {
 void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
     if (when.is_none()) throw TypeError("when cannot be None");
     impl_->check_open();
-    check_thread(*impl_);
+    impl_->check_thread();
     handle.timer().when = when.count();
     impl_->timers.push(handle.timer());
     handle.retain();
@@ -198,7 +192,7 @@ void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
 
 void EventLoop::add_watch(int fd, bool write, detail::Ref<detail::HandleState> handle) {
     impl_->check_open();
-    check_thread(*impl_);
+    impl_->check_thread();
     impl_->watch(fd, write, std::move(handle));
 }
 
@@ -267,6 +261,32 @@ namespace {
 
 bool leaves_the_loop(const std::exception_ptr& e) { return detail::is_exit_error(e); }
 
+// EH-01: a handler runs in the context of the task or callback that it is told of.
+class InContextOf {
+  public:
+    explicit InContextOf(const ExceptionContext& context) : outer_(detail::thread_state.context) {
+        if (!enter(context.task) && !enter(context.future) && context.handle) {
+            const Context own = context.handle.get_context();
+            slot_ = detail::ContextSlot::use(&own);
+            detail::thread_state.context = &slot_;
+        }
+    }
+    InContextOf(const InContextOf&) = delete;
+    InContextOf& operator=(const InContextOf&) = delete;
+    ~InContextOf() { detail::thread_state.context = outer_; }
+
+  private:
+    bool enter(const AnyFuture& future) {
+        const auto& state = future.state();
+        if (!state || !state->is_task()) return false;
+        // Safe because the flag says that it is a task; `context` keeps it alive.
+        detail::thread_state.context = &static_cast<detail::TaskBase&>(*state).context_;
+        return true;
+    }
+    detail::ContextSlot* outer_;
+    detail::ContextSlot slot_;
+};
+
 void call_default(EventLoop& loop, const ExceptionContext& context, const char* meanwhile) {
     try {
         loop.default_exception_handler(context);
@@ -286,6 +306,7 @@ void EventLoop::call_exception_handler(const ExceptionContext& context) {
         call_default(*this, context, "");
         return;
     }
+    const InContextOf scope(context);
     try {
         handler(*this, context);
     } catch (...) {
@@ -334,8 +355,12 @@ void run_watched(Loop& loop, Node& node) {
     TaskBase* task = nullptr;
     std::string who = "callback";
     if (auto* w = dynamic_cast<Waitable*>(&node)) task = w->as_task();
-    if (auto* h = dynamic_cast<HandleState*>(&node))
+    if (auto* h = dynamic_cast<HandleState*>(&node)) {
         who = Handle(Ref<HandleState>::share(h)).repr();
+    } else if (auto* c = dynamic_cast<DoneCallback*>(&node)) {
+        who = std::string("<Handle callback at ") + c->place().file_name() + ':' +
+              std::to_string(c->place().line()) + '>';
+    }
     const auto kept = Ref<FutureBase>::share(task);
     const std::int64_t begin = loop.backend->now();
     node.run();
@@ -363,6 +388,7 @@ class StopWhenDone final : public Node {
         loop_.stopping = true;
     }
     void drop() noexcept override { fired_ = true; }
+    const char* label() const noexcept override { return "run_until_complete()"; }
     bool fired() const noexcept { return fired_; }
 
   private:
@@ -419,6 +445,11 @@ struct CurrentLoop {
     std::unique_ptr<EventLoop> owned;
 };
 thread_local CurrentLoop current_loop;
+
+// A loop that goes is no longer this thread's current one.
+void forget_current(const EventLoop* loop) noexcept {
+    if (current_loop.loop == loop) current_loop.loop = nullptr;
+}
 
 struct Registry {
     std::mutex mutex;

@@ -56,6 +56,7 @@ void FutureBase::report_unretrieved() noexcept {
 }
 
 bool FutureBase::cancel(std::string_view message) {
+    if (core_->debug) check_thread(*core_);
     if (message.empty()) return cancel_wait(nullptr);
     const std::string text(message);
     return cancel_wait(cancelled_error(&text));
@@ -97,6 +98,7 @@ std::exception_ptr FutureBase::exception() {
 void FutureBase::check_pending() const {
     // A Task<T> is a Future<T> too, and its own handle refuses when compiled (T-12).
     if (is_task()) throw RuntimeError("Task does not support set_result operation");
+    if (core_->debug) check_thread(*core_);
     if (done()) throw InvalidStateError("invalid state");
 }
 
@@ -265,7 +267,7 @@ void DoneCallback::run() {
 
 void throw_empty_handle() { throw RuntimeError("this handle is empty: it refers to no object"); }
 
-void check_can_schedule(const FutureBase& future) { check_open(future.core()); }
+void check_can_schedule(const FutureBase& future) { check_usable(future.core()); }
 
 void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future) {
     task.leaf_ = &frame;  // its text says where it is

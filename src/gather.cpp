@@ -51,6 +51,7 @@ class GatherBase::ChildNode final : public Node {
         linked_ = false;
         if (held_) let_go();
     }
+    const char* label() const noexcept override { return "gather()"; }
 
   private:
     void hold() noexcept {

@@ -12,11 +12,13 @@
 //   3. so either the loop sees the entry at 1 or the thread sees asleep_ at 2, and wakes it.
 #include "loop.hpp"
 
+#include <chrono>
 #include <string>
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "function_name.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -33,7 +35,7 @@ Sentinel closed_inbox;
 
 Node* const Loop::kInboxClosed = &closed_inbox;
 
-Loop::Loop(std::unique_ptr<Backend> b) : backend(std::move(b)) {
+Loop::Loop(std::unique_ptr<Backend> b) : backend(std::move(b)), virtual_(backend->is_virtual()) {
     owner_thread.store(&thread_state, std::memory_order_relaxed);
 }
 
@@ -95,6 +97,18 @@ class Loop::Running {
 
 void Loop::check_open() const {
     if (closed) throw RuntimeError("Event loop is closed");
+}
+
+void Loop::check_thread() const {
+    if (!debug || !is_running() || on_owner_thread()) return;
+    throw RuntimeError(
+        "Non-thread-safe operation invoked on an event loop other than the current one");
+}
+
+std::int64_t Loop::now() noexcept {
+    if (backend) return backend->now();
+    if (virtual_) return stopped_clock_;
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
 void Loop::check_can_run() const {
@@ -239,11 +253,15 @@ void Loop::run_batch() {
     batch_ = ready.empty() ? nullptr : ready.take_chain();
     while (Node* n = batch_) {
         batch_ = n->next_;
-        if (debug) [[unlikely]] {
-            run_watched(*this, *n);
-        } else {
-            n->run();
-        }
+        run_node(*n);
+    }
+}
+
+void Loop::run_node(Node& node) {
+    if (debug) [[unlikely]] {
+        run_watched(*this, node);
+    } else {
+        node.run();
     }
 }
 
@@ -251,23 +269,51 @@ void Loop::run_picked() {
     NodeQueue batch = ready.take();
     std::size_t count = 0;
     for (Node* e = batch.front(); e; e = e->next_) ++count;
+    batch_ = batch.front();  // where an exception of the hook finds it
     for (; count > 0; --count) {
-        const std::size_t choice = pick_next(count) % count;
+        // A hook that was taken off meanwhile: the rest goes in order.
+        const std::size_t choice = pick_next ? pick_next(count) % count : 0;
         Node* before = nullptr;
         for (std::size_t i = 0; i < choice; ++i) before = before ? before->next_ : batch.front();
         Node* n = batch.remove_after(before);
         batch_ = batch.front();
-        n->run();
+        run_node(*n);
     }
     batch_ = nullptr;
 }
 
-void Loop::report_deadlock() {
-    std::string text = "Deadlock: nothing is ready and no timer is left. Waiting tasks:";
-    for (TaskBase* t = first_task; t; t = t->following_) {
-        text += "\n  " + asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(t)));
+namespace {
+
+// Where each frame waits, innermost last; the outermost is in the task's repr.
+void append_stack(std::string& text, const TaskBase& task) {
+    constexpr int kInnermost = 10;
+    auto places = task_stack(task, kInnermost + 1);
+    if (places.size() > kInnermost) {
+        text += "\n    ...";
     }
+    for (std::size_t i = 1; i < places.size(); ++i) {
+        text += std::string("\n    in ") + function_name(places[i].function_name()) + "() at " +
+                places[i].file_name() + ':' + std::to_string(places[i].line());
+    }
+}
+
+}  // namespace
+
+void Loop::report_deadlock() {
+    constexpr int kMostTasks = 100;
+    std::string text = "Deadlock: nothing is ready and no timer is left. Waiting tasks:";
     if (!first_task) text += " none";
+    std::size_t more = 0;
+    int shown = 0;
+    for (TaskBase* t = first_task; t; t = t->following_) {
+        if (++shown > kMostTasks) {
+            ++more;
+            continue;
+        }
+        text += "\n  " + asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(t)));
+        append_stack(text, *t);
+    }
+    if (more > 0) text += "\n  and " + std::to_string(more) + " more";
     throw DeadlockError(text);
 }
 
@@ -289,6 +335,7 @@ void Loop::close() {
     drop_queued();
     {
         const std::lock_guard lock(wake_mutex_);
+        stopped_clock_ = backend->now();
         backend.reset();
     }
     unlist_loop(*this);
@@ -368,10 +415,7 @@ void remove_timer(LoopCore& core, TimerEntry& entry) noexcept {
     if (entry.queued()) static_cast<Loop&>(core).timers.remove(entry);
 }
 
-std::int64_t loop_now(LoopCore& core) noexcept {
-    auto& loop = static_cast<Loop&>(core);
-    return loop.backend ? loop.backend->now() : 0;
-}
+std::int64_t loop_now(LoopCore& core) noexcept { return static_cast<Loop&>(core).now(); }
 
 bool push_threadsafe(LoopCore& core, Node* node) noexcept {
     core.attach();  // once pushed the entry may be run, and the loop be closed and gone
@@ -391,5 +435,12 @@ LoopCore& current_core() {
 }
 
 void check_open(const LoopCore& core) { static_cast<const Loop&>(core).check_open(); }
+
+void check_usable(const LoopCore& core) {
+    static_cast<const Loop&>(core).check_open();
+    static_cast<const Loop&>(core).check_thread();
+}
+
+void check_thread(const LoopCore& core) { static_cast<const Loop&>(core).check_thread(); }
 
 }  // namespace asyncio::inline v1::detail

@@ -28,11 +28,14 @@ class Loop final : public LoopCore, public Pooled {
 
     // Raises: see EventLoop.
     void check_open() const;
+    // In debug mode (DM-02). Raises: RuntimeError if the loop runs on another thread.
+    void check_thread() const;
     void check_can_run() const;
     void run_forever();
     bool run_once(std::int64_t timeout);
     void close();
     bool is_running() const noexcept { return running_.load(std::memory_order_relaxed); }
+    std::int64_t now() noexcept;
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept { plain_ = !backend->is_virtual() && !debug && !pick_next; }
 
@@ -104,14 +107,17 @@ class Loop final : public LoopCore, public Pooled {
     void queue_due_timers(std::int64_t now);
     bool drain_inbox() noexcept;
     void run_batch();
+    void run_node(Node& node);
     void run_picked();
     [[noreturn]] void report_deadlock();
     void drop_queued() noexcept;
     void destroy_tasks() noexcept;
 
     std::atomic<bool> running_{false};
-    bool plain_ = false;     // no virtual time, debug mode or hook: run_plain serves
-    Node* batch_ = nullptr;  // what is left of the current iteration
+    std::int64_t stopped_clock_ = 0;  // virtual time of a closed loop
+    bool virtual_ = false;            // kept, since the back end goes when the loop closes
+    bool plain_ = false;              // no virtual time, debug mode or hook: run_plain serves
+    Node* batch_ = nullptr;           // what is left of the current iteration
     std::uint32_t iterations_unpolled_ = 0;
     std::uint32_t callbacks_unpolled_ = 0;
 
@@ -130,6 +136,8 @@ class Loop final : public LoopCore, public Pooled {
 void run_watched(Loop& loop, Node& node);
 // The exception handler of the loop, from any thread; the loop may be closed.
 void report_exception(LoopCore& core, const ExceptionContext& context) noexcept;
+// Loop::check_thread.
+void check_thread(const LoopCore& core);
 // To be called where an exception came out of a callback that `where` registered: tells the handler
 // (EH-05). Raises: that exception if it is to leave the loop (S-60); what the handler raises that
 // is (EH-04).

@@ -124,17 +124,26 @@ std::string shortened(std::string text) {
     return text.substr(0, kMost / 2) + "..." + text.substr(text.size() - kMost / 2);
 }
 
-std::string callbacks_text(const FutureBase& f) {
-    std::size_t n = 0;
-    if (f.callbacks_ && !f.done()) {
-        for (const Node* c = f.callbacks_->next_;; c = c->next_) {
-            ++n;
-            if (c == f.callbacks_) break;
-        }
+std::string callback_text(const Node& node) {
+    std::string text = node.label();
+    if (const auto* c = dynamic_cast<const DoneCallback*>(&node)) {
+        text += " at " + place_text(c->place());
     }
-    if (n == 0) return {};
-    if (n == 1) return " cb=[<1 callback>]";
-    return " cb=[<" + std::to_string(n) + " callbacks>]";
+    return text;
+}
+
+// The first and the last one, as Python shows them.
+std::string callbacks_text(const FutureBase& f) {
+    const Node* const last = f.done() ? nullptr : f.callbacks_;
+    if (!last) return {};
+    const Node* const first = last->next_;
+    std::size_t between = 0;
+    for (const Node* c = first; c != last; c = c->next_) ++between;
+    std::string text = " cb=[" + callback_text(*first);
+    if (between > 2) text += ", <" + std::to_string(between - 1) + " more>";
+    if (between == 2) text += ", <1 more>";
+    if (first != last) text += ", " + callback_text(*last);
+    return text + ']';
 }
 
 std::string outcome_text(FutureBase& f) {
@@ -155,14 +164,6 @@ std::string state_text(FutureBase& f) {
     }
 }
 
-// What a suspended task waits for. A lock's or a timer's waiter is a future to Python.
-std::string waiting_text(TaskBase& t) {
-    if (t.done() || !t.waiting_) return {};
-    FutureBase* f = t.waiting_->as_future();
-    if (!f) return " wait_for=<Future pending>";
-    return std::string(" wait_for=<") + f->class_name() + ' ' + state_text(*f) + '>';
-}
-
 std::string coroutine_text(TaskBase& t) {
     const std::string name = function_name(t.place_.function_name());
     if (t.done()) return name + "() done, defined at " + place_text(t.place_);
@@ -172,17 +173,26 @@ std::string coroutine_text(TaskBase& t) {
     return name + "() running at " + place_text(place);
 }
 
-}  // namespace
+std::string future_text(FutureBase& f, bool with_what_it_waits_for);
 
-std::string repr_future(const AnyFuture& future) {
-    const auto& state = future.state();
-    if (!state) return "<empty handle>";
-    FutureBase& f = *state;
+// What a suspended task waits for. A lock's or a timer's waiter is a future to Python.
+std::string waiting_text(TaskBase& t) {
+    if (t.done() || !t.waiting_) return {};
+    std::string text = " wait_for=";
+    if (FutureBase* f = t.waiting_->as_future()) return text + future_text(*f, false);
+    const auto* w = dynamic_cast<const Waiter*>(t.waiting_);
+    if (w && w->cancelled()) return text + "<Future cancelled>";
+    if (w && w->done()) return text + "<Future finished result=None>";
+    return text + "<Future pending cb=[" + t.label() + "]>";
+}
+
+// Only the outermost tells what it waits for: a chain of tasks may be 100,000 long, or a circle.
+std::string future_text(FutureBase& f, bool with_what_it_waits_for) {
     std::string text = std::string("<") + f.class_name() + ' ' + state_text(f);
     if (f.is_task()) {
         auto& t = static_cast<TaskBase&>(f);
         text += " name=" + quoted(t.name()) + " coro=<" + coroutine_text(t) + '>';
-        text += waiting_text(t);
+        if (with_what_it_waits_for) text += waiting_text(t);
     }
     text += callbacks_text(f);
     text += outcome_text(f);
@@ -190,6 +200,13 @@ std::string repr_future(const AnyFuture& future) {
         text += " created at " + place_text(f.place_);
     }
     return text + '>';
+}
+
+}  // namespace
+
+std::string repr_future(const AnyFuture& future) {
+    const auto& state = future.state();
+    return state ? future_text(*state, true) : "<empty handle>";
 }
 
 }  // namespace asyncio::inline v1::detail

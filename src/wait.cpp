@@ -62,6 +62,7 @@ class WaitState {
         void drop() noexcept override {
             if (std::exchange(held_, false)) state_->release();  // may destroy this
         }
+        const char* label() const noexcept override { return "wait()"; }
 
       private:
         WaitState* state_ = nullptr;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "support.hpp"
 
@@ -85,6 +86,80 @@ TEST(Debug, CallsFromAnotherThreadAreRefused) {  // DM-02
         }).join();
     });
     loop->run_once(0s);
+}
+
+TEST(Debug, TasksAndFuturesOfAnotherThreadAreRefused) {  // DM-02
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->call_soon([&] {
+        const auto f = loop->create_future<int>();
+        const auto done = loop->create_future<int>();
+        done.set_result(1);
+        const auto task = loop->create_task(sleep(0s));
+        std::thread([&] {
+            const std::string wrong =
+                "Non-thread-safe operation invoked on an event loop other than the current one";
+            auto coroutine = sleep(1s);
+            EXPECT_EQ(raised<RuntimeError>([&] { loop->create_task(std::move(coroutine)); }),
+                      wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { f.set_result(1); }), wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { f.set_exception(ValueError("x")); }), wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { f.cancel(); }), wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { task.cancel("m"); }), wrong);
+            EXPECT_EQ(raised<RuntimeError>([&] { done.add_done_callback([] {}); }), wrong);
+            EXPECT_EQ(done.result(), 1);
+        }).join();
+        EXPECT_FALSE(f.done());
+        EXPECT_EQ(task.cancelling(), 0u);
+    });
+    loop->run_once(0s);
+    loop->run_once(0s);
+    const auto before_it_runs = loop->create_future<int>();
+    std::thread([&] { before_it_runs.set_result(1); }).join();  // nobody else uses the loop now
+    EXPECT_EQ(before_it_runs.result(), 1);
+    loop->set_debug(false);
+}
+
+TEST(Debug, SlowDoneCallbacksAreReportedWithTheirPlace) {  // EH-07
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->slow_callback_duration = 1ms;
+    const auto f = loop->create_future();
+    f.add_done_callback([] { compute_for(2ms); });
+    f.set_result();
+    const LogCapture log;
+    loop->run_once(0s);
+    EXPECT_EQ(masked(log.text()).find("Executing <Handle callback at FILE:LINE> took 0.0"), 0u)
+        << log.text();
+    loop->set_debug(false);
+}
+
+TEST(Debug, SlowStepsInAnotherOrderAreReportedToo) {  // EH-07, with the pick-next hook
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->slow_callback_duration = 1ms;
+    loop->set_pick_next([](std::size_t n) { return n - 1; });
+    loop->create_task(computing(), {.name = "busy"});
+    const LogCapture log;
+    loop->run_once(0s);
+    EXPECT_NE(log.text().find("name='busy'"), std::string::npos) << log.text();
+    loop->set_debug(false);
+}
+
+TEST(Debug, MayBeSwitchedWhileTheLoopRuns) {  // EH-06
+    const auto loop = EpollEventLoop::create();
+    loop->slow_callback_duration = 0ns;
+    const LogCapture log;
+    loop->call_soon([&] { loop->set_debug(true); });
+    loop->call_soon([&] {
+        loop->call_soon([&] {
+            loop->set_debug(false);
+            loop->call_soon([&] { loop->call_soon([&] { loop->stop(); }); });
+        });
+    });
+    loop->run_forever();
+    EXPECT_GE(log.lines().size(), 1u);
+    EXPECT_LE(log.lines().size(), 2u);
 }
 
 TEST(Debug, FuturesTellWhereTheyWereMade) {  // DM-03

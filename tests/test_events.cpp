@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -511,6 +512,541 @@ TEST(NewEventLoop, ObeysTheEnvironment) {  // LC-11
     EXPECT_EQ(raised<ValueError>([] { new_event_loop(); }),
               "ASYNCIO_BACKEND must be 'epoll', 'io_uring' or 'virtual', not 'kqueue'");
     ::unsetenv("ASYNCIO_BACKEND");
+}
+
+// ---- more of its life ----
+
+TEST(EventLoop, RunUntilCompleteEndsAnIterationAfterTheFuture) {  // S-11
+    const auto loop = virtual_loop();
+    Lines log;
+    const auto f = loop->create_future();
+    loop->call_soon([&] {
+        f.set_result();
+        loop->call_soon([&] {
+            log.push_back("with the end");
+            loop->call_soon([&] { log.push_back("next run"); });
+        });
+    });
+    loop->run_until_complete(f);
+    EXPECT_EQ(log, (Lines{"with the end"}));
+    loop->run_until_complete(sleep(0s));
+    EXPECT_EQ(log, (Lines{"with the end", "next run"}));
+}
+
+TEST(EventLoop, RunUntilCompleteOfADoneFutureRunsTwoIterations) {  // S-11, S-23
+    const auto loop = virtual_loop();
+    const auto f = loop->create_future<int>();
+    f.set_result(3);
+    int before = 0;
+    loop->call_soon([&] { ++before; });
+    EXPECT_EQ(loop->run_until_complete(f), 3);
+    EXPECT_EQ(before, 1);
+}
+
+TEST(EventLoop, RunUntilCompleteRefusesAFutureOfAnotherLoop) {  // T-15's text
+    const auto loop = virtual_loop();
+    const auto other = virtual_loop();
+    const auto f = other->create_future<int>();
+    EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(f); }),
+              "The future belongs to a different loop than the one specified as the loop argument");
+    EXPECT_FALSE(loop->is_running());
+}
+
+TEST(EventLoop, RunUntilCompleteThatIsInterruptedLeavesNothingInTheFuture) {  // B-09
+    const auto loop = virtual_loop();
+    const auto f = loop->create_future<int>();
+    loop->call_soon([] { throw KeyboardInterrupt(); });
+    EXPECT_THROW(loop->run_until_complete(f), KeyboardInterrupt);
+    EXPECT_EQ(repr(f), "<Future pending>");
+    loop->call_soon([&] {
+        f.set_result(1);
+        throw KeyboardInterrupt();
+    });
+    EXPECT_THROW(loop->run_until_complete(f), KeyboardInterrupt);
+    bool stopped_early = true;
+    loop->call_soon([&] { loop->call_soon([&] { stopped_early = false; }); });
+    loop->run_until_complete(sleep(1s));
+    EXPECT_FALSE(stopped_early) << "the interrupted run's own callback went with it";
+}
+
+TEST(EventLoop, RunInsideACallbackOfAnotherLoopIsRefusedAndHarmless) {  // LC-01
+    const auto outer = virtual_loop();
+    const auto inner = virtual_loop();
+    bool went_on = false;
+    outer->call_soon([&] {
+        EXPECT_THROW(inner->run_until_complete(sleep(0s)), RuntimeError);
+        EXPECT_THROW(inner->run_once(0s), RuntimeError);
+        EXPECT_EQ(&get_running_loop(), outer.get());
+        outer->call_soon([&] { went_on = true; });
+    });
+    outer->run_until_complete(sleep(1s));
+    EXPECT_TRUE(went_on);
+    inner->run_until_complete(sleep(0s));
+}
+
+TEST(EventLoop, ThatGoesIsNoLongerTheCurrentOne) {  // LC-09, LC-10
+    std::thread([] {
+        auto loop = virtual_loop();
+        set_event_loop(loop.get());
+        loop.reset();
+        EventLoop& made = get_event_loop();
+        EXPECT_FALSE(made.is_closed());
+    }).join();
+}
+
+TEST(EventLoop, TellsTheTimeWhenItIsClosed) {  // SC-05
+    const auto on_virtual_time = virtual_loop();
+    on_virtual_time->run_until_complete(sleep(5s));
+    on_virtual_time->close();
+    EXPECT_EQ(on_virtual_time->time(), TimePoint(5s));
+    const auto real = EpollEventLoop::create();
+    const TimePoint before = real->time();
+    real->close();
+    EXPECT_GE(real->time(), before);
+}
+
+TEST(EventLoop, RunOnceWaitsNoLongerThanItIsTold) {
+    const auto loop = virtual_loop();
+    bool fired = false;
+    loop->call_later(10s, [&] { fired = true; });
+    EXPECT_FALSE(loop->run_once(4s));
+    EXPECT_EQ(loop->time(), TimePoint(4s));
+    EXPECT_FALSE(fired);
+    EXPECT_FALSE(loop->run_once(-1s));
+    EXPECT_EQ(loop->time(), TimePoint(4s));
+    loop->run_once(std::nullopt);
+    EXPECT_TRUE(fired);
+    EXPECT_EQ(loop->time(), TimePoint(10s));
+    EXPECT_THROW(loop->run_once(std::nullopt), DeadlockError);
+    EXPECT_FALSE(loop->is_running());
+}
+
+TEST(EventLoop, StoppedBeforeRunOnceDoesNotWait) {
+    const auto loop = virtual_loop();
+    loop->call_later(10s, [] {});
+    loop->stop();
+    loop->run_once(std::nullopt);
+    EXPECT_EQ(loop->time(), TimePoint(0s));
+}
+
+TEST(EventLoop, WaitHooksAreCalledAroundWaitsOnly) {  // design: GUIs, an interpreter's lock
+    const auto loop = EpollEventLoop::create();
+    int inside = 0;
+    int waits = 0;
+    bool outside_of_callbacks = true;
+    loop->set_wait_hooks([&] { ++inside; },
+                         [&] {
+                             --inside;
+                             ++waits;
+                         });
+    for (int i = 0; i < 200; ++i) {
+        loop->call_soon([&] { outside_of_callbacks = outside_of_callbacks && inside == 0; });
+    }
+    loop->run_once(0s);
+    EXPECT_EQ(waits, 0) << "something was ready";
+    loop->call_later(1ms, [&] { loop->stop(); });
+    loop->run_forever();
+    EXPECT_GE(waits, 1);
+    EXPECT_EQ(inside, 0);
+    EXPECT_TRUE(outside_of_callbacks);
+    const int so_far = waits;
+    loop->set_wait_hooks(nullptr, nullptr);
+    loop->run_once(1us);
+    EXPECT_EQ(waits, so_far);
+}
+
+TEST(EventLoop, DeadlockListsWhereEachFrameWaits) {
+    const auto loop = virtual_loop();
+    const auto never = [](Future<> f) -> Coroutine<> { co_await f; };
+    const auto outer = [&](Future<> f) -> Coroutine<> { co_await never(f); };
+    loop->create_task(outer(loop->create_future()), {.name = "deep"});
+    const std::string text = support::masked(raised<DeadlockError>([&] { loop->run_forever(); }));
+    EXPECT_EQ(text,
+              "Deadlock: nothing is ready and no timer is left. Waiting tasks:\n"
+              "  <Task pending name='deep' coro=<<lambda>() running at FILE:LINE> "
+              "wait_for=<Future pending cb=[Task.task_wakeup()]>>\n"
+              "    in <lambda>() at FILE:LINE");
+    for (const AnyTask& t : all_tasks(*loop)) t.cancel();
+    loop->run_until_complete(sleep(0s));
+    EXPECT_EQ(raised<DeadlockError>([&] { loop->run_forever(); }),
+              "Deadlock: nothing is ready and no timer is left. Waiting tasks: none");
+}
+
+TEST(EventLoop, DeadlockOfManyTasksNamesAHundred) {
+    const auto loop = virtual_loop();
+    const ErrorCapture errors(*loop);
+    const auto f = loop->create_future();
+    for (int i = 0; i < 250; ++i) loop->create_task(f);
+    const std::string text = raised<DeadlockError>([&] { loop->run_forever(); });
+    EXPECT_NE(text.find("\n  and 150 more"), std::string::npos);
+    EXPECT_LT(text.size(), 60'000u);
+}
+
+// ---- starvation and wake-ups on a real loop ----
+
+TEST(Loop, AChainFromOtherThreadsCallsStarvesNobody) {  // S-04: at most 64 iterations late
+    const auto loop = EpollEventLoop::create();
+    int iterations = 0;
+    int late = -1;
+    loop->call_later(0s, [&] { late = iterations; });
+    auto spin = [&](auto&& self) -> void {
+        if (++iterations == 1000 || late >= 0) return loop->stop();
+        loop->call_soon_threadsafe([&, self] { self(self); });
+    };
+    loop->call_soon([&] { spin(spin); });
+    loop->run_forever();
+    EXPECT_GE(late, 0);
+    EXPECT_LE(late, 65);
+}
+
+TEST(Loop, AFloodOfCallbacksIsPolledAfterEachSnapshot) {  // S-04
+    const auto loop = EpollEventLoop::create();
+    int ran = 0;
+    bool timed = false;
+    loop->call_later(0s, [&] { timed = true; });
+    for (int i = 0; i < 5000; ++i) {
+        loop->call_soon([&] {
+            ++ran;
+            loop->call_soon([&] { ++ran; });
+        });
+    }
+    loop->call_soon([&] {
+        EXPECT_FALSE(timed);
+        loop->call_soon([&] { loop->call_soon([&] { loop->stop(); }); });
+    });
+    loop->run_forever();
+    EXPECT_TRUE(timed);
+    EXPECT_EQ(ran, 10'000);
+}
+
+TEST(Loop, IsWokenByAnotherThread) {  // SC-02, S-08
+    const auto loop = EpollEventLoop::create();
+    int rounds = 0;
+    std::thread other;
+    const auto post = [&] {
+        loop->call_soon_threadsafe([&] {
+            if (++rounds == 100) loop->stop();
+        });
+    };
+    loop->call_soon([&] {
+        other = std::thread([&] {
+            for (int i = 0; i < 100; ++i) post();
+        });
+    });
+    loop->run_forever();  // nothing else would ever wake it
+    other.join();
+    EXPECT_EQ(rounds, 100);
+}
+
+TEST(Loop, KeepsTheOrderOfOneThreadsCalls) {  // S-08
+    const auto loop = EpollEventLoop::create();
+    std::vector<int> seen;
+    std::thread([&] {
+        for (int i = 0; i < 1000; ++i) loop->call_soon_threadsafe([&, i] { seen.push_back(i); });
+        loop->call_soon_threadsafe([&] { loop->stop(); });
+    }).join();
+    loop->run_forever();
+    ASSERT_EQ(seen.size(), 1000u);
+    for (int i = 0; i < 1000; ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], i);
+}
+
+TEST(CallSoonThreadsafe, FromItsOwnThreadKeepsTheOrderToo) {  // S-08
+    const auto loop = virtual_loop();
+    std::string order;
+    loop->call_soon([&] { order += 'a'; });
+    loop->call_soon_threadsafe([&] { order += 'b'; });
+    loop->call_soon([&] { order += 'c'; });
+    loop->run_once(0s);
+    EXPECT_EQ(order, "abc");
+    loop->call_soon([&] {
+        loop->call_soon_threadsafe([&] { order += 'd'; });
+        loop->call_soon([&] { order += 'e'; });
+    });
+    loop->run_once(0s);
+    loop->run_once(0s);
+    EXPECT_EQ(order, "abcde");
+}
+
+TEST(CallLater, OnRealTimeManyTimersFireInOrderAndNoneEarly) {  // S-05
+    const auto loop = EpollEventLoop::create();
+    const TimePoint begin = loop->time();
+    std::vector<int> order;
+    constexpr int kTimers = 100;
+    for (int i = kTimers - 1; i >= 0; --i) {
+        const TimePoint when = begin + std::chrono::microseconds(50 * i);
+        loop->call_at(when, [&, i, when] {
+            EXPECT_GE(loop->time(), when);
+            order.push_back(i);
+            if (order.size() == kTimers) loop->stop();
+        });
+    }
+    loop->run_forever();
+    ASSERT_EQ(order.size(), static_cast<std::size_t>(kTimers));
+    EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST(CallLater, NegativeDelaysAreDueAtOnceEarliestFirst) {  // SC-03, S-06
+    const auto loop = virtual_loop();
+    std::string order;
+    loop->call_later(0s, [&] { order += '0'; });
+    loop->call_later(-1s, [&] { order += '1'; });
+    loop->call_later(-2s, [&] { order += '2'; });
+    loop->run_once(0s);
+    EXPECT_EQ(order, "210");
+    EXPECT_EQ(loop->time(), TimePoint(0s));
+}
+
+TEST(CallLater, ATimerMadeByATimerWaitsForTheNextIteration) {  // S-04
+    const auto loop = virtual_loop();
+    int depth = 0;
+    loop->call_later(0s, [&] {
+        ++depth;
+        loop->call_later(0s, [&] { ++depth; });
+    });
+    loop->run_once(0s);
+    EXPECT_EQ(depth, 1);
+    loop->run_once(0s);
+    EXPECT_EQ(depth, 2);
+}
+
+TEST(CallLater, FiveStarvedIterationsOfVirtualTimeAreNone) {  // S-03: never late on virtual time
+    const auto loop = virtual_loop();
+    int iterations = 0;
+    int fired_at = -1;
+    auto spin = [&](auto&& self) -> void {
+        if (++iterations < 5) loop->call_soon([&, self] { self(self); });
+    };
+    loop->call_soon([&] { spin(spin); });
+    loop->call_later(0s, [&] { fired_at = iterations; });
+    loop->run_once(0s);
+    EXPECT_EQ(fired_at, 1) << "in the first iteration, behind what was ready";
+    while (loop->run_once(0s)) {
+    }
+}
+
+// ---- more of handles ----
+
+TEST(Handle, CancelDropsTheCallableAtOnce) {  // HD-01
+    const auto loop = virtual_loop();
+    auto object = std::make_shared<int>(1);
+    const Handle soon = loop->call_soon([object] { FAIL(); });
+    const TimerHandle later = loop->call_later(1s, [object] { FAIL(); });
+    EXPECT_EQ(object.use_count(), 3);
+    soon.cancel();
+    later.cancel();
+    EXPECT_EQ(object.use_count(), 1);
+    EXPECT_TRUE(soon.cancelled() && later.cancelled());
+    soon.cancel();
+    EXPECT_EQ(later.when(), TimePoint(1s)) << "still told";
+    loop->run_until_complete(sleep(2s));
+}
+
+TEST(Handle, ACallbackMayCancelItselfWhereverItIs) {  // HD-01
+    const auto loop = virtual_loop();
+    auto object = std::make_shared<int>(1);
+    Handle h;
+    int seen = 0;
+    h = loop->call_soon([&, object] {
+        Context().run([&] { h.cancel(); });
+        seen = *object;
+    });
+    loop->run_once(0s);
+    EXPECT_EQ(seen, 1);
+    EXPECT_EQ(object.use_count(), 1);
+    h = loop->call_soon([&, object] {
+        loop->create_task(
+            [&]() -> Coroutine<> {
+                h.cancel();
+                co_return;
+            },
+            {.eager_start = true});
+        seen = *object + 1;
+    });
+    loop->run_once(0s);
+    EXPECT_EQ(seen, 2);
+    EXPECT_EQ(object.use_count(), 1);
+}
+
+TEST(Handle, ATimerThatIsDueMayBeCancelledInItsIteration) {  // S-09
+    const auto loop = virtual_loop();
+    TimerHandle second;
+    loop->call_later(1s, [&] { second.cancel(); });
+    second = loop->call_later(1s, [] { FAIL(); });
+    bool third = false;
+    loop->call_later(1s, [&] { third = true; });
+    loop->run_until_complete(sleep(2s));
+    EXPECT_TRUE(third);
+}
+
+TEST(Handle, EmptyOnesSaySo) {
+    EXPECT_FALSE(Handle());
+    EXPECT_FALSE(Handle().cancelled());
+    EXPECT_THROW((void)TimerHandle().when(), RuntimeError);
+    EXPECT_THROW((void)Handle().get_context(), RuntimeError);
+    EXPECT_EQ(Handle().repr(), "<Handle empty>");
+}
+
+TEST(Handle, OutlivesItsLoop) {
+    Handle soon;
+    TimerHandle later;
+    auto object = std::make_shared<int>(1);
+    {
+        const auto loop = virtual_loop();
+        soon = loop->call_soon([object] {});
+        later = loop->call_later(1s, [object] {});
+    }
+    EXPECT_EQ(object.use_count(), 1);
+    EXPECT_EQ(later.when(), TimePoint(1s));
+    soon.cancel();
+    later.cancel();
+    EXPECT_TRUE(later.cancelled());
+}
+
+// ---- more of the pick-next hook ----
+
+TEST(Loop, PickNextIsAskedOnlyWithWhatIsLeftAndMayBeWrong) {
+    const auto loop = virtual_loop();
+    std::vector<std::size_t> asked;
+    std::string order;
+    for (char c : {'a', 'b', 'c'}) {
+        loop->call_soon([&, c] {
+            order += c;
+            loop->call_soon([&, c] { order += static_cast<char>(c - 32); });
+        });
+    }
+    loop->set_pick_next([&](std::size_t n) {
+        asked.push_back(n);
+        return n + 1;  // out of range: taken modulo n
+    });
+    loop->run_once(0s);
+    EXPECT_EQ(asked, (std::vector<std::size_t>{3, 2, 1})) << "what they queue is not in it";
+    EXPECT_EQ(order, "bca");
+}
+
+TEST(Loop, PickNextThatRaisesLosesNothing) {
+    const auto loop = virtual_loop();
+    std::string order;
+    for (char c : {'a', 'b', 'c'}) loop->call_soon([&, c] { order += c; });
+    int calls = 0;
+    loop->set_pick_next([&](std::size_t) -> std::size_t {
+        if (++calls != 2) return 0;
+        throw KeyboardInterrupt();
+    });
+    EXPECT_THROW(loop->run_once(0s), KeyboardInterrupt);
+    EXPECT_EQ(order, "a");
+    loop->run_once(0s);
+    EXPECT_EQ(order, "abc");
+    calls = 1;
+    loop->call_soon([&] { order += 'd'; });
+    EXPECT_THROW(loop->run_once(0s), KeyboardInterrupt) << "before anything has run";
+    loop->set_pick_next(nullptr);
+    loop->run_once(0s);
+    EXPECT_EQ(order, "abcd");
+}
+
+TEST(Loop, PickNextMayBeTakenOffWhileItServes) {
+    const auto loop = virtual_loop();
+    std::string order;
+    loop->set_pick_next([](std::size_t n) { return n - 1; });
+    for (char c : {'a', 'b'}) loop->call_soon([&, c] { order += c; });
+    loop->call_soon([&] { loop->set_pick_next(nullptr); });
+    loop->run_once(0s);
+    EXPECT_EQ(order, "ab");
+}
+
+TEST(Loop, PickNextFindsTasksThatDependOnTheOrder) {
+    // What the hook is for: the same program in another order.
+    const auto last_first = [](bool reversed) {
+        const auto loop = virtual_loop();
+        if (reversed) loop->set_pick_next([](std::size_t n) { return n - 1; });
+        std::string order;
+        loop->run_until_complete([&]() -> Coroutine<> {
+            const auto say = [&](char c) -> Coroutine<> {
+                order += c;
+                co_await sleep(0s);
+                order += c;
+            };
+            co_await gather(say('a'), say('b'));
+        });
+        return order;
+    };
+    EXPECT_EQ(last_first(false), "abab");
+    EXPECT_EQ(last_first(true), "baab");
+}
+
+// ---- more of errors ----
+
+TEST(ExceptionHandler, RunsInTheContextOfTheTaskOrCallback) {  // EH-01
+    static ContextVar<std::string> var("handler_context", "none");
+    const auto loop = virtual_loop();
+    Lines seen;
+    loop->set_exception_handler([&](EventLoop&, const ExceptionContext& c) {
+        seen.push_back(c.message.substr(0, 9) + ": " + var.get());
+    });
+    loop->run_until_complete([&]() -> Coroutine<> {
+        var.set("callback's");
+        get_running_loop().call_soon([] { throw ValueError("x"); });
+        const Future<> f;
+        f.add_done_callback([] { throw ValueError("x"); });
+        f.set_result();
+        var.set("task's");
+        create_task([]() -> Coroutine<> {
+            throw ValueError("x");
+            co_return;
+        });
+        create_task(sleep(1h));
+        var.set("main's");
+        co_await sleep(1s);
+        ExceptionContext by_hand;
+        by_hand.message = "by hand..";
+        by_hand.handle = get_running_loop().call_soon([] {}, {.context = nullptr});
+        get_running_loop().call_exception_handler(by_hand);
+        EXPECT_EQ(var.get(), "main's");
+    });
+    loop->close();
+    EXPECT_EQ(seen, (Lines{"Exception: callback's", "Exception: callback's", "Task exce: task's",
+                           "by hand..: main's", "Task was : task's"}));
+}
+
+TEST(ExceptionHandler, AnInterruptOfItLeavesTheLoop) {  // EH-04
+    const auto loop = virtual_loop();
+    loop->set_exception_handler(
+        [](EventLoop&, const ExceptionContext&) { throw KeyboardInterrupt("from the handler"); });
+    loop->call_soon([] { throw ValueError("x"); });
+    EXPECT_EQ(raised<KeyboardInterrupt>([&] { loop->run_forever(); }), "from the handler");
+    const auto f = loop->create_future();
+    f.add_done_callback([] { throw ValueError("x"); });
+    f.set_result();
+    EXPECT_EQ(raised<KeyboardInterrupt>([&] { loop->run_forever(); }), "from the handler");
+    EXPECT_THROW(loop->call_exception_handler({}), KeyboardInterrupt);
+}
+
+TEST(ExceptionHandler, MayReplaceItself) {  // EH-02
+    const auto loop = virtual_loop();
+    int first = 0;
+    int second = 0;
+    loop->set_exception_handler([&](EventLoop& l, const ExceptionContext&) {
+        ++first;
+        l.set_exception_handler([&](EventLoop&, const ExceptionContext&) { ++second; });
+    });
+    for (int i = 0; i < 3; ++i) loop->call_soon([] { throw 5; });
+    loop->run_once(0s);
+    EXPECT_EQ(first, 1);
+    EXPECT_EQ(second, 2);
+}
+
+TEST(ExceptionHandler, DefaultTellsAllThatIsKnown) {  // EH-03
+    const auto loop = virtual_loop();
+    const LogCapture log;
+    ExceptionContext context;
+    context.message = "What happened";
+    context.future = loop->create_future<int>();
+    context.handle = loop->call_soon([] {});
+    context.exception = make_os_error(2, "gone");
+    loop->default_exception_handler(context);
+    EXPECT_EQ(support::masked(log.text()),
+              "What happened\nfuture: <Future pending>\nhandle: <Handle callback at FILE:LINE>\n"
+              "FileNotFoundError: [Errno 2] gone\n");
 }
 
 }  // namespace

@@ -6,11 +6,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <optional>
 #include <ostream>
+#include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <tuple>
+#include <variant>
 #include <vector>
 
 #include "../src/function_name.hpp"
@@ -61,6 +65,25 @@ TEST(Repr, PrintsValuesAsPythonDoes) {
     EXPECT_EQ(repr(std::optional<int>(3)), "3");
     EXPECT_EQ(repr(std::vector<int>{1, 2}), "[1, 2]");
     EXPECT_EQ(repr(std::vector<bool>{true, false}), "[True, False]");
+    EXPECT_EQ(repr(std::vector<std::vector<int>>{{1}, {}}), "[[1], []]");
+    EXPECT_EQ(repr(std::map<std::string, int>{{"a", 1}, {"b", 2}}), "{'a': 1, 'b': 2}");
+    EXPECT_EQ(repr(std::map<int, int>()), "{}");
+    EXPECT_EQ(repr(std::set<int>{2, 1}), "{1, 2}");
+    EXPECT_EQ(repr(std::set<int>()), "set()");
+    EXPECT_EQ(repr(std::monostate()), "None");
+    EXPECT_EQ(repr(nullptr), "None");
+    const char* no_text = nullptr;
+    EXPECT_EQ(repr(no_text), "None");
+    EXPECT_EQ(repr('x'), "'x'");
+    EXPECT_EQ(repr(std::string_view("v")), "'v'");
+    EXPECT_EQ(repr(Result<int>::success(3)), "3");
+    EXPECT_EQ(repr(Result<>::success()), "None");
+    EXPECT_EQ(repr(Result<int>::failure(std::make_exception_ptr(ValueError("r")))),
+              "ValueError('r')");
+    EXPECT_EQ(repr(std::pair(1, 2.5)), "(1, 2.5)");
+    EXPECT_EQ(repr(std::tuple<>()), "()");
+    EXPECT_EQ(repr(1e16), "1e+16");
+    EXPECT_EQ(repr(0.1f), "0.10000000149011612") << "as Python, which has no floats";
     EXPECT_EQ(repr(std::make_tuple(1, "a")), "(1, 'a')");
     EXPECT_EQ(repr(std::make_tuple(1)), "(1,)");
     EXPECT_EQ(repr(app::Streamed{5}), "#5");
@@ -85,7 +108,7 @@ TEST(Repr, OfATaskTellsItsStateNameAndPlace) {  // T-13
         co_await sleep(0s);
         EXPECT_EQ(masked(repr(task)),
                   "<Task pending name='n1' coro=<func() running at FILE:LINE> "
-                  "wait_for=<Future pending>>");
+                  "wait_for=<Future pending cb=[Task.task_wakeup()]>>");
         co_await task;
         EXPECT_EQ(masked(repr(task)),
                   "<Task finished name='n1' coro=<func() done, defined at FILE:LINE> "
@@ -103,6 +126,31 @@ TEST(Repr, OfATaskTellsItsStateNameAndPlace) {  // T-13
         co_await wait(stopped);
         EXPECT_EQ(masked(repr(stopped)),
                   "<Task cancelled name='n3' coro=<func() done, defined at FILE:LINE>>");
+    });
+}
+
+TEST(Repr, OfATaskTellsWhatItWaitsFor) {  // T-13
+    run_virtual([]() -> Coroutine<> {
+        const auto wait_for_it = [](AnyFuture f) -> Coroutine<> { co_await f; };
+        const auto inner = create_task(func(), {.name = "inner"});
+        const auto outer = create_task(wait_for_it(inner), {.name = "outer"});
+        co_await sleep(0s);
+        EXPECT_EQ(masked(repr(outer)),
+                  "<Task pending name='outer' coro=<<lambda>() running at FILE:LINE> "
+                  "wait_for=<Task pending name='inner' coro=<func() running at FILE:LINE> "
+                  "cb=[Task.task_wakeup()]>>")
+            << "one level: a chain may be long";
+        const auto g = gather(outer);
+        const auto s = shield(outer);
+        EXPECT_NE(repr(outer).find(" cb=[gather(), shield()]>"), std::string::npos) << repr(outer);
+        EXPECT_EQ(repr(g), "<_GatheringFuture pending>");
+        EXPECT_EQ(repr(s), "<Future pending cb=[shield()]>");
+        outer.cancel();
+        EXPECT_NE(repr(inner).find("wait_for=<Future cancelled>"), std::string::npos)
+            << repr(inner);
+        EXPECT_NE(repr(current_task()).find(" cb=[run_until_complete()]>"), std::string::npos);
+        (void)co_await as_result(outer);
+        (void)co_await as_result(g);
     });
 }
 
@@ -141,7 +189,17 @@ TEST(Repr, OfAFuture) {  // F-15
     auto f = loop->create_future<int>();
     EXPECT_EQ(repr(f), "<Future pending>");
     f.add_done_callback([] {});
-    EXPECT_EQ(repr(f), "<Future pending cb=[<1 callback>]>");
+    EXPECT_EQ(masked(repr(f)), "<Future pending cb=[callback at FILE:LINE]>");
+    f.add_done_callback([] {});
+    EXPECT_EQ(masked(repr(f)),
+              "<Future pending cb=[callback at FILE:LINE, callback at FILE:LINE]>");
+    f.add_done_callback([] {});
+    const std::string of_three =
+        "<Future pending cb=[callback at FILE:LINE, <1 more>, callback at FILE:LINE]>";
+    EXPECT_EQ(masked(repr(f)), of_three);
+    f.add_done_callback([] {});
+    EXPECT_EQ(masked(repr(f)),
+              "<Future pending cb=[callback at FILE:LINE, <2 more>, callback at FILE:LINE]>");
     f.set_result(5);
     EXPECT_EQ(repr(f), "<Future finished result=5>");
     auto g = loop->create_future<int>();

@@ -99,6 +99,9 @@ class HandleStateOf final : public HandleState {
     std::optional<F> fn_;
 };
 
+// Raises: RuntimeError "this handle is empty ...".
+[[noreturn]] ASYNCIO_API void throw_empty_handle();
+
 // Runs the loop until `future` is done (LC-02, S-11). `hidden`: made here, so not reported if the
 // loop is stopped before.
 ASYNCIO_API void run_until_done(EventLoop& loop, FutureBase& future, bool hidden);
@@ -116,8 +119,8 @@ class ASYNCIO_API Handle {
         if (state_) state_->cancel();
     }
     bool cancelled() const noexcept { return state_ && state_->cancelled(); }
-    // HD-02.
-    Context get_context() const { return Context::of(state_->context()); }
+    // HD-02. Raises: RuntimeError if the handle is empty.
+    Context get_context() const { return Context::of(state().context()); }
     // `<Handle FILE:LINE>`, `<Handle cancelled ...>` (HD-05).
     std::string repr() const;
 
@@ -129,6 +132,10 @@ class ASYNCIO_API Handle {
     explicit Handle(detail::Ref<detail::HandleState> s) noexcept : state_(std::move(s)) {}
 
   protected:
+    detail::HandleState& state() const {
+        if (!state_) detail::throw_empty_handle();
+        return *state_;
+    }
     detail::Ref<detail::HandleState> state_;
 };
 
@@ -136,10 +143,10 @@ class ASYNCIO_API Handle {
 class ASYNCIO_API TimerHandle : public Handle {
   public:
     using Handle::Handle;
-    // The loop time at which it is due (HD-03).
-    TimePoint when() const noexcept { return TimePoint(Duration(state_->timer().when)); }
+    // The loop time at which it is due (HD-03). Raises: RuntimeError if the handle is empty.
+    TimePoint when() const { return TimePoint(Duration(state().timer().when)); }
     // By time (HD-04).
-    friend bool operator<(const TimerHandle& a, const TimerHandle& b) noexcept {
+    friend bool operator<(const TimerHandle& a, const TimerHandle& b) {
         return a.when() < b.when();
     }
 };
@@ -183,7 +190,7 @@ class ASYNCIO_API EventLoop {
     // loop".
     void close();
 
-    // The loop's clock (SC-05).
+    // The loop's clock (SC-05). After close() too, when virtual time stands still.
     TimePoint time() const noexcept;
 
     // Calls `fn()` in the next iteration, in a copy of the current context. SC-01.

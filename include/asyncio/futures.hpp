@@ -89,6 +89,8 @@ class ASYNCIO_API DoneCallback : public Node, public Pooled {
     void drop() noexcept override;
     void scheduled(FutureBase& future) noexcept override;
     std::uint64_t key() const noexcept override { return key_; }
+    // Where it was added.
+    std::source_location place() const noexcept { return where_; }
     static std::uint64_t new_key() noexcept;
 
   protected:

@@ -42,10 +42,20 @@ concept ReprRange = requires(const T& r) {
 };
 
 template <class T>
+concept ReprMap = ReprRange<T> && requires { typename T::mapped_type; };
+
+template <class T>
+concept ReprSet = ReprRange<T> && requires { typename T::key_type; } && !ReprMap<T>;
+
+template <class T>
 concept HasRepr = requires(const T& v) {
     { v.repr() } -> std::convertible_to<std::string>;
 };
 
+// Types whose only value is None to Python.
+template <class T>
+struct IsNone : std::bool_constant<std::is_same_v<T, Unit> || std::is_same_v<T, std::nullptr_t> ||
+                                   std::is_same_v<T, std::nullopt_t>> {};
 template <class T>
 struct IsResult : std::false_type {};
 template <class T>
@@ -78,6 +88,18 @@ std::string repr_range(const T& range, char open, char close) {
 }
 
 template <class T>
+std::string repr_map(const T& map) {
+    std::string text = "{";
+    bool first = true;
+    for (const auto& [key, value] : map) {
+        if (!first) text += ", ";
+        first = false;
+        text += repr_value(key) + ": " + repr_value(value);
+    }
+    return text + "}";
+}
+
+template <class T>
 std::string repr_tuple(const T& tuple) {
     std::string text = "(";
     std::apply(
@@ -101,12 +123,14 @@ std::string repr_value(const T& v) {
         return std::to_string(v);
     } else if constexpr (std::is_floating_point_v<V>) {
         return repr_double(static_cast<double>(v));
-    } else if constexpr (std::is_same_v<V, Unit> || std::is_same_v<V, std::nullptr_t> ||
-                         std::is_same_v<V, std::nullopt_t>) {
+    } else if constexpr (IsNone<V>::value) {
         return "None";
     } else if constexpr (std::is_same_v<V, std::exception_ptr>) {
         return v ? repr_error(v) : "None";
     } else if constexpr (std::is_convertible_v<const V&, std::string_view>) {
+        if constexpr (std::is_pointer_v<V>) {
+            if (v == nullptr) return "None";
+        }
         return repr_string(v);
     } else if constexpr (std::is_base_of_v<AnyFuture, V>) {
         return repr_future(v);
@@ -123,9 +147,11 @@ std::string repr_value(const T& v) {
         }
     } else if constexpr (IsTuple<V>::value) {
         return repr_tuple(v);
+    } else if constexpr (ReprMap<V>) {
+        return repr_map(v);
     } else if constexpr (ReprRange<V>) {
         using Item = std::remove_cvref_t<typename V::value_type>;
-        if constexpr (std::is_base_of_v<AnyFuture, Item>) {
+        if constexpr (std::is_base_of_v<AnyFuture, Item> || ReprSet<V>) {
             return v.size() == 0 ? "set()" : repr_range(v, '{', '}');
         } else {
             return repr_range(v, '[', ']');

@@ -35,6 +35,8 @@ class Node {
     virtual void scheduled(FutureBase& /*future*/) noexcept {}
     // A back end queues it, since a watched descriptor is ready: it must live until it has run.
     virtual void queued() noexcept {}
+    // What a future's repr says of it, as a done callback.
+    virtual const char* label() const noexcept { return "callback"; }
     // Identity of a user's done callback; 0 for the library's own nodes.
     virtual std::uint64_t key() const noexcept { return 0; }
 

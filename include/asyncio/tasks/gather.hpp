@@ -57,6 +57,9 @@ class ASYNCIO_API GatherBase : public FutureBase {
 // The error of a finished child as gather(return_exceptions) shows it; null if it has a value.
 ASYNCIO_API std::exception_ptr gathered_error(FutureBase& child);
 
+template <>
+struct IsNone<std::monostate> : std::true_type {};
+
 template <class T>
 using Gathered = std::conditional_t<std::is_void_v<T>, std::monostate, Stored<T>>;
 

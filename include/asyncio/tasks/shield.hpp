@@ -30,6 +30,7 @@ class ASYNCIO_API ShieldBase : public FutureBase {
       public:
         explicit InnerNode(ShieldBase& s) : shield_(s) {}
         void hold() noexcept;
+        const char* label() const noexcept override { return "shield()"; }
         void scheduled(FutureBase&) noexcept override;
         void run() override;
         void drop() noexcept override;
@@ -41,6 +42,7 @@ class ASYNCIO_API ShieldBase : public FutureBase {
     class OuterNode final : public Node {
       public:
         explicit OuterNode(ShieldBase& s) : shield_(s) {}
+        const char* label() const noexcept override { return "shield()"; }
         void scheduled(FutureBase&) noexcept override;
         void run() override;
         void drop() noexcept override;

@@ -69,6 +69,8 @@ ASYNCIO_API void launch(TaskBase& task, const TaskOptions& options);
 // The options after the loop's task factory has seen them.
 ASYNCIO_API TaskOptions factory_options(LoopCore& core, TaskOptions options);
 ASYNCIO_API void check_open(const LoopCore& core);
+// The same; in debug mode also RuntimeError if the loop runs on another thread (DM-02).
+ASYNCIO_API void check_usable(const LoopCore& core);
 // Raises: ValueError "The future belongs to a different loop than ...".
 ASYNCIO_API void check_same_loop(const FutureBase& future, const LoopCore& core);
 
@@ -199,7 +201,7 @@ auto to_coroutine(A&& a) {
 
 template <class T>
 Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
-    if (core.closed.load(std::memory_order_relaxed)) check_open(core);
+    if (core.closed.load(std::memory_order_relaxed) || core.debug) check_usable(core);
     if (core.has_task_factory) options = factory_options(core, options);
     PromiseOf<T>* root = coroutine.release();
     TaskStateOf<T>* task = nullptr;
