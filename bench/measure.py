@@ -3,9 +3,11 @@
 Times on a machine that others use too are noisy. Against that:
 - the programs take turns, so that a slow minute is slow for all of them;
 - what needs one core is pinned to one;
+- where one operation costs the same however many there are, each program does so many that a run takes
+  about a quarter of a second, found by a first run that does not count;
 - a run during which others used more than a quarter of a core is repeated once;
-- a run that never waits but did not have its core for a tenth of the time or more is corrected by the
-  share that it had: elapsed time becomes time on the core;
+- a run that never waits but had to wait for its core for more than a twentieth of its time is corrected
+  by the share that it had: elapsed time becomes time on the core;
 - medians are compared, and the spread of the ratio over the rounds is shown beside it.
 """
 
@@ -16,7 +18,8 @@ import subprocess
 import time
 
 FOREIGN_CORES = 0.25
-LEAST_SHARE = 0.9
+LEAST_SHARE = 0.95
+LEAST_SECONDS = 0.03    # a shorter run may have waited before or after what it measured
 
 
 class WrongResult(Exception):
@@ -28,6 +31,17 @@ def busy_seconds():
     with open("/proc/stat") as stat:
         fields = stat.readline().split()
     return sum(int(fields[i]) for i in (1, 2, 3, 6, 7)) / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_core(pid):
+    """What part of the time in which it could have run a process that has ended did run, and for
+    how many seconds it did. Of its main thread, so that it holds for programs with one.
+
+    The process must not have been waited for: the kernel keeps its account until then.
+    """
+    with open(f"/proc/{pid}/schedstat") as schedstat:
+        ran, waited = (int(field) for field in schedstat.read().split()[:2])
+    return ran / max(ran + waited, 1), ran / 1e9
 
 
 def run_once(program, workload, n):
@@ -44,7 +58,9 @@ def run_once(program, workload, n):
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, **program.env})
     out, err = process.stdout.read(), process.stderr.read()    # a line or two, so no pipe fills
-    _, status, usage = os.wait4(process.pid, 0)     # Popen.wait would not tell its CPU time
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    share, main_thread = share_of_core(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)    # Popen.wait would not tell its CPU time
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     process.stderr.close()
@@ -56,10 +72,10 @@ def run_once(program, workload, n):
     if printed.get("skip"):
         return None
     foreign = (busy_seconds() - busy - cpu) / max(elapsed, 0.05)
-    share = min(1.0, cpu / elapsed)
     sample = {**printed, "share": round(share, 3), "foreign": round(max(0.0, foreign), 3)}
     sample["ns"] = printed["ns_per_op"]
-    if workload.cpu_bound and share < LEAST_SHARE:
+    alone = main_thread > 0.9 * cpu    # nothing of note ran in other threads
+    if workload.cpu_bound and alone and main_thread > LEAST_SECONDS and share < LEAST_SHARE:
         sample["ns"] = printed["ns_per_op"] * share
     return sample
 
@@ -73,39 +89,40 @@ def run_quietly(program, workload, n):
     return min(sample, again, key=lambda s: s["foreign"])
 
 
-def operations(program, workload, scale):
-    """How many operations this program does in one run."""
-    n = workload.n_python if program.interpreted else workload.n
-    return max(1000, int(n * scale) // 1000 * 1000) if workload.scales else n
+def operations(program, workload, seconds):
+    """How many operations this program does in one run; None if it does not know the workload."""
+    n = workload.n_python if program.interpreted and workload.n_python else workload.n
+    sample = run_once(program, workload, n)
+    if sample is None or not workload.steady:
+        return None if sample is None else n
+    wanted = seconds * 1e9 / (sample["ns_per_op"] * sample["share"] + 1e-3)
+    return min(max(int(wanted) // 1000, 1), 1_000_000) * 1000
 
 
-def one_round(programs, workloads, scale, samples, unknown, say):
+def one_round(programs, workloads, seconds, samples, sizes, say):
     for workload in workloads:
         for program in programs:
             key = (workload.name, program.name)
-            if key in unknown:
-                continue
             try:
-                sample = run_quietly(program, workload, operations(program, workload, scale))
+                if key not in sizes:
+                    sizes[key] = operations(program, workload, seconds)
+                if sizes[key]:
+                    samples.setdefault(key, []).append(run_quietly(program, workload, sizes[key]))
             except WrongResult as error:
                 say(str(error))
-                sample = None
-            if sample is None:
-                unknown.add(key)
-                continue
-            samples.setdefault(key, []).append(sample)
+                sizes[key] = None
 
 
-def measure(programs, workloads, rounds, scale=1.0, say=print):
+def measure(programs, workloads, rounds, seconds=0.25, say=print):
     """{(workload, program): [sample of each round]}; programs take turns within a round.
 
     Ctrl-C ends it early, with what there is.
     """
-    samples, unknown = {}, set()
+    samples, sizes = {}, {}
     for current in range(rounds):
         start = time.monotonic()
         try:
-            one_round(programs, workloads, scale, samples, unknown, say)
+            one_round(programs, workloads, seconds, samples, sizes, say)
         except KeyboardInterrupt:
             say(f"stopped in round {current + 1}")
             break

@@ -2,7 +2,7 @@
 """Measures libasyncio, beside its peers, on this machine.
 
   script/bench                  every workload, ours by each compiler and all peers, one table
-  script/bench quick            the same with a fifth of the operations and the nearest peers only
+  script/bench quick            the same with shorter runs and the nearest peers only
   script/bench compile          what `#include <asyncio.hpp>` costs beside its standard headers
   script/bench callgrind        instructions for one operation; --update writes bench/baseline.json
   script/bench check            the same against bench/baseline.json: fails where it grew by over 3 %
@@ -75,7 +75,7 @@ def run_workloads(args):
         peers = [p for p in peers if p.name not in NOT_IN_QUICK]
     everyone = our_programs(args) + peers
     say = lambda text: print(text, flush=True)
-    samples = measure.measure(everyone, chosen, args.runs, 0.2 if quick else 1.0, say)
+    samples = measure.measure(everyone, chosen, args.runs, 0.08 if quick else 0.25, say)
     lines = report.rows(samples, chosen, everyone)
     print()
     print(report.table(lines))
