@@ -77,6 +77,7 @@ namespace {
 
 constexpr std::uintptr_t kBox = 1;
 
+// Safe because boxes and maps are aligned to more than one byte: bit 0 of their addresses is clear.
 std::uintptr_t bits_of(ContextBox* box) { return reinterpret_cast<std::uintptr_t>(box) | kBox; }
 
 // Safe because `bits` is only ever made by bits_of or from a ContextMap pointer (bit 0 clear).
@@ -103,6 +104,7 @@ ContextSlot ContextSlot::copy_current() {
     ContextSlot copy;
     if (ContextMap* map = current_context_slot().map()) {
         map->retain();
+        // Safe because of the same alignment: without bit 0 it is read back as a map.
         copy.bits = reinterpret_cast<std::uintptr_t>(map);
     }
     return copy;
@@ -226,8 +228,8 @@ Context Context::of(detail::ContextSlot& slot) {
 
 Context::Entered::Entered(const Context& c)
     : box_(c.box_), outer_(detail::thread_state.context), slot_(detail::ContextSlot::use(&c)) {
-    // The context of the step or callback that runs now is entered as well, without being marked so:
-    // a step would pay for that. It is marked here, before another one hides it.
+    // The context of the step or callback that runs now is entered as well, without being marked
+    // so: a step would pay for that. It is marked here, before another one hides it.
     detail::ContextBox* current = detail::current_context_slot().shared_box();
     if (box_->entered || box_ == current) {
         throw RuntimeError("cannot enter context: this Context is already entered");

@@ -54,6 +54,8 @@ struct Cursor {
 };
 
 void return_to_slab(void* block, std::uint32_t count) noexcept {
+    // Safe because every pooled block lies in a slab, which is aligned to its size: the address
+    // with its low bits cleared is the slab's.
     const auto address = reinterpret_cast<std::uintptr_t>(block) & ~(kSlabSize - 1);
     auto* slab = reinterpret_cast<Slab*>(address);
     // Release: what this thread wrote into the block happens before the free, wherever that is.

@@ -29,6 +29,8 @@ TaskExtra& TaskBase::extra() {
     if (name_ & 1) {
         auto* made = new TaskExtra;
         made->number = name_ >> 1;
+        // Safe because new gives an aligned address: bit 0 is clear, which says that it is a
+        // pointer.
         name_ = reinterpret_cast<std::uintptr_t>(made);
     }
     // Safe because bit 0 is clear only for the pointer stored above.
@@ -158,6 +160,7 @@ std::exception_ptr TaskBase::take_cancel() noexcept {
 
 std::exception_ptr TaskBase::last_cancel_error() const noexcept {
     std::exception_ptr error;
+    // Safe because bit 0 is clear only for the pointer that extra() stored.
     if ((name_ & 1) == 0) error = reinterpret_cast<TaskExtra*>(name_)->cancel_error;
     return error ? error : cancelled_error(nullptr);
 }
@@ -201,6 +204,7 @@ void TaskBase::must_cancel(const std::exception_ptr& error) {
 // S-45: a cancel was due when the task began to wait.
 void TaskBase::cancel_now() noexcept {
     std::exception_ptr error;
+    // Safe because bit 0 is clear only for the pointer that extra() stored.
     if ((name_ & 1) == 0) error = reinterpret_cast<TaskExtra*>(name_)->cancel_error;
     if (waiting_->cancel_wait(error)) flags_ &= static_cast<std::uint16_t>(~kMustCancel);
 }

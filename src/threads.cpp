@@ -384,6 +384,7 @@ struct Place {
 
 Place& place_of(const void* future) {
     static Place* const places = new Place[16];
+    // Safe because the number only picks a place: it is not used as an address.
     return places[reinterpret_cast<std::uintptr_t>(future) / 64 % 16];
 }
 

@@ -180,7 +180,8 @@ class ASYNCIO_API Context {
 
       private:
         detail::ContextBox* box_;
-        detail::ContextBox* hidden_ = nullptr;  // that of the step or callback around this, if marked
+        detail::ContextBox* hidden_ =
+            nullptr;  // that of the step or callback around this, if marked
         detail::ContextSlot* outer_;
         detail::ContextSlot slot_;
     };

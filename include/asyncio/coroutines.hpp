@@ -172,6 +172,7 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
 
     // Drops it without having begun, and without a report.
     void close() noexcept {
+        // Safe because the frame has not begun, and this handle is its only owner.
         if (detail::PromiseOf<T>* p = std::exchange(promise_, nullptr)) p->handle().destroy();
     }
     // True until it is awaited, moved from or closed.

@@ -127,6 +127,7 @@ std::uint64_t callback_key(const F& f) noexcept {
     if constexpr (std::is_pointer_v<F>) {
         // A function pointer identifies itself. Even, where new_key() gives odd numbers; code that
         // is aligned to one byte only would still be told apart from other pointers.
+        // Safe because the number is only ever compared.
         return reinterpret_cast<std::uintptr_t>(f) << 1;
     } else {
         return DoneCallback::new_key();

@@ -176,9 +176,9 @@ struct LoopCore {
     TaskBase* last_task = nullptr;
 
     // Futures and handles refer to the core after the loop is gone, on any thread. Those made and
-    // freed while the loop runs, on its thread, are counted plainly, all others by the atomic. While
-    // the public object lives the atomic is far from 0; then orphan() adds up both, and the core
-    // goes with the one that brings the sum to 0.
+    // freed while the loop runs, on its thread, are counted plainly, all others by the atomic.
+    // While the public object lives the atomic is far from 0; then orphan() adds up both, and the
+    // core goes with the one that brings the sum to 0.
     std::int64_t live = 0;
 
     // What other threads write is kept off the cache lines that the loop's own thread lives on.

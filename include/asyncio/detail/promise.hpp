@@ -58,6 +58,7 @@ class PromiseBase {
     void set_parent(PromiseBase& p) noexcept {
         link = reinterpret_cast<std::uintptr_t>(&p) | kNested | (link & kOutcome);
     }
+    // Safe because a TaskBase is aligned to 16 too: the four low bits are free for the state.
     void set_task(TaskBase& t) noexcept {
         link = reinterpret_cast<std::uintptr_t>(&t) | kRoot | (link & kOutcome);
     }

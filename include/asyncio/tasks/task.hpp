@@ -209,6 +209,7 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
         task = new TaskStateOf<T>(core, *root);
     } catch (...) {
         // Out of memory: the coroutine ends unbegun, and the error goes on.
+        // Safe because release() gave it up and nobody else has it.
         root->handle().destroy();
         throw;
     }
