@@ -1,0 +1,152 @@
+// Sockets and their addresses as values, and the loop's methods on plain descriptors: sock_*,
+// getaddrinfo, getnameinfo. RS-*, DN-*.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "asyncio/detail/config.hpp"
+
+// Compilers in GNU mode define it as 1.
+#undef unix
+
+namespace asyncio::inline v1 {
+
+// The address of an end of a connection: IPv4, IPv6 with flow label and scope, a unix path or an
+// abstract name (its first byte is NUL), or nothing. Trivially copyable; prints as Python's tuple
+// or path.
+class ASYNCIO_API SocketAddress {
+  public:
+    // Of no family: of an unnamed unix socket, say.
+    constexpr SocketAddress() noexcept = default;
+    // `host`: numeric, "127.0.0.1", "::1", "fe80::1%eth0"; names are for getaddrinfo().
+    // Raises: ValueError for another host; OverflowError's text as ValueError for a port outside
+    // 0..65535.
+    SocketAddress(std::string_view host, int port, std::uint32_t flowinfo = 0,
+                  std::uint32_t scope_id = 0);
+    // Raises: OSError "AF_UNIX path too long".
+    static SocketAddress unix(std::string_view path);
+    // Takes a `sockaddr` of the system. `size`: its bytes.
+    static SocketAddress from(const void* sockaddr, std::size_t size) noexcept;
+
+    // AF_INET, AF_INET6, AF_UNIX, or AF_UNSPEC (0).
+    int family() const noexcept;
+    std::string host() const;                 // "" if it is no IP address
+    int port() const noexcept;                // 0 if it is no IP address
+    std::string path() const;                 // "" if it is no unix address
+    std::uint32_t flowinfo() const noexcept;  // of IPv6
+    std::uint32_t scope_id() const noexcept;  // of IPv6
+    explicit operator bool() const noexcept { return size_ != 0; }
+
+    // For the system's calls: a `const sockaddr*` and its size.
+    const void* data() const noexcept { return bytes_; }
+    std::size_t size() const noexcept { return size_; }
+
+    // `('127.0.0.1', 80)`, `('::1', 80, 0, 0)`, `'/path'`, `b'\x00name'`.
+    std::string repr() const;
+    friend ASYNCIO_API bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept;
+
+  private:
+    alignas(8) unsigned char bytes_[112] = {};
+    std::uint32_t size_ = 0;
+};
+static_assert(std::is_trivially_copyable_v<SocketAddress>);
+
+ASYNCIO_API std::ostream& operator<<(std::ostream& out, const SocketAddress& address);
+
+// An address in options: `{.local_addr = {"127.0.0.1", 0}}`. Port -1: absent.
+struct HostPort {
+    std::string_view host = {};
+    int port = -1;
+    constexpr bool given() const noexcept { return port != -1 || !host.empty(); }
+};
+
+// Owns the descriptor of a socket; closes it when it goes. Made non-blocking and close-on-exec.
+class ASYNCIO_API Socket {
+  public:
+    Socket() noexcept = default;
+    // Takes `fd` over.
+    explicit Socket(int fd) noexcept : fd_(fd) {}
+    // A new one. Raises: OSError.
+    Socket(int family, int type, int protocol = 0);
+    Socket(Socket&& other) noexcept : fd_(other.detach()) {}
+    Socket& operator=(Socket&& other) noexcept {
+        if (this != &other) reset(other.detach());
+        return *this;
+    }
+    ~Socket() { close(); }
+    // Two that are connected to one another. Raises: OSError.
+    static std::pair<Socket, Socket> pair(int family = 1, int type = 1, int protocol = 0);
+
+    // -1 if closed.
+    int fileno() const noexcept { return fd_; }
+    explicit operator bool() const noexcept { return fd_ >= 0; }
+    void close() noexcept { reset(-1); }
+    // Gives the descriptor away.
+    int detach() noexcept { return std::exchange(fd_, -1); }
+    // Raises: OSError.
+    Socket dup() const;
+    SocketAddress getsockname() const;
+    SocketAddress getpeername() const;
+    int family() const;
+    int type() const;
+    int proto() const;
+    void bind(const SocketAddress& address) const;
+    void listen(int backlog = 100) const;
+    void shutdown(int how) const;
+    void setsockopt(int level, int option, int value) const;
+    void setsockopt(int level, int option, const void* value, std::size_t size) const;
+    int getsockopt(int level, int option) const;
+    // `<asyncio.Socket fd=7, family=2, type=1, proto=6, laddr=('127.0.0.1', 80)>`.
+    std::string repr() const;
+
+  private:
+    void reset(int fd) noexcept;
+    int fd_ = -1;
+};
+
+ASYNCIO_API std::ostream& operator<<(std::ostream& out, const Socket& socket);
+
+// A descriptor that a call borrows: an int or a Socket.
+class FileDescriptor {
+  public:
+    constexpr FileDescriptor(int fd) noexcept : fd_(fd) {}
+    FileDescriptor(const Socket& s) noexcept : fd_(s.fileno()) {}
+    constexpr int fileno() const noexcept { return fd_; }
+
+  private:
+    int fd_;
+};
+
+// A descriptor that a call takes over, on failure too: an int, or a Socket, which is empty
+// afterwards. Trivially copyable, so it may stand in options.
+class OwnedDescriptor {
+  public:
+    constexpr OwnedDescriptor() noexcept = default;
+    constexpr OwnedDescriptor(int fd) noexcept : fd_(fd) {}
+    OwnedDescriptor(Socket&& s) noexcept : fd_(s.detach()) {}
+    OwnedDescriptor(Socket& s) noexcept : fd_(s.detach()) {}
+    constexpr int fileno() const noexcept { return fd_; }
+    constexpr bool given() const noexcept { return fd_ >= 0; }
+
+  private:
+    int fd_ = -1;
+};
+static_assert(std::is_trivially_copyable_v<OwnedDescriptor>);
+
+// One answer of getaddrinfo().
+struct AddrInfo {
+    int family = 0;
+    int type = 0;
+    int proto = 0;
+    std::string canonname;
+    SocketAddress address;
+};
+
+}  // namespace asyncio::inline v1

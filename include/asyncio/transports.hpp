@@ -1,0 +1,208 @@
+// Transports: handles of connections, made by the loop's create_* and connect_* methods. TR-01 to
+// TR-16.
+#pragma once
+
+#include <any>
+#include <cstddef>
+#include <exception>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "asyncio/detail/config.hpp"
+#include "asyncio/detail/refcount.hpp"
+#include "asyncio/detail/thread_state.hpp"
+#include "asyncio/protocols.hpp"
+#include "asyncio/sockets.hpp"
+
+namespace asyncio::inline v1 {
+
+class EventLoop;
+
+// For set_write_buffer_limits: bytes; -1: derived from the other one or the default (TR-10).
+struct WriteBufferLimits {
+    std::ptrdiff_t high = -1;
+    std::ptrdiff_t low = -1;
+};
+
+namespace detail {
+
+// What a transport's handles point to. Used on the loop's thread only, but for its count. The
+// defaults raise NotImplementedError, as in transports.BaseTransport and its kin.
+// While it is open the loop (its back end's table of descriptors, or the transport below it) keeps
+// it alive.
+class ASYNCIO_API TransportBase : public Pooled {
+  public:
+    TransportBase() noexcept = default;
+    TransportBase(const TransportBase&) = delete;
+    TransportBase& operator=(const TransportBase&) = delete;
+    virtual ~TransportBase();
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+
+    virtual EventLoop& loop() const = 0;
+    virtual void close() = 0;
+    virtual void abort();
+    virtual bool is_closing() const = 0;
+    virtual void set_protocol(std::shared_ptr<BaseProtocol> protocol);
+    virtual std::shared_ptr<BaseProtocol> get_protocol() const;
+    // Empty if there is no such thing.
+    virtual std::any get_extra_info(std::string_view name) const;
+
+    virtual bool is_reading() const;
+    virtual void pause_reading();
+    virtual void resume_reading();
+
+    virtual void write(std::string_view data);
+    virtual void writelines(std::span<const std::string_view> pieces);
+    virtual void write_eof();
+    virtual bool can_write_eof() const;
+    virtual std::size_t get_write_buffer_size() const;
+    // (low, high)
+    virtual std::pair<std::size_t, std::size_t> get_write_buffer_limits() const;
+    virtual void set_write_buffer_limits(WriteBufferLimits limits);
+
+    virtual void sendto(std::string_view data, const SocketAddress* to);
+
+    // What starts TLS over it, or sends a file through it, must know: the lower layer of start_tls
+    // and sendfile. CPython: `_start_tls_compatible`, `_sendfile_compatible`.
+    virtual bool start_tls_compatible() const noexcept { return false; }
+
+    // `<asyncio.Transport fd=7 open>`.
+    virtual std::string repr() const = 0;
+
+  private:
+    RefCount refs_{1};
+};
+
+[[noreturn]] ASYNCIO_API void throw_empty_transport();
+
+inline std::string_view as_chars(std::span<const std::byte> data) noexcept {
+    // Safe because bytes may be read as chars.
+    return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+}  // namespace detail
+
+// What all transports have: a cheap shared handle, possibly empty. Dropping the last one leaves the
+// connection open: it belongs to its loop.
+class ASYNCIO_API BaseTransport {
+  public:
+    BaseTransport() noexcept = default;
+    explicit BaseTransport(detail::Ref<detail::TransportBase> impl) noexcept
+        : impl_(std::move(impl)) {}
+    explicit operator bool() const noexcept { return static_cast<bool>(impl_); }
+
+    // Reads no more, sends what is buffered, then calls connection_lost(nullptr). Idempotent.
+    // TR-01.
+    void close() const { impl().close(); }
+    bool is_closing() const { return impl().is_closing(); }
+    // TR-04. Raises: TypeError for a protocol of a kind that it cannot serve.
+    void set_protocol(std::shared_ptr<BaseProtocol> protocol) const {
+        impl().set_protocol(std::move(protocol));
+    }
+    std::shared_ptr<BaseProtocol> get_protocol() const { return impl().get_protocol(); }
+    // TR-03, TL-06: "peername" and "sockname" are a SocketAddress, "socket" an int, "ssl_object" an
+    // ssl::SSLObject. Empty if there is no such thing, or of another type.
+    template <class T>
+    std::optional<T> get_extra_info(std::string_view name) const {
+        std::any value = impl().get_extra_info(name);
+        if (T* p = std::any_cast<T>(&value)) return std::move(*p);
+        return std::nullopt;
+    }
+    EventLoop& get_loop() const { return impl().loop(); }
+    std::string repr() const;
+
+    friend bool operator==(const BaseTransport& a, const BaseTransport& b) noexcept {
+        return a.impl_ == b.impl_;
+    }
+    const void* id() const noexcept { return impl_.get(); }
+
+    // For the library. Raises: RuntimeError if the handle is empty.
+    detail::TransportBase& impl() const {
+        if (!impl_) detail::throw_empty_transport();
+        return *impl_;
+    }
+
+  private:
+    detail::Ref<detail::TransportBase> impl_;
+};
+
+ASYNCIO_API std::ostream& operator<<(std::ostream& out, const BaseTransport& transport);
+
+// A connection that is read. TR-05.
+class ASYNCIO_API ReadTransport : public BaseTransport {
+  public:
+    using BaseTransport::BaseTransport;
+    bool is_reading() const { return impl().is_reading(); }
+    // No data_received() from now on, until resume_reading(). Both are idempotent.
+    void pause_reading() const { impl().pause_reading(); }
+    void resume_reading() const { impl().resume_reading(); }
+};
+
+// A connection that is written to. TR-06 to TR-10.
+class ASYNCIO_API WriteTransport : public BaseTransport {
+  public:
+    using BaseTransport::BaseTransport;
+    // Sends what can be sent at once and buffers (copies) the rest; never waits. Dropped once the
+    // connection is closing or lost. Raises: RuntimeError "Cannot call write() after write_eof()".
+    void write(std::string_view data) const { impl().write(data); }
+    void write(std::span<const std::byte> data) const { impl().write(detail::as_chars(data)); }
+    // The same for several pieces, in one system call where that can be. TR-07.
+    void writelines(std::span<const std::string_view> pieces) const { impl().writelines(pieces); }
+    // Ends the stream after what is buffered; reading goes on. TR-08.
+    // Raises: NotImplementedError if can_write_eof() is false.
+    void write_eof() const { impl().write_eof(); }
+    bool can_write_eof() const { return impl().can_write_eof(); }
+    // Closes at once and drops what is buffered; then connection_lost(nullptr). TR-09.
+    void abort() const { impl().abort(); }
+    // Bytes. TR-10.
+    std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
+    // (low, high)
+    std::pair<std::size_t, std::size_t> get_write_buffer_limits() const {
+        return impl().get_write_buffer_limits();
+    }
+    // pause_writing() is called when more than `high` bytes are buffered, resume_writing() when
+    // there are `low` or fewer. Raises: ValueError "high (H) must be >= low (L) must be >= 0".
+    void set_write_buffer_limits(WriteBufferLimits limits) const {
+        impl().set_write_buffer_limits(limits);
+    }
+};
+
+// A two-way byte stream: TCP, a unix socket, TLS. Converts to either of its sides.
+class ASYNCIO_API Transport : public WriteTransport {
+  public:
+    using WriteTransport::WriteTransport;
+    bool is_reading() const { return impl().is_reading(); }
+    void pause_reading() const { impl().pause_reading(); }
+    void resume_reading() const { impl().resume_reading(); }
+    operator ReadTransport() const;
+};
+
+// Datagrams: UDP or unix. TR-11.
+class ASYNCIO_API DatagramTransport : public BaseTransport {
+  public:
+    using BaseTransport::BaseTransport;
+    // Sends a datagram to the connected peer, or buffers it. An empty one is sent, too.
+    void sendto(std::string_view data) const { impl().sendto(data, nullptr); }
+    // The same to `to`. Raises: ValueError "Invalid address: must be None or {address}" if it is
+    // connected to another one.
+    void sendto(std::string_view data, const SocketAddress& to) const { impl().sendto(data, &to); }
+    void abort() const { impl().abort(); }
+    std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
+    std::pair<std::size_t, std::size_t> get_write_buffer_limits() const {
+        return impl().get_write_buffer_limits();
+    }
+    void set_write_buffer_limits(WriteBufferLimits limits) const {
+        impl().set_write_buffer_limits(limits);
+    }
+};
+
+}  // namespace asyncio::inline v1
