@@ -13,6 +13,7 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
 #include "asyncio/runners.hpp"
+#include "asyncio/sockets.hpp"
 #include "asyncio/taskgroups.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/threads.hpp"

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "asyncio/detail/config.hpp"
+#include "asyncio/time.hpp"
 
 // Compilers in GNU mode define it as 1.
 #undef unix
@@ -26,13 +27,16 @@ class ASYNCIO_API SocketAddress {
     // Of no family: of an unnamed unix socket, say.
     constexpr SocketAddress() noexcept = default;
     // `host`: numeric, "127.0.0.1", "::1", "fe80::1%eth0"; names are for getaddrinfo().
-    // Raises: ValueError for another host; OverflowError's text as ValueError for a port outside
-    // 0..65535.
+    // Raises: ValueError "'name' does not appear to be an IPv4 or IPv6 address", "port must be
+    // 0-65535.", "flowinfo must be 0-1048575.".
     SocketAddress(std::string_view host, int port, std::uint32_t flowinfo = 0,
                   std::uint32_t scope_id = 0);
-    // Raises: OSError "AF_UNIX path too long".
+    // `path`: of a file; an abstract name, which begins with NUL; "": the system chooses an
+    // abstract name when it is bound. unix(7).
+    // Raises: OSError "AF_UNIX path too long"; ValueError "embedded null byte".
     static SocketAddress unix(std::string_view path);
-    // Takes a `sockaddr` of the system. `size`: its bytes.
+    // Takes a `sockaddr` of the system. `size`: its bytes. Of families other than the above the
+    // first 110 bytes are kept, which is more than any has.
     static SocketAddress from(const void* sockaddr, std::size_t size) noexcept;
 
     // AF_INET, AF_INET6, AF_UNIX, or AF_UNSPEC (0).
@@ -112,6 +116,46 @@ class ASYNCIO_API Socket {
 };
 
 ASYNCIO_API std::ostream& operator<<(std::ostream& out, const Socket& socket);
+
+// A look at the socket of a transport, which stays its owner: TransportSocket(fd), with the int of
+// get_extra_info<int>("socket"). Valid while that transport is open. TR-14.
+class ASYNCIO_API TransportSocket {
+  public:
+    explicit constexpr TransportSocket(int fd) noexcept : fd_(fd) {}
+
+    constexpr int fileno() const noexcept { return fd_; }
+    // Raises, all of these: OSError.
+    int family() const;
+    int type() const;
+    int proto() const;
+    Socket dup() const;
+    SocketAddress getsockname() const;
+    SocketAddress getpeername() const;
+    void setsockopt(int level, int option, int value) const;
+    int getsockopt(int level, int option) const;
+    void shutdown(int how) const;
+    bool get_inheritable() const;
+
+    // Never blocking: 0.
+    constexpr double gettimeout() const noexcept { return 0; }
+    // Raises: ValueError "setblocking(): transport sockets cannot be blocking" if `blocking`.
+    void setblocking(bool blocking) const;
+    // Raises: ValueError "settimeout(): only 0 timeout is allowed on transport sockets" but for 0.
+    void settimeout(Delay timeout) const;
+
+    // `<asyncio.TransportSocket fd=7, family=2, type=1, proto=6, laddr=('127.0.0.1', 80)>`.
+    std::string repr() const;
+
+  private:
+    int fd_;
+};
+
+ASYNCIO_API std::ostream& operator<<(std::ostream& out, const TransportSocket& socket);
+
+namespace detail {
+// `<NAME fd=7, family=2, ...>`; never fails.
+ASYNCIO_API std::string socket_repr(const char* class_name, int fd);
+}  // namespace detail
 
 // A descriptor that a call borrows: an int or a Socket.
 class FileDescriptor {
