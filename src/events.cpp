@@ -154,18 +154,18 @@ void EventLoop::add_handle(detail::HandleState& handle) {
     impl_->check_open();
     impl_->check_thread();
     impl_->take_posted();
-    handle.retain();
+    handle.retain_new();
     impl_->push_ready(&handle);
 }
 
 void EventLoop::add_handle_threadsafe(detail::HandleState& handle) {
     if (impl_->runs_here()) {
         impl_->take_posted();
-        handle.retain();
+        handle.retain_new();
         impl_->push_ready(&handle);
         return;
     }
-    handle.retain();
+    handle.retain_new();
     // Safe because the caller's reference to the handle keeps the loop.
     if (impl_->push_from_thread(handle)) return;
     handle.release();
@@ -178,7 +178,7 @@ void EventLoop::add_timer_after(detail::HandleState& handle, Delay delay) {
     impl_->check_thread();
     handle.timer().when = detail::saturating_add(impl_->backend->now(), delay.count());
     impl_->timers.push(handle.timer());
-    handle.retain();
+    handle.retain_new();
 }
 
 void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
@@ -187,7 +187,7 @@ void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
     impl_->check_thread();
     handle.timer().when = when.count();
     impl_->timers.push(handle.timer());
-    handle.retain();
+    handle.retain_new();
 }
 
 void EventLoop::add_watch(int fd, bool write, detail::Ref<detail::HandleState> handle) {

@@ -9,11 +9,17 @@
 // this: many size classes that are used once each keep a slab apiece; measure resident memory then,
 // not time.
 //
+// Blocks that always go one way, made by one thread and freed by another (callbacks that are posted
+// to a loop), would make the one carve for ever and the other hoard. So those are handed back in
+// batches, through depots that all threads share.
+//
 // Under the sanitizers every block comes from malloc, so that they see each one's life: `room`
 // stays 0 and the inline fast paths of user code, which knows nothing of this, never keep a block.
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <new>
+#include <utility>
 
 #include "asyncio/detail/thread_state.hpp"
 
@@ -34,6 +40,7 @@ constinit thread_local ThreadState thread_state __attribute__((tls_model("initia
 
 void* allocate_slow(std::size_t size) { return ::operator new(size); }
 void deallocate_slow(void* block, std::size_t) noexcept { ::operator delete(block); }
+void hand_back(void* block, std::size_t) noexcept { ::operator delete(block); }
 void release_free_blocks() noexcept {}
 
 #else
@@ -54,8 +61,6 @@ struct Cursor {
 };
 
 void return_to_slab(void* block, std::uint32_t count) noexcept {
-    // Safe because every pooled block lies in a slab, which is aligned to its size: the address
-    // with its low bits cleared is the slab's.
     const auto address = reinterpret_cast<std::uintptr_t>(block) & ~(kSlabSize - 1);
     auto* slab = reinterpret_cast<Slab*>(address);
     // Release: what this thread wrote into the block happens before the free, wherever that is.
@@ -64,8 +69,69 @@ void return_to_slab(void* block, std::uint32_t count) noexcept {
     std::free(slab);
 }
 
+// Returns a chain of blocks.
+void return_chain(FreeBlock* block) noexcept {
+    while (block) {
+        FreeBlock* next = block->next;
+        return_to_slab(block, 1);
+        block = next;
+    }
+}
+
+constexpr std::uint32_t kBatch = 64;  // blocks that go through a depot together
+constexpr std::int64_t kDepotRoom = 32 * 1024 * 1024;
+
+// The first block of a batch.
+struct Batch : FreeBlock {
+    Batch* below;
+};
+static_assert(sizeof(Batch) <= kBlockUnit);
+
+// What all depots may still take, bytes.
+std::atomic<std::int64_t> depot_room{kDepotRoom};
+
+// Batches of one size class, a stack.
+class Depot {
+  public:
+    // A batch, or null.
+    Batch* take(std::size_t bytes) noexcept {
+        if (top_.load(std::memory_order_relaxed) == nullptr) return nullptr;
+        const std::lock_guard lock(mutex_);
+        Batch* batch = top_.load(std::memory_order_relaxed);
+        if (!batch) return nullptr;
+        top_.store(batch->below, std::memory_order_relaxed);
+        depot_room.fetch_add(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
+        return batch;
+    }
+    // False if the depots are full.
+    bool put(Batch* batch, std::size_t bytes) noexcept {
+        const auto size = static_cast<std::int64_t>(bytes);
+        if (depot_room.fetch_sub(size, std::memory_order_relaxed) < size) {
+            depot_room.fetch_add(size, std::memory_order_relaxed);
+            return false;
+        }
+        const std::lock_guard lock(mutex_);
+        batch->below = top_.load(std::memory_order_relaxed);
+        top_.store(batch, std::memory_order_relaxed);
+        return true;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::atomic<Batch*> top_{nullptr};
+};
+
+constinit Depot depots[kBlockClasses];
+
+// A batch in the making.
+struct Partial {
+    FreeBlock* first = nullptr;
+    std::uint32_t count = 0;
+};
+
 struct ThreadPool {
     Cursor cursors[kBlockClasses];
+    Partial partials[kBlockClasses];
     bool started = false;
     bool over = false;
 
@@ -107,7 +173,14 @@ void* allocate_slow(std::size_t size) {
         thread_state.room = kRoom;
     }
     Cursor& cursor = pool.cursors[units];
-    if (cursor.next == cursor.end) carve(cursor, units * kBlockUnit);
+    if (cursor.next == cursor.end) {
+        if (Batch* batch = depots[units].take(kBatch * units * kBlockUnit)) {
+            thread_state.free[units] = batch->next;
+            thread_state.room -= static_cast<std::int32_t>((kBatch - 1) * units);
+            return batch;
+        }
+        carve(cursor, units * kBlockUnit);
+    }
     char* block = cursor.next;
     cursor.next += units * kBlockUnit;
     return block;
@@ -122,9 +195,23 @@ void deallocate_slow(void* block, std::size_t size) noexcept {
     return_to_slab(block, 1);
 }
 
+void hand_back(void* block, std::size_t size) noexcept {
+    const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
+    if (units >= kBlockClasses || thread_pool.over) return deallocate_slow(block, size);
+    Partial& partial = thread_pool.partials[units];
+    auto* freed = static_cast<Batch*>(block);
+    freed->next = partial.first;
+    partial.first = freed;
+    if (++partial.count < kBatch) return;
+    partial = Partial();
+    if (!depots[units].put(freed, kBatch * units * kBlockUnit)) return_chain(freed);
+}
+
 void release_free_blocks() noexcept {
     ThreadState& t = thread_state;
     for (std::size_t units = 1; units < kBlockClasses; ++units) {
+        return_chain(std::exchange(thread_pool.partials[units], Partial()).first);
+        while (Batch* batch = depots[units].take(kBatch * units * kBlockUnit)) return_chain(batch);
         while (FreeBlock* block = t.free[units]) {
             t.free[units] = block->next;
             t.room += static_cast<std::int32_t>(units);

@@ -12,6 +12,7 @@
 //   3. so either the loop sees the entry at 1 or the thread sees asleep_ at 2, and wakes it.
 #include "loop.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -189,6 +190,15 @@ void Loop::wait(std::int64_t limit) {
             report_deadlock();
         }
     }
+    if (timeout > 0 && look_around_.pays()) {
+        if (++iterations_unpolled_ >= kIterationsUnpolled) poll(0);
+        if (!ready.empty()) return;
+        if (expect_post(timeout)) {
+            drain_inbox();
+            if (!timers.empty()) queue_due_timers(backend->now());
+            return;
+        }
+    }
     poll(timeout == kNever ? Backend::kForever : timeout);
 }
 
@@ -201,13 +211,33 @@ void Loop::poll(std::int64_t timeout) {
         asleep_.store(true);
         if (inbox_.load() == nullptr) {
             if (before_wait) before_wait();
-            backend->wait(timeout, ready);
+            sleep(timeout);
             if (after_wait) after_wait();
+        } else if (backend->watches()) {
+            backend->wait(0, ready);
         }
         asleep_.store(false);
     }
     drain_inbox();
     if (!timers.empty()) queue_due_timers(backend->now());
+}
+
+// Sleeps in the back end; where other threads post at all, notes how long until the next post.
+void Loop::sleep(std::int64_t timeout) {
+    if (!posts_) return backend->wait(timeout, ready);
+    const std::int64_t before = backend->now();
+    backend->wait(timeout, ready);
+    if (inbox_.load(std::memory_order_relaxed) != nullptr) {
+        look_around_.slept(backend->now() - before);
+    }
+}
+
+// Looks whether another thread's entry comes in a moment.
+bool Loop::expect_post(std::int64_t timeout) noexcept {
+    if (backend->is_virtual()) return false;
+    const std::int64_t look = std::min(timeout, LookAround::kLook);
+    return look_around_.look([this] { return inbox_.load(std::memory_order_relaxed) != nullptr; },
+                             [this] { return backend->now(); }, backend->now() + look);
 }
 
 void Loop::queue_due_timers(std::int64_t now) {
@@ -218,6 +248,7 @@ bool Loop::drain_inbox() noexcept {
     if (inbox_.load(std::memory_order_relaxed) == nullptr) return false;
     Node* stack = inbox_.exchange(nullptr, std::memory_order_acquire);
     Node* in_order = nullptr;
+    posts_ = true;
     while (stack) {
         Node* next = stack->next_;
         stack->next_ = in_order;

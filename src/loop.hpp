@@ -11,6 +11,7 @@
 
 #include "asyncio/events.hpp"
 #include "backend/backend.hpp"
+#include "look_around.hpp"
 #include "timers.hpp"
 
 namespace asyncio::inline v1 {
@@ -106,6 +107,8 @@ class Loop final : public LoopCore, public Pooled {
     void poll(std::int64_t timeout);
     void queue_due_timers(std::int64_t now);
     bool drain_inbox() noexcept;
+    void sleep(std::int64_t timeout);
+    bool expect_post(std::int64_t timeout) noexcept;
     void run_batch();
     void run_node(Node& node);
     void run_picked();
@@ -120,6 +123,8 @@ class Loop final : public LoopCore, public Pooled {
     Node* batch_ = nullptr;           // what is left of the current iteration
     std::uint32_t iterations_unpolled_ = 0;
     std::uint32_t callbacks_unpolled_ = 0;
+    bool posts_ = false;  // another thread has posted an entry
+    LookAround look_around_;
 
     // See LoopCore::apart.
     char apart_[64];

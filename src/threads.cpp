@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -14,6 +15,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "look_around.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
@@ -51,10 +53,12 @@ int default_workers() {
 struct ThreadPoolExecutor::Worker {
     std::thread thread;
     std::condition_variable called;
-    detail::JobBase* job = nullptr;  // given to it while it waits
-    Worker* below = nullptr;         // in the stack of idle ones
-    bool detached = false;           // nobody will join it: it frees itself
-    bool ended = false;              // it has nothing left to do but end
+    std::atomic<detail::JobBase*> job{nullptr};  // given to it while it waits
+    bool asleep = false;                         // it must be called
+    detail::LookAround look_around;
+    Worker* below = nullptr;  // in the stack of idle ones
+    bool detached = false;    // nobody will join it: it frees itself
+    bool ended = false;       // it has nothing left to do but end
 };
 
 // What the threads share; it outlives the executor if they do.
@@ -91,6 +95,8 @@ struct ThreadPoolExecutor::Pool {
     static void work(std::shared_ptr<Pool> pool, Worker* self, unsigned number);
     detail::JobBase* next_job(Worker& self);
     detail::JobBase* wait_for_job(std::unique_lock<std::mutex>& lock, Worker& self);
+    static bool look(Worker& self, Clock::time_point begin) noexcept;
+    void sleep(std::unique_lock<std::mutex>& lock, Worker& self);
     void leave_idle(const Worker& self) noexcept;
     void end(Worker& self) noexcept;
     void detach(Worker& worker) noexcept;
@@ -126,14 +132,40 @@ detail::JobBase* ThreadPoolExecutor::Pool::wait_for_job(std::unique_lock<std::mu
                                                         Worker& self) {
     self.below = idle;
     idle = &self;
-    const auto called = [&] { return self.job != nullptr || shut_down; };
+    const auto begin = Clock::now();
+    if (self.look_around.pays()) {
+        lock.unlock();
+        if (look(self, begin)) return self.job.exchange(nullptr, std::memory_order_acquire);
+        lock.lock();
+    }
+    sleep(lock, self);
+    detail::JobBase* job = self.job.exchange(nullptr, std::memory_order_relaxed);
+    if (job) self.look_around.slept((Clock::now() - begin).count());
+    return job;
+}
+
+// True if a job comes in a moment.
+bool ThreadPoolExecutor::Pool::look(Worker& self, Clock::time_point begin) noexcept {
+    return self.look_around.look(
+        [&] { return self.job.load(std::memory_order_relaxed) != nullptr; },
+        [] { return Clock::now().time_since_epoch().count(); },
+        begin.time_since_epoch().count() + detail::LookAround::kLook);
+}
+
+// Until there is a job, the pool is shut down, or the thread has been idle for too long; then it is
+// detached.
+void ThreadPoolExecutor::Pool::sleep(std::unique_lock<std::mutex>& lock, Worker& self) {
+    const auto called = [&] {
+        return self.job.load(std::memory_order_relaxed) != nullptr || shut_down;
+    };
+    self.asleep = true;
     if (idle_ns == detail::kNever) {
         self.called.wait(lock, called);
     } else if (!self.called.wait_until(lock, after(idle_ns), called)) {
         leave_idle(self);
         detach(self);
     }
-    return std::exchange(self.job, nullptr);
+    self.asleep = false;
 }
 
 // Takes it out of the stack.
@@ -211,8 +243,10 @@ void ThreadPoolExecutor::add(Job job) {
     if (pool.shut_down) throw RuntimeError("cannot schedule new futures after shutdown");
     if (Worker* worker = pool.idle) {
         pool.idle = worker->below;
-        worker->job = job.release();
-        worker->called.notify_one();
+        const bool asleep = worker->asleep;
+        // From here on a worker that is awake may be gone.
+        worker->job.store(job.release(), std::memory_order_release);
+        if (asleep) worker->called.notify_one();
         return;
     }
     if (static_cast<int>(pool.workers.size()) < pool.max_workers) {

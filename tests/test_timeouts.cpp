@@ -178,6 +178,29 @@ TEST(Timeout, ZeroInterruptsTheFirstWait) {  // S-39a, X-10
     });
 }
 
+TEST(Timeout, APastDeadlineTakesItsTurnAmongTheCallbacks) {  // S-70: call_soon, not a timer (S-06)
+    run_virtual([]() -> Coroutine<> {
+        auto& loop = get_running_loop();
+        const auto me = current_task();
+        std::vector<std::uint32_t> seen;
+        const auto look = [&] { seen.push_back(me.cancelling()); };
+        loop.call_soon(look);
+        (void)co_await as_result(with(timeout(0s), [&]() -> Coroutine<> {
+            loop.call_soon(look);
+            co_await sleep(10s);
+        }));
+        EXPECT_EQ(seen, (std::vector<std::uint32_t>{0, 1}));
+        seen.clear();
+        (void)co_await as_result(with(timeout(9s), [&](Timeout& cm) -> Coroutine<> {
+            loop.call_soon(look);
+            cm.reschedule(loop.time());
+            loop.call_soon(look);
+            co_await sleep(10s);
+        }));
+        EXPECT_EQ(seen, (std::vector<std::uint32_t>{0, 1}));
+    });
+}
+
 TEST(Timeout, ABodyThatNeverWaitsIsNeverInterrupted) {  // S-74, B-29
     run_virtual([]() -> Coroutine<> {
         for (const Delay d : {Delay(0s), Delay(-1s)}) {

@@ -48,6 +48,8 @@ class FutureBase;
 class ASYNCIO_API HandleState : public Node, public Pooled {
   public:
     void retain() noexcept { refs_.add(); }
+    // For the queue or the heap that it enters, before it is shared with anybody.
+    void retain_new() noexcept { refs_.add_unshared(); }
     void release() noexcept {
         if (refs_.drop()) delete this;
     }
@@ -87,9 +89,18 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     TimerEntry timer_;
 };
 
-template <class F>
+// kPosted: made on another thread than the loop's, as a rule.
+template <class F, bool kPosted>
 class HandleStateOf final : public HandleState {
   public:
+    static void operator delete(void* p, std::size_t size) noexcept {
+        if constexpr (kPosted) {
+            hand_back(p, size);
+        } else {
+            deallocate(p, size);
+        }
+    }
+
     HandleStateOf(LoopCore& core, ContextSlot context, std::source_location where, bool timer, F fn)
         : HandleState(core, std::move(context), where, timer), fn_(std::move(fn)) {}
 
@@ -206,7 +217,7 @@ class ASYNCIO_API EventLoop {
     template <class F>
     Handle call_soon_threadsafe(F fn, CallbackOptions options = {},
                                 std::source_location where = std::source_location::current()) {
-        auto state = make_handle(std::move(fn), options, where, false);
+        auto state = make_handle<true>(std::move(fn), options, where, false);
         add_handle_threadsafe(*state);
         return Handle(std::move(state));
     }
@@ -307,7 +318,7 @@ class ASYNCIO_API EventLoop {
     explicit EventLoop(detail::Loop* impl);
 
   private:
-    template <class F>
+    template <bool kPosted = false, class F>
     detail::Ref<detail::HandleState> make_handle(F fn, CallbackOptions options,
                                                  std::source_location where, bool timer) {
         static_assert(std::is_invocable_v<F&>, "a callback takes no arguments: capture them");
@@ -315,7 +326,7 @@ class ASYNCIO_API EventLoop {
         static_assert(
             !requires(Returned r) { r.asyncio_awaiter(); } || requires(Returned r) { r.id(); },
             "coroutines cannot be used with call_soon(): use create_task");
-        return detail::Ref<detail::HandleState>::adopt(new detail::HandleStateOf<F>(
+        return detail::Ref<detail::HandleState>::adopt(new detail::HandleStateOf<F, kPosted>(
             core(), detail::ContextSlot::use(options.context), where, timer, std::move(fn)));
     }
     void add_handle(detail::HandleState& handle);

@@ -37,6 +37,11 @@ class RefCount {
         }
     }
 
+    // While no other thread can know the object.
+    void add_unshared() noexcept {
+        count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
+
     // Returns true if that was the last one.
     bool drop() noexcept {
         if (count_.load(std::memory_order_acquire) == 1) return true;

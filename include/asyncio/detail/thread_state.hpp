@@ -72,6 +72,10 @@ inline void deallocate(void* p, std::size_t size) noexcept {
     deallocate_slow(p, size);
 }
 
+// Frees a block that another thread has made and will want again: it goes to threads that make such
+// blocks, not to the list of this one.
+ASYNCIO_API void hand_back(void* block, std::size_t size) noexcept;
+
 // Gives what this thread's free lists hold back to the system (a loop does so when it closes).
 ASYNCIO_API void release_free_blocks() noexcept;
 
