@@ -253,6 +253,7 @@ void EventLoop::default_exception_handler(const ExceptionContext& context) {
     if (context.future) text += "\nfuture: " + asyncio::repr(context.future);
     if (context.handle) text += "\nhandle: " + context.handle.repr();
     if (context.task) text += "\ntask: " + asyncio::repr(context.task);
+    if (context.transport) text += "\ntransport: " + context.transport.repr();
     if (context.exception) text += '\n' + detail::format_exception(context.exception);
     log::write(log::Level::ERROR, text);
 }

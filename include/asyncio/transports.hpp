@@ -17,6 +17,7 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/detail/thread_state.hpp"
+#include "asyncio/detail/transport_holder.hpp"
 #include "asyncio/protocols.hpp"
 #include "asyncio/sockets.hpp"
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/transport_holder.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/futures.hpp"
@@ -33,6 +34,7 @@ struct ExceptionContext {
     AnyFuture future;
     AnyFuture task;
     Handle handle;
+    detail::TransportHolder transport;  // any transport's handle
 };
 
 namespace detail {
