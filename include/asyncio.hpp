@@ -15,6 +15,7 @@
 #include "asyncio/result.hpp"
 #include "asyncio/runners.hpp"
 #include "asyncio/sockets.hpp"
+#include "asyncio/ssl.hpp"
 #include "asyncio/taskgroups.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/threads.hpp"
