@@ -364,6 +364,7 @@ void Loop::close() {
     destroy_tasks();
     drop_generators(*this);
     drop_queued();
+    resolver.reset();
     {
         const std::lock_guard lock(wake_mutex_);
         stopped_clock_ = backend->now();

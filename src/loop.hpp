@@ -21,6 +21,7 @@ class ThreadPoolExecutor;
 namespace detail {
 
 class AsyncGenStateBase;
+class Resolver;
 
 class Loop final : public LoopCore, public Pooled {
   public:
@@ -89,6 +90,7 @@ class Loop final : public LoopCore, public Pooled {
 
     std::shared_ptr<ThreadPoolExecutor> default_executor;
     bool executor_shut_down = false;
+    std::shared_ptr<Resolver> resolver;       // made by the first lookup of a name
     AsyncGenStateBase* generators = nullptr;  // the started ones, first started first
     AsyncGenStateBase* last_generator = nullptr;
     bool generators_shut_down = false;

@@ -18,6 +18,7 @@
 #include "asyncio/contextvars.hpp"
 #include "asyncio/detail/function.hpp"
 #include "asyncio/detail/loop_core.hpp"
+#include "asyncio/sockets.hpp"
 #include "asyncio/time.hpp"
 
 namespace asyncio::inline v1 {
@@ -256,6 +257,24 @@ class ASYNCIO_API EventLoop {
     // false if the loop is closed. FD-02.
     bool remove_reader(int fd) { return remove_watch(fd, false); }
     bool remove_writer(int fd) { return remove_watch(fd, true); }
+
+    // The addresses of a host. `host`: a name, an address, or "" for none (with the flag AI_PASSIVE
+    // then every local address). `port`: a number, -1 for none; or `service`, a number or a name
+    // as "http". An address with a numeric port is answered at once, in this iteration; a name is
+    // looked up on a thread of the loop's own few for that purpose. DN-01, getaddrinfo(3).
+    // Raises: gaierror; OSError; ValueError "port must be 0-65535."; RuntimeError if the loop is
+    // closed.
+    // If cancelled: the answer is dropped when it comes; nothing waits for it.
+    Coroutine<std::vector<AddrInfo>> getaddrinfo(std::string_view host, int port,
+                                                 AddrInfoOptions options = {});
+    Coroutine<std::vector<AddrInfo>> getaddrinfo(std::string_view host, std::string_view service,
+                                                 AddrInfoOptions options = {});
+    // (host, service) of an address, by name or, with the flags NI_NUMERICHOST and NI_NUMERICSERV,
+    // by number. DN-02, getnameinfo(3).
+    // Raises: gaierror; OSError; RuntimeError if the loop is closed.
+    // If cancelled: the answer is dropped when it comes; nothing waits for it.
+    Coroutine<std::pair<std::string, std::string>> getnameinfo(const SocketAddress& address,
+                                                               int flags = 0);
 
     // A future bound to this loop. EF-01.
     template <class T = void>

@@ -184,6 +184,14 @@ class OwnedDescriptor {
 };
 static_assert(std::is_trivially_copyable_v<OwnedDescriptor>);
 
+// Of getaddrinfo(): what the addresses are for, as getaddrinfo(3) has it; 0: any.
+struct AddrInfoOptions {
+    int family = 0;
+    int type = 0;
+    int proto = 0;
+    int flags = 0;
+};
+
 // One answer of getaddrinfo().
 struct AddrInfo {
     int family = 0;

@@ -27,7 +27,7 @@ PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)'
 
 # The layers of the public headers, lowest first; a header includes its own layer or a lower one.
 LAYERS = (
-    'version exceptions time contextvars result repr log',
+    'version exceptions time contextvars result repr log sockets',
     'events',
     'futures coroutines generators tasks',
     'timeouts taskgroups with runners',
