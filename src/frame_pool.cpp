@@ -3,11 +3,11 @@
 // Why not malloc: a task is two blocks, made and freed a million times a second; malloc's header
 // costs 8 bytes each and its fast path is about ten times as long as a free list's. How: each
 // thread keeps free lists by size class. A list that is empty carves blocks from a slab (64 KiB,
-// aligned to its size); a slab knows only how many of its blocks have not come back. A block that a
-// full list refuses, and every block of a list that is released, goes back to its slab, which is
-// freed with its last block, by whichever thread brings it: blocks stand alone. What would change
-// this: many size classes that are used once each keep a slab apiece; measure resident memory then,
-// not time.
+// aligned to its size, slabs.hpp); a slab knows only how many of its blocks have not come back. A
+// block that a full list refuses, and every block of a list that is released, goes back to its
+// slab, which is freed with its last block, by whichever thread brings it: blocks stand alone. What
+// would change this: many size classes that are used once each keep a slab apiece; measure resident
+// memory then, not time.
 //
 // Blocks that always go one way, made by one thread and freed by another (callbacks that are posted
 // to a loop), would make the one carve for ever and the other hoard. So those are handed back in
@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "asyncio/detail/thread_state.hpp"
+#include "slabs.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -47,13 +48,7 @@ void release_free_blocks() noexcept {}
 
 namespace {
 
-constexpr std::size_t kSlabSize = 64 * 1024;
 constexpr std::int32_t kRoom = 32 * 1024 * 1024 / kBlockUnit;  // a thread keeps at most 32 MiB
-
-struct alignas(64) Slab {
-    explicit Slab(std::uint32_t blocks) : outstanding(blocks) {}
-    std::atomic<std::uint32_t> outstanding;  // blocks that are not back yet, uncarved ones included
-};
 
 struct Cursor {
     char* next = nullptr;
@@ -61,12 +56,11 @@ struct Cursor {
 };
 
 void return_to_slab(void* block, std::uint32_t count) noexcept {
+    // Safe because slabs are aligned to their size.
     const auto address = reinterpret_cast<std::uintptr_t>(block) & ~(kSlabSize - 1);
     auto* slab = reinterpret_cast<Slab*>(address);
     // Release: what this thread wrote into the block happens before the free, wherever that is.
-    if (slab->outstanding.fetch_sub(count, std::memory_order_acq_rel) != count) return;
-    slab->~Slab();
-    std::free(slab);
+    if (slab->outstanding.fetch_sub(count, std::memory_order_acq_rel) == count) give_slab(slab);
 }
 
 // Returns a chain of blocks.
@@ -96,7 +90,7 @@ class Depot {
     // A batch, or null.
     Batch* take(std::size_t bytes) noexcept {
         if (top_.load(std::memory_order_relaxed) == nullptr) return nullptr;
-        const std::lock_guard lock(mutex_);
+        const std::lock_guard lock(pool_mutex());
         Batch* batch = top_.load(std::memory_order_relaxed);
         if (!batch) return nullptr;
         top_.store(batch->below, std::memory_order_relaxed);
@@ -110,14 +104,13 @@ class Depot {
             depot_room.fetch_add(size, std::memory_order_relaxed);
             return false;
         }
-        const std::lock_guard lock(mutex_);
+        const std::lock_guard lock(pool_mutex());
         batch->below = top_.load(std::memory_order_relaxed);
         top_.store(batch, std::memory_order_relaxed);
         return true;
     }
 
   private:
-    std::mutex mutex_;
     std::atomic<Batch*> top_{nullptr};
 };
 
@@ -145,11 +138,11 @@ struct ThreadPool {
 thread_local ThreadPool thread_pool;
 
 void carve(Cursor& cursor, std::size_t bytes) {
-    void* memory = std::aligned_alloc(kSlabSize, kSlabSize);
-    if (memory == nullptr) throw std::bad_alloc();
+    Slab* slab = take_slab();
     const std::size_t blocks = (kSlabSize - sizeof(Slab)) / bytes;
-    new (memory) Slab(static_cast<std::uint32_t>(blocks));
-    cursor.next = static_cast<char*>(memory) + sizeof(Slab);
+    slab->outstanding.store(static_cast<std::uint32_t>(blocks), std::memory_order_relaxed);
+    // Safe because the slab's memory follows its head.
+    cursor.next = reinterpret_cast<char*>(slab + 1);
     cursor.end = cursor.next + blocks * bytes;
 }
 

@@ -70,7 +70,7 @@ class PromiseOf : public PromiseBase {
     Stored<T>& value() noexcept { return value_; }
     std::exception_ptr take_error() noexcept { return std::move(error_); }
 
-    template <class A>
+    template <class A, bool kDirect = kAwaitersByReference>
     decltype(auto) await_transform(A&& awaitable,
                                    std::source_location where = std::source_location::current());
 
@@ -371,11 +371,21 @@ decltype(auto) awaiter_for(A&& a) {
     }
 }
 
+// The same for the promise `p` of a frame, at `where`. kDirect: see kAwaitersByReference.
+template <bool kDirect, class A>
+decltype(auto) awaiter_in(PromiseBase& p, A&& a, std::source_location where) {
+    p.place = where;
+    if constexpr (kDirect && NativeAwaiter<A>) {
+        return static_cast<std::remove_reference_t<A>&>(a);
+    } else {
+        return awaiter_for(std::forward<A>(a));
+    }
+}
+
 template <class T>
-template <class A>
+template <class A, bool kDirect>
 decltype(auto) PromiseOf<T>::await_transform(A&& awaitable, std::source_location where) {
-    place = where;
-    return awaiter_for(std::forward<A>(awaitable));
+    return awaiter_in<kDirect>(*this, std::forward<A>(awaitable), where);
 }
 
 // The result of awaiting without a throw, from any awaiter.

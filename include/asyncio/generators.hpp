@@ -158,11 +158,10 @@ class GeneratorPromise : public PromiseBase {
     // An exception ends the generator and goes on in whoever drives it.
     void unhandled_exception() noexcept { state_->error_ = std::current_exception(); }
 
-    template <class A>
+    template <class A, bool kDirect = kAwaitersByReference>
     decltype(auto) await_transform(A&& awaitable,
                                    std::source_location where = std::source_location::current()) {
-        place = where;
-        return awaiter_for(std::forward<A>(awaitable));
+        return awaiter_in<kDirect>(*this, std::forward<A>(awaitable), where);
     }
 
     AsyncGenStateBase* state_ = nullptr;

@@ -31,6 +31,15 @@ namespace asyncio::inline v1::detail {
 
 inline constexpr std::uint32_t kMaxDepth = 128;
 
+// Whether `co_await` may use an awaiter that is its own awaitable in place, which saves the frame a
+// pointer. g++ 12 copies an awaiter that await_transform returns by reference. What depends on this
+// has it as a template argument, so that objects of both compilers can be linked together.
+#if defined(__clang__)
+inline constexpr bool kAwaitersByReference = true;
+#else
+inline constexpr bool kAwaitersByReference = false;
+#endif
+
 class PromiseBase {
   public:
     static constexpr std::uintptr_t kNested =

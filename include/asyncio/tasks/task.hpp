@@ -312,20 +312,24 @@ class [[nodiscard]] Sleep {
   public:
     using asyncio_native = void;
 
-    explicit Sleep(Delay d) noexcept : ns_(d.is_none() ? kNever : d.count()) {}
-    Sleep(Sleep&& o) noexcept : ns_(o.ns_) {}
+    explicit Sleep(Delay d) noexcept : state_(-(d.is_none() ? kNever : d.count())) {
+        if (state_ > 0) state_ = 0;
+    }
+    Sleep(Sleep&& o) noexcept : state_(o.state_) {}
     Sleep& operator=(Sleep&&) = delete;
     ~Sleep() {
-        if (timer_) timer_->abandon();
+        if (SleepTimer* t = timer()) t->abandon();
     }
 
     bool await_ready() const noexcept { return false; }
     template <std::derived_from<PromiseBase> P>
     void await_suspend(std::coroutine_handle<P> h) {
         PromiseBase& frame = h.promise();
-        if (ns_ <= 0) return thread_state.task->suspend_yield(frame);
-        timer_ = new SleepTimer(*thread_state.loop, ns_);
-        timer_->suspend(frame);
+        if (state_ == 0) return thread_state.task->suspend_yield(frame);
+        auto* timer = new SleepTimer(*thread_state.loop, -state_);
+        // Safe because user addresses are positive, as the delay's negative is not.
+        state_ = reinterpret_cast<std::intptr_t>(timer);
+        timer->suspend(frame);
     }
     void await_resume() {
         if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
@@ -337,14 +341,20 @@ class [[nodiscard]] Sleep {
 
   protected:
     std::exception_ptr error() noexcept {
-        if (timer_) return timer_->resume();
+        if (SleepTimer* t = timer()) return t->resume();
         TaskBase* task = thread_state.task;
         return task->resumed() ? task->take_cancel() : std::exception_ptr();
     }
 
   private:
-    std::int64_t ns_;
-    SleepTimer* timer_ = nullptr;
+    // Safe because only await_suspend makes it positive.
+    SleepTimer* timer() const noexcept {
+        return state_ > 0 ? reinterpret_cast<SleepTimer*>(state_) : nullptr;
+    }
+
+    // Before it is awaited the delay's negative in ns, 0 for a yield; then the timer's address. One
+    // word, since a million sleeping frames hold it.
+    std::int64_t state_;
 };
 
 template <class R>
