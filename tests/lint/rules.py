@@ -27,11 +27,15 @@ PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)'
 
 # The layers of the public headers, lowest first; a header includes its own layer or a lower one.
 LAYERS = (
-    'version exceptions time contextvars result repr log sockets',
+    'version exceptions time contextvars result repr log sockets protocols',
     'events',
     'futures coroutines generators tasks',
     'timeouts taskgroups with runners',
     'locks queues threads',
+    'transports resolver ssl signals',
+    'base_events datagrams pipes files',
+    'streams',
+    'subprocess watch http',
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
