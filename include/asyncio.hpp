@@ -14,6 +14,7 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
 #include "asyncio/runners.hpp"
+#include "asyncio/signals.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/ssl.hpp"
 #include "asyncio/taskgroups.hpp"

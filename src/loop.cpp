@@ -20,6 +20,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
 #include "function_name.hpp"
+#include "signals.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -135,6 +136,14 @@ void Loop::run_forever() {
     }
 }
 
+// Before each callback. Raises: KeyboardInterrupt.
+inline void Loop::check_interrupt() {
+    if (!interrupted.load(std::memory_order_relaxed)) [[likely]]
+        return;
+    interrupted.store(false);
+    throw_interrupt();
+}
+
 // Iterations in which nobody need look at the clock, the kernel or a hook: the hot loop.
 void Loop::run_plain() {
     std::uint32_t iterations = iterations_unpolled_;
@@ -142,8 +151,9 @@ void Loop::run_plain() {
     while (plain_ && !ready.empty() && !stopping && ++iterations < kIterationsUnpolled &&
            callbacks < kCallbacksUnpolled) {
         if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
-        Node* n = ready.take_chain();
+        Node* n = batch_ = ready.take_chain();
         do {
+            check_interrupt();
             batch_ = n->next_;
             ++callbacks;
             n->run();
@@ -263,12 +273,17 @@ bool Loop::drain_inbox() noexcept {
     return true;
 }
 
-bool Loop::push_from_thread(Node& node) noexcept {
+bool Loop::push_inbox(Node& node) noexcept {
     Node* head = inbox_.load(std::memory_order_relaxed);
     do {
         if (head == kInboxClosed) return false;
         node.next_ = head;
     } while (!inbox_.compare_exchange_weak(head, &node));
+    return true;
+}
+
+bool Loop::push_from_thread(Node& node) noexcept {
+    if (!push_inbox(node)) return false;
     if (asleep_.load() && asleep_.exchange(false)) {
         const std::lock_guard lock(wake_mutex_);
         if (backend) backend->wake();
@@ -276,13 +291,20 @@ bool Loop::push_from_thread(Node& node) noexcept {
     return true;
 }
 
+void Loop::push_from_signal(Node& node) noexcept {
+    // No lock: the thread that holds it may be the one that the handler interrupts.
+    if (push_inbox(node) && asleep_.load() && asleep_.exchange(false)) backend->wake();
+}
+
 void Loop::run_batch() {
+    check_interrupt();
     if (pick_next) [[unlikely]] {
         run_picked();
         return;
     }
     batch_ = ready.empty() ? nullptr : ready.take_chain();
     while (Node* n = batch_) {
+        check_interrupt();
         batch_ = n->next_;
         run_node(*n);
     }
@@ -302,6 +324,7 @@ void Loop::run_picked() {
     for (Node* e = batch.front(); e; e = e->next_) ++count;
     batch_ = batch.front();  // where an exception of the hook finds it
     for (; count > 0; --count) {
+        check_interrupt();
         // A hook that was taken off meanwhile: the rest goes in order.
         const std::size_t choice = pick_next ? pick_next(count) % count : 0;
         Node* before = nullptr;
@@ -353,6 +376,7 @@ void Loop::close() {
     if (closed.exchange(true)) return;
     own(false);
     close_executor(*this);
+    if (signals) signals->close();
     Node* left = inbox_.exchange(kInboxClosed);
     while (left) {
         Node* next = left->next_;

@@ -22,6 +22,7 @@ namespace detail {
 
 class AsyncGenStateBase;
 class Resolver;
+class LoopSignals;
 
 class Loop final : public LoopCore, public Pooled {
   public:
@@ -45,6 +46,9 @@ class Loop final : public LoopCore, public Pooled {
     void forget(Node& node) noexcept { ready.remove(&node); }
     // False if closed. The caller keeps the loop alive meanwhile (see push_threadsafe).
     bool push_from_thread(Node& node) noexcept;
+    // From a signal handler, in the middle of anything, on any thread. The back end must stay
+    // meanwhile (see signals.cpp).
+    void push_from_signal(Node& node) noexcept;
     // On the loop's thread: what other threads have pushed comes before what is pushed next
     // (SC-02).
     void take_posted() noexcept {
@@ -88,6 +92,10 @@ class Loop final : public LoopCore, public Pooled {
     void watch(int fd, bool write, Ref<HandleState> handle);
     bool unwatch(int fd, bool write);
 
+    std::unique_ptr<LoopSignals> signals;  // null until it is asked for one
+    // Set by a signal handler: KeyboardInterrupt is to be raised before the next callback.
+    std::atomic<bool> interrupted{false};
+
     std::shared_ptr<ThreadPoolExecutor> default_executor;
     bool executor_shut_down = false;
     std::shared_ptr<Resolver> resolver;       // made by the first lookup of a name
@@ -111,6 +119,8 @@ class Loop final : public LoopCore, public Pooled {
     bool drain_inbox() noexcept;
     void sleep(std::int64_t timeout);
     bool expect_post(std::int64_t timeout) noexcept;
+    bool push_inbox(Node& node) noexcept;
+    void check_interrupt();
     void run_batch();
     void run_node(Node& node);
     void run_picked();

@@ -11,6 +11,7 @@
 
 #include "asyncio/log.hpp"
 #include "loop.hpp"
+#include "signals.hpp"
 
 namespace asyncio::inline v1 {
 namespace {
@@ -142,6 +143,16 @@ EventLoop& Runner::get_loop() {
 }
 
 void Runner::run_task(detail::FutureBase& task) {
+    detail::InterruptScope scope(loop_->impl());
+    run_interruptible(task, scope);
+}
+
+void Runner::run_interruptible(detail::FutureBase& task, detail::InterruptScope& scope) {
+    struct Main {
+        detail::InterruptScope& scope;
+        ~Main() { scope.set_main(nullptr); }
+    } main{scope};
+    scope.set_main(&task);
     try {
         detail::run_until_done(*loop_, task, false);
     } catch (...) {
@@ -150,18 +161,23 @@ void Runner::run_task(detail::FutureBase& task) {
         throw;
     }
     task.mark_retrieved();  // the caller takes its result or exception
+    // a cancel that Ctrl-C asked for is a KeyboardInterrupt, unless others asked for it too.
+    const bool cancelled = task.cancelled() && scope.count() > 0 && detail::uncancel(task) == 0;
+    // One that came when the task was done: S-97.
+    if (scope.take_unanswered() || cancelled) throw KeyboardInterrupt();
 }
 
 void Runner::run_task_and_close(detail::FutureBase& task) {
+    detail::InterruptScope scope(loop_->impl());
     std::exception_ptr error;
     try {
-        run_task(task);
+        run_interruptible(task, scope);
     } catch (...) {
         // Raised again below, unless closing fails: then that error goes on, as in Python.
         error = std::current_exception();
     }
     try {
-        close();
+        close_interruptible(scope);
     } catch (const DeadlockError&) {
         // The first deadlock names the tasks as the program left them.
         if (!detail::holds<DeadlockError>(error)) throw;
@@ -177,18 +193,27 @@ void Runner::shut_down() {
 
 void Runner::close() {
     if (state_ != State::kInitialized) return;
+    detail::InterruptScope scope(loop_->impl());
+    close_interruptible(scope);
+}
+
+void Runner::close_interruptible(detail::InterruptScope& scope) {
+    if (state_ != State::kInitialized) return;
     // Whatever a phase raises, the loop is closed.
     struct Finish {
         Runner& runner;
+        detail::InterruptScope& scope;
         ~Finish() {
+            scope.leave();
             if (std::exchange(runner.is_current_, false)) set_event_loop(nullptr);
             runner.state_ = State::kClosed;
             runner.loop_->close();
             runner.loop_.reset();
             runner.context_.reset();
         }
-    } finish{*this};
+    } finish{*this, scope};
     shut_down();
+    if (scope.take_unanswered()) throw KeyboardInterrupt();
 }
 
 }  // namespace asyncio::inline v1

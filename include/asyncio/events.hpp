@@ -275,6 +275,21 @@ class ASYNCIO_API EventLoop {
     // If cancelled: the answer is dropped when it comes; nothing waits for it.
     Coroutine<std::pair<std::string, std::string>> getnameinfo(const SocketAddress& address,
                                                                int flags = 0);
+    // Calls `fn()` each time the process gets the signal `sig` (a number of <csignal>), in a copy
+    // of the current context, until remove_signal_handler(sig) or close(); a second call replaces
+    // the first. `fn` is a callback like any other: it may do everything, and what it raises goes
+    // to the exception handler. Every loop that asks for a signal gets it, on whatever thread it
+    // runs. Awaitable forms: signals::wait, signals::watch. SG-01, SG-03. Raises: ValueError
+    // "invalid signal number N"; RuntimeError "Event loop is closed", "sig N cannot be caught".
+    template <class F>
+    void add_signal_handler(int sig, F fn,
+                            std::source_location where = std::source_location::current()) {
+        check_signal(sig);
+        add_signal(sig, make_handle(std::move(fn), {}, where, false));
+    }
+    // Returns whether there was a handler. With the last one of the process what it did before with
+    // the signal is restored. SG-02. Raises: ValueError "invalid signal number N".
+    bool remove_signal_handler(int sig);
 
     // A future bound to this loop. EF-01.
     template <class T = void>
@@ -344,7 +359,7 @@ class ASYNCIO_API EventLoop {
         using Returned = std::invoke_result_t<F&>;
         static_assert(
             !requires(Returned r) { r.asyncio_awaiter(); } || requires(Returned r) { r.id(); },
-            "coroutines cannot be used with call_soon(): use create_task");
+            "coroutines cannot be used with call_soon() or add_signal_handler(): use create_task");
         return detail::Ref<detail::HandleState>::adopt(new detail::HandleStateOf<F, kPosted>(
             core(), detail::ContextSlot::use(options.context), where, timer, std::move(fn)));
     }
@@ -354,6 +369,8 @@ class ASYNCIO_API EventLoop {
     void add_timer_at(detail::HandleState& handle, Deadline when);
     void add_watch(int fd, bool write, detail::Ref<detail::HandleState> handle);
     bool remove_watch(int fd, bool write);
+    void check_signal(int sig) const;
+    void add_signal(int sig, detail::Ref<detail::HandleState> handle);
 
     detail::Loop* impl_;
 };

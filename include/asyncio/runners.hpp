@@ -35,6 +35,7 @@ ASYNCIO_API void check_no_running_loop(const char* text);
 ASYNCIO_API int report_uncaught(const std::exception_ptr& error) noexcept;
 // What run() does once its task is made: see there.
 class RunAccess;
+class InterruptScope;
 
 }  // namespace detail
 
@@ -50,8 +51,8 @@ class ASYNCIO_API Runner {
 
     // Runs `main` (any awaitable, or a callable that returns one) as a task until it is done, and
     // returns its result. All runs share one context, so that what one sets the next one sees
-    // (R-05). Raises: RuntimeError "Runner.run() cannot be called from a running event loop",
-    // "Runner is closed"; what `main` raises.
+    // (R-05). Ctrl-C meanwhile: see asyncio::run. Raises: RuntimeError "Runner.run() cannot be
+    // called from a running event loop", "Runner is closed"; what `main` raises.
     template <Awaitable A>
     await_result_t<A> run(A&& main, RunnerRunOptions options = {}) {
         detail::check_no_running_loop("Runner.run() cannot be called from a running event loop");
@@ -81,6 +82,8 @@ class ASYNCIO_API Runner {
     }
     void run_task(detail::FutureBase& task);
     void run_task_and_close(detail::FutureBase& task);
+    void run_interruptible(detail::FutureBase& task, detail::InterruptScope& scope);
+    void close_interruptible(detail::InterruptScope& scope);
     void shut_down();
 
     enum class State : std::uint8_t { kCreated, kInitialized, kClosed };
@@ -110,6 +113,9 @@ class RunAccess {
 
 // Runs `main` (any awaitable, or a callable that returns one) on a new loop, shuts the loop down as
 // Runner::close does, and returns the result. The way into asyncio from main(). R-01, R-02.
+// In the main thread, where SIGINT has its default effect, the first Ctrl-C cancels the main task
+// and run() raises KeyboardInterrupt if that ends it; the second makes the loop leave before its
+// next callback; the third kills the program. R-08, S-96 to S-98.
 // Raises: RuntimeError "asyncio.run() cannot be called from a running event loop"; what `main`
 // raises.
 template <Awaitable A>

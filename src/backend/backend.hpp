@@ -26,7 +26,7 @@ class Backend {
     // at most once each (level-triggered, FD-01); null: not watched for that. Both null: forgets
     // `fd`. Raises: OSError; ValueError for a negative descriptor.
     virtual void watch(int fd, Node* on_read, Node* on_write) = 0;
-    // Ends a `wait` that is under way or the next one. From any thread.
+    // Ends a `wait` that is under way or the next one. From any thread, and from signal handlers.
     virtual void wake() noexcept = 0;
     // The clock, ns.
     virtual std::int64_t now() noexcept = 0;

@@ -1,7 +1,9 @@
 // Virtual time: waiting moves the clock. There is no descriptor to watch, and other threads are
 // waited for in real time.
-#include <condition_variable>
-#include <mutex>
+#include <errno.h>
+#include <semaphore.h>
+
+#include <atomic>
 
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
@@ -11,6 +13,11 @@ namespace {
 
 class VirtualBackend final : public Backend {
   public:
+    VirtualBackend() { ::sem_init(&woken_, 0, 0); }
+    VirtualBackend(const VirtualBackend&) = delete;
+    VirtualBackend& operator=(const VirtualBackend&) = delete;
+    ~VirtualBackend() override { ::sem_destroy(&woken_); }
+
     void wait(std::int64_t timeout, NodeQueue&) override {
         if (timeout > 0) {
             now_ += timeout;
@@ -18,9 +25,9 @@ class VirtualBackend final : public Backend {
         }
         if (timeout == 0) return;
         // Only a thread can end this wait: the loop asks for it while some are at work for it.
-        std::unique_lock lock(mutex_);
-        woken_.wait(lock, [this] { return wake_; });
-        wake_ = false;
+        while (::sem_wait(&woken_) != 0 && errno == EINTR) {
+        }
+        posted_.store(false);
     }
 
     void watch(int, Node*, Node*) override {
@@ -28,9 +35,7 @@ class VirtualBackend final : public Backend {
     }
 
     void wake() noexcept override {
-        const std::lock_guard lock(mutex_);
-        wake_ = true;
-        woken_.notify_one();
+        if (!posted_.exchange(true)) ::sem_post(&woken_);
     }
 
     std::int64_t now() noexcept override { return now_; }
@@ -41,9 +46,8 @@ class VirtualBackend final : public Backend {
 
   private:
     std::int64_t now_ = 0;
-    std::mutex mutex_;
-    std::condition_variable woken_;
-    bool wake_ = false;
+    sem_t woken_;
+    std::atomic<bool> posted_{false};
 };
 
 }  // namespace
