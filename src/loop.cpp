@@ -388,6 +388,8 @@ void Loop::close() {
     destroy_tasks();
     drop_generators(*this);
     drop_queued();
+    backend->close_channels();
+    drop_queued();
     resolver.reset();
     {
         const std::lock_guard lock(wake_mutex_);
@@ -398,8 +400,26 @@ void Loop::close() {
     release_free_blocks();
 }
 
+void Loop::check_no_channel(int fd) const {
+    const Channel* const channel = backend->channel_of(fd);
+    if (!channel || !channel->in_use()) return;
+    throw RuntimeError("File descriptor " + std::to_string(fd) + " is used by " +
+                       channel->describe());
+}
+
+void Loop::open_channel(Channel& channel, int fd) {
+    check_open();
+    check_no_channel(fd);
+    if (!watched.empty() && watched.contains(fd)) {
+        unwatch(fd, false);
+        unwatch(fd, true);
+    }
+    backend->open(channel, fd);
+}
+
 void Loop::watch(int fd, bool write, Ref<HandleState> handle) {
     check_open();
+    check_no_channel(fd);
     const auto found = watched.find(fd);
     Watched next = found == watched.end() ? Watched() : found->second;
     handle->set_repeated();
@@ -411,6 +431,7 @@ void Loop::watch(int fd, bool write, Ref<HandleState> handle) {
 
 bool Loop::unwatch(int fd, bool write) {
     if (closed) return false;
+    check_no_channel(fd);
     const auto found = watched.find(fd);
     if (found == watched.end()) return false;
     Watched& w = found->second;

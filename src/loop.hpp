@@ -91,6 +91,10 @@ class Loop final : public LoopCore, public Pooled {
     std::unordered_map<int, Watched> watched;
     void watch(int fd, bool write, Ref<HandleState> handle);
     bool unwatch(int fd, bool write);
+    // Opens `channel` for `fd`, which may not be watched any more. Raises: OSError; RuntimeError.
+    void open_channel(Channel& channel, int fd);
+    // Raises: RuntimeError "File descriptor N is used by transport ..." (FD-01).
+    void check_no_channel(int fd) const;
 
     std::unique_ptr<LoopSignals> signals;  // null until it is asked for one
     // Set by a signal handler: KeyboardInterrupt is to be raised before the next callback.

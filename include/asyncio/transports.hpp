@@ -33,6 +33,12 @@ struct WriteBufferLimits {
 
 namespace detail {
 
+enum class SendfileMode : unsigned char {
+    UNSUPPORTED,
+    TRY_NATIVE,  // by the system's sendfile
+    FALLBACK,    // by reading and writing: TLS
+};
+
 // What a transport's handles point to. Used on the loop's thread only, but for its count. The
 // defaults raise NotImplementedError, as in transports.BaseTransport and its kin.
 // While it is open the loop (its back end's table of descriptors, or the transport below it) keeps
@@ -72,9 +78,11 @@ class ASYNCIO_API TransportBase : public Pooled {
 
     virtual void sendto(std::string_view data, const SocketAddress* to);
 
-    // What starts TLS over it, or sends a file through it, must know: the lower layer of start_tls
-    // and sendfile. CPython: `_start_tls_compatible`, `_sendfile_compatible`.
+    // Whether the protocol was told to pause_writing() and not yet to resume.
+    virtual bool writing_paused() const noexcept { return false; }
+    // What start_tls (TL-01) and sendfile (SF-01) ask of it.
     virtual bool start_tls_compatible() const noexcept { return false; }
+    virtual SendfileMode sendfile_mode() const noexcept { return SendfileMode::UNSUPPORTED; }
 
     // `<asyncio.Transport fd=7 open>`.
     virtual std::string repr() const = 0;

@@ -6,10 +6,15 @@
 // io_uring can batch them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <string_view>
 
 #include "asyncio/detail/loop_core.hpp"
+#include "asyncio/sockets.hpp"
+#include "backend/channel.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -26,6 +31,33 @@ class Backend {
     // at most once each (level-triggered, FD-01); null: not watched for that. Both null: forgets
     // `fd`. Raises: OSError; ValueError for a negative descriptor.
     virtual void watch(int fd, Node* on_read, Node* on_write) = 0;
+
+    // ---- channels
+    // The most that one receive takes, bytes. TR-12.
+    static constexpr std::size_t kReceive = std::size_t{256} * 1024;
+    // Registers `channel` for `fd`, which it does not own. Raises: OSError; NotImplementedError.
+    virtual void open(Channel& channel, int fd) = 0;
+    // `to` takes the place of `from`, which is open, with what is known of its descriptor.
+    virtual void hand_over(Channel& from, Channel& to) noexcept = 0;
+    // Forgets it. The caller closes the descriptor at once, which removes it from the system's list
+    // too.
+    virtual void close(Channel& channel) noexcept = 0;
+    // The channel of `fd`; null if there is none.
+    virtual Channel* channel_of(int fd) const noexcept = 0;
+    // Calls loop_closed() of every channel.
+    virtual void close_channels() noexcept = 0;
+    // Receives at most kReceive bytes into memory of the back end. Never waits.
+    virtual Received receive(Channel& channel) noexcept = 0;
+    // The same into `memory`, which is not empty.
+    virtual Transferred receive_into(Channel& channel, std::span<char> memory) noexcept = 0;
+    // Sends what can be sent at once. If that is less than all, on_write is queued once there is
+    // room again.
+    virtual Transferred send(Channel& channel, std::string_view data) noexcept = 0;
+    virtual Transferred send(Channel& channel,
+                             std::span<const std::string_view> pieces) noexcept = 0;
+    // Accepts a connection: its descriptor, or an errno as a negative number. `from`: its address.
+    virtual int accept(Channel& channel, SocketAddress& from) noexcept = 0;
+
     // Ends a `wait` that is under way or the next one. From any thread, and from signal handlers.
     virtual void wake() noexcept = 0;
     // The clock, ns.

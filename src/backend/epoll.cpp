@@ -1,8 +1,11 @@
 // epoll(7), with deadlines in nanoseconds by epoll_pwait2(2), and an eventfd(2) for other threads.
 #include <errno.h>
+#include <limits.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +42,8 @@ int checked(int fd) {
     return fd;
 }
 
+}  // namespace
+
 class EpollBackend final : public Backend {
   public:
     EpollBackend()
@@ -46,7 +51,7 @@ class EpollBackend final : public Backend {
           event_(checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))) {
         epoll_event e{};
         e.events = EPOLLIN | EPOLLET;
-        e.data.ptr = nullptr;  // null: the eventfd
+        e.data.u64 = kEventfd;
         if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &e) != 0) fail();
     }
 
@@ -59,31 +64,120 @@ class EpollBackend final : public Backend {
 
     void watch(int fd, Node* on_read, Node* on_write) override {
         if (fd < 0) throw ValueError("Invalid file descriptor: " + std::to_string(fd));
-        const auto i = static_cast<std::size_t>(fd);
-        if (i >= watches_.size()) watches_.resize(i + 1);
-        std::unique_ptr<Watch>& w = watches_[i];
-        const bool known = w != nullptr;
+        Entry& entry = entry_of(fd);
+        const bool known = entry.on_read || entry.on_write;
         if (!on_read && !on_write) {
             if (!known) return;
             // Fails if the descriptor was closed first, which has removed it too.
             ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-            w.reset();
-            --watched_;
+            forget(entry);
             return;
         }
-        if (!known) w = std::make_unique<Watch>();
         epoll_event e{};
         e.events = (on_read ? EPOLLIN : 0u) | (on_write ? EPOLLOUT : 0u);
-        e.data.ptr = w.get();
-        if (!change(fd, e, known)) {
-            const int error = errno;
-            if (!known) w.reset();
-            errno = error;
-            fail();
-        }
+        e.data.u64 = known ? name_of(fd, entry.generation) : name_anew(fd, entry);
+        if (!change(fd, e, known)) fail();
         if (!known) ++watched_;
-        w->on_read = on_read;
-        w->on_write = on_write;
+        entry.on_read = on_read;
+        entry.on_write = on_write;
+    }
+
+    void open(Channel& channel, int fd) override {
+        if (!memory_) memory_.reset(new char[kReceive]);
+        Entry& entry = entry_of(fd);
+        epoll_event e{};
+        e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+        e.data.u64 = name_anew(fd, entry);
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) != 0) fail();
+        entry.channel = &channel;
+        channel.fd_ = fd;
+        ++watched_;
+    }
+
+    void hand_over(Channel& from, Channel& to) noexcept override {
+        entries_[static_cast<std::size_t>(from.fd_)].channel = &to;
+        to.fd_ = std::exchange(from.fd_, -1);
+        to.readable_ = from.readable_;
+        to.hung_up_ = from.hung_up_;
+    }
+
+    void close(Channel& channel) noexcept override {
+        if (channel.fd_ < 0) return;
+        forget(entries_[static_cast<std::size_t>(channel.fd_)]);
+        channel.fd_ = -1;
+    }
+
+    Channel* channel_of(int fd) const noexcept override {
+        const auto i = static_cast<std::size_t>(fd);
+        return fd >= 0 && i < entries_.size() ? entries_[i].channel : nullptr;
+    }
+
+    void close_channels() noexcept override {
+        for (std::size_t i = 0; i < entries_.size(); ++i) {
+            if (Channel* c = entries_[i].channel) c->loop_closed();
+        }
+    }
+
+    Received receive(Channel& channel) noexcept override {
+        const Transferred t = receive_into(channel, {memory_.get(), kReceive});
+        return {memory_.get(), t.size, t.error};
+    }
+
+    // A stream that gives less than it was asked for is empty, and the next byte makes an event;
+    // its end only makes one once (RDHUP, seen before), so then it must be read again.
+    Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
+        ssize_t n;
+        do {
+            n = ::recv(channel.fd_, memory.data(), memory.size(), 0);
+        } while (n < 0 && errno == EINTR);
+        if (n < 0) {
+            channel.readable_ = false;
+            return {0, errno};
+        }
+        const auto size = static_cast<std::size_t>(n);
+        if (size < memory.size() && !channel.hung_up_) channel.readable_ = false;
+        return {size, 0};
+    }
+
+    Transferred send(Channel& channel, std::string_view data) noexcept override {
+        ssize_t n;
+        do {
+            n = ::send(channel.fd_, data.data(), data.size(), MSG_NOSIGNAL);
+        } while (n < 0 && errno == EINTR);
+        return sent(channel, n, data.size());
+    }
+
+    Transferred send(Channel& channel, std::span<const std::string_view> pieces) noexcept override {
+        iovec vectors[kMostPieces];
+        const std::size_t count = std::min(pieces.size(), kMostPieces);
+        std::size_t size = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            // Safe because sending does not write to it.
+            vectors[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+            size += pieces[i].size();
+        }
+        msghdr message{};
+        message.msg_iov = vectors;
+        message.msg_iovlen = count;
+        ssize_t n;
+        do {
+            n = ::sendmsg(channel.fd_, &message, MSG_NOSIGNAL);
+        } while (n < 0 && errno == EINTR);
+        return sent(channel, n, size);
+    }
+
+    int accept(Channel& channel, SocketAddress& from) noexcept override {
+        sockaddr_storage name;
+        socklen_t size = sizeof name;
+        // Safe because the system writes a sockaddr of whatever family into that storage.
+        auto* const address = reinterpret_cast<sockaddr*>(&name);
+        const int fd = ::accept4(channel.fd_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EAGAIN) channel.readable_ = false;
+            return -errno;
+        }
+        from = SocketAddress::from(&name, size);
+        return fd;
     }
 
     // Edge-triggered: each write is one event, and nobody need read the counter (which a program
@@ -104,23 +198,70 @@ class EpollBackend final : public Backend {
     const char* class_name() const noexcept override { return "EpollEventLoop"; }
 
   private:
-    struct Watch {
+    // What is known of a descriptor: a channel, or the nodes of add_reader and add_writer.
+    struct Entry {
+        Channel* channel = nullptr;
         Node* on_read = nullptr;
         Node* on_write = nullptr;
+        std::uint32_t generation = 0;  // of its registration
     };
+    static constexpr std::uint64_t kEventfd = ~std::uint64_t{0};
+    static constexpr std::size_t kMostPieces = 64;  // of a send: more are not worth their stack
 
-    // Errors and hang-ups wake both directions, as selectors.EpollSelector has it: whoever is there
-    // finds out by the call that fails.
-    static void queue(const epoll_event& e, NodeQueue& ready) noexcept {
-        if (e.data.ptr == nullptr) return;  // the eventfd: somebody has called wake()
-        const auto& w = *static_cast<const Watch*>(e.data.ptr);
-        if (e.events & ~std::uint32_t{EPOLLOUT}) push(w.on_read, ready);
-        if (e.events & ~std::uint32_t{EPOLLIN}) push(w.on_write, ready);
+    Entry& entry_of(int fd) {
+        const auto i = static_cast<std::size_t>(fd);
+        if (i >= entries_.size()) entries_.resize(std::max(i + 1, entries_.size() * 2));
+        return entries_[i];
+    }
+    void forget(Entry& entry) noexcept {
+        entry = {.generation = entry.generation};
+        --watched_;
+    }
+    // What an event carries. One of an earlier registration, which a copy of its descriptor keeps
+    // alive, has another generation and is ignored.
+    static std::uint64_t name_of(int fd, std::uint32_t generation) noexcept {
+        return std::uint64_t{generation} << 32 | static_cast<std::uint32_t>(fd);
+    }
+    static std::uint64_t name_anew(int fd, Entry& entry) noexcept {
+        return name_of(fd, ++entry.generation);
+    }
+
+    void queue(const epoll_event& e, NodeQueue& ready) noexcept {
+        if (e.data.u64 == kEventfd) return;  // somebody has called wake()
+        const auto fd = static_cast<std::size_t>(e.data.u64 & 0xffffffff);
+        const Entry& entry = entries_[fd];
+        if (entry.generation != e.data.u64 >> 32) return;
+        if (entry.channel) return queue_channel(*entry.channel, e.events, ready);
+        // Errors and hang-ups wake both directions, as selectors.EpollSelector has it: whoever is
+        // there finds out by the call that fails.
+        if (e.events & ~std::uint32_t{EPOLLOUT}) push(entry.on_read, ready);
+        if (e.events & ~std::uint32_t{EPOLLIN}) push(entry.on_write, ready);
     }
     static void push(Node* n, NodeQueue& ready) noexcept {
         if (!n) return;
         n->queued();
         ready.push(n);
+    }
+    static void queue_channel(Channel& channel, std::uint32_t events, NodeQueue& ready) noexcept {
+        if (events & ~std::uint32_t{EPOLLOUT}) {
+            channel.readable_ = true;
+            if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) channel.hung_up_ = true;
+            if (channel.wants_read_) channel.queue_read(ready);
+        }
+        if (channel.awaits_room_ && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
+            channel.awaits_room_ = false;
+            channel.queue_write(ready);
+        }
+    }
+
+    static Transferred sent(Channel& channel, ssize_t n, std::size_t size) noexcept {
+        if (n < 0) {
+            if (errno == EAGAIN) channel.awaits_room_ = true;
+            return {0, errno};
+        }
+        const auto taken = static_cast<std::size_t>(n);
+        if (taken < size) channel.awaits_room_ = true;
+        return {taken, 0};
     }
 
     // A descriptor that was closed and opened again is unknown to the kernel, though not to us.
@@ -151,12 +292,11 @@ class EpollBackend final : public Backend {
 
     Descriptor epoll_;
     Descriptor event_;
-    std::vector<std::unique_ptr<Watch>> watches_;  // by descriptor
+    std::vector<Entry> entries_;      // by descriptor
+    std::unique_ptr<char[]> memory_;  // what receive() fills: one for all, made with the first
     std::size_t watched_ = 0;
     bool have_pwait2_ = true;
 };
-
-}  // namespace
 
 std::unique_ptr<Backend> make_epoll_backend() { return std::make_unique<EpollBackend>(); }
 

@@ -30,9 +30,21 @@ class VirtualBackend final : public Backend {
         posted_.store(false);
     }
 
-    void watch(int, Node*, Node*) override {
-        throw NotImplementedError("a loop on virtual time watches no descriptors");
+    void watch(int, Node*, Node*) override { refuse(); }
+    void open(Channel&, int) override { refuse(); }
+
+    // Nothing of these is ever called, since no channel opens.
+    void hand_over(Channel&, Channel&) noexcept override {}
+    void close(Channel&) noexcept override {}
+    Channel* channel_of(int) const noexcept override { return nullptr; }
+    void close_channels() noexcept override {}
+    Received receive(Channel&) noexcept override { return {nullptr, 0, EBADF}; }
+    Transferred receive_into(Channel&, std::span<char>) noexcept override { return {0, EBADF}; }
+    Transferred send(Channel&, std::string_view) noexcept override { return {0, EBADF}; }
+    Transferred send(Channel&, std::span<const std::string_view>) noexcept override {
+        return {0, EBADF};
     }
+    int accept(Channel&, SocketAddress&) noexcept override { return -EBADF; }
 
     void wake() noexcept override {
         if (!posted_.exchange(true)) ::sem_post(&woken_);
@@ -45,6 +57,10 @@ class VirtualBackend final : public Backend {
     const char* class_name() const noexcept override { return "VirtualTimeEventLoop"; }
 
   private:
+    [[noreturn]] static void refuse() {
+        throw NotImplementedError("a loop on virtual time watches no descriptors");
+    }
+
     std::int64_t now_ = 0;
     sem_t woken_;
     std::atomic<bool> posted_{false};

@@ -1,0 +1,127 @@
+// A descriptor that the loop itself reads and writes: a connection's or a listening socket's.
+//
+// It is registered with the back end once, for both directions, until it is closed. The back end
+// queues its owner's nodes: `on_read` when something can be received (or accepted) and the owner
+// reads, `on_write` when there is room again after a send that took less than all. Everything
+// between is a call of the back end: receive, send, accept.
+//
+// A node may still be queued when its owner closes: the owner lives until no node is queued.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "asyncio/detail/loop_core.hpp"
+
+namespace asyncio::inline v1::detail {
+
+class Channel {
+  public:
+    Channel(Node& on_read, Node& on_write) noexcept : on_read_(on_read), on_write_(on_write) {}
+    Channel(const Channel&) = delete;
+    Channel& operator=(const Channel&) = delete;
+
+    // -1 while it is not open.
+    int fd() const noexcept { return fd_; }
+    bool is_open() const noexcept { return fd_ >= 0; }
+    bool wants_read() const noexcept { return wants_read_; }
+    bool read_queued() const noexcept { return read_queued_; }
+    bool write_queued() const noexcept { return write_queued_; }
+    bool node_queued() const noexcept { return read_queued_ || write_queued_; }
+
+    // Begins, or goes on, to read: on_read is queued now if there is something, else once there is.
+    void start_reading(NodeQueue& ready) noexcept {
+        wants_read_ = true;
+        if (readable_) queue_read(ready);
+    }
+    // An on_read that is queued already still runs.
+    void stop_reading() noexcept { wants_read_ = false; }
+    // To be called at the end of on_read: there may be more.
+    void read_again(NodeQueue& ready) noexcept {
+        if (readable_ && wants_read_) queue_read(ready);
+    }
+    // on_write is to be queued once there is room to send.
+    void await_room() noexcept { awaits_room_ = true; }
+    bool awaits_room() const noexcept { return awaits_room_; }
+    void forget_room() noexcept { awaits_room_ = false; }
+
+    // The nodes say so as they run or are dropped.
+    void read_runs() noexcept { read_queued_ = false; }
+    void write_runs() noexcept { write_queued_ = false; }
+
+    // For error texts: "transport <...>" (FD-01).
+    virtual std::string describe() const = 0;
+    // False once it is about to close, when add_reader may take the descriptor.
+    virtual bool in_use() const noexcept { return true; }
+    // The loop closes: the descriptor is to be closed, and nothing is called any more.
+    virtual void loop_closed() noexcept = 0;
+
+  protected:
+    ~Channel() = default;
+
+  private:
+    friend class EpollBackend;
+
+    void queue_read(NodeQueue& ready) noexcept {
+        if (read_queued_) return;
+        read_queued_ = true;
+        ready.push(&on_read_);
+    }
+    void queue_write(NodeQueue& ready) noexcept {
+        if (write_queued_) return;
+        write_queued_ = true;
+        ready.push(&on_write_);
+    }
+
+    Node& on_read_;
+    Node& on_write_;
+    int fd_ = -1;
+    bool readable_ = false;  // an event has come, and nothing has found it empty since
+    bool hung_up_ = false;   // the peer has shut down, or an error waits: a short read is no end
+    bool wants_read_ = false;
+    bool awaits_room_ = false;
+    bool read_queued_ = false;
+    bool write_queued_ = false;
+};
+
+// The nodes of a channel's owner, as bases of it: they call its members read_ready() and
+// write_ready(), or, when the loop closes, read_dropped() and write_dropped().
+template <class Owner>
+class ReadNode : public Node {
+  public:
+    void run() final { static_cast<Owner&>(*this).read_ready(); }
+    void drop() noexcept final { static_cast<Owner&>(*this).read_dropped(); }
+    const char* label() const noexcept final { return "read_ready()"; }
+
+  protected:
+    ReadNode() = default;
+    ~ReadNode() = default;
+};
+
+template <class Owner>
+class WriteNode : public Node {
+  public:
+    void run() final { static_cast<Owner&>(*this).write_ready(); }
+    void drop() noexcept final { static_cast<Owner&>(*this).write_dropped(); }
+    const char* label() const noexcept final { return "write_ready()"; }
+
+  protected:
+    WriteNode() = default;
+    ~WriteNode() = default;
+};
+
+// What a receive gave.
+struct Received {
+    const char* data = nullptr;  // valid until the next receive of the loop
+    std::size_t size = 0;        // 0 with no error: the end of the stream
+    int error = 0;               // errno; EAGAIN: nothing there
+};
+
+// What a send or a receive_into gave: bytes, or an errno.
+struct Transferred {
+    std::size_t size = 0;
+    int error = 0;
+};
+
+}  // namespace asyncio::inline v1::detail
