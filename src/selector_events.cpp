@@ -14,6 +14,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "asyncio/tasks.hpp"
 #include "socket_transport.hpp"
 
 namespace asyncio::inline v1::detail {
