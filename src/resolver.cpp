@@ -22,6 +22,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "fd_wait.hpp"
 
 namespace asyncio::inline v1 {
 namespace detail {
@@ -356,12 +357,6 @@ Resolver& resolver_of(EventLoop& loop) {
     return *impl.resolver;
 }
 
-void check_runs_here(EventLoop& loop) {
-    loop.impl().check_open();
-    if (loop.core().runs_here()) return;
-    throw RuntimeError("this loop does not run in the task that awaits its call");
-}
-
 SocketAddress with_port(const SocketAddress& address, int port) noexcept {
     // Of IPv4 and IPv6 the port is at the same place.
     static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
@@ -429,7 +424,7 @@ class LookupTimer {
 };
 
 Coroutine<std::vector<AddrInfo>> look_up(EventLoop& loop, NameQuery query, int port) {
-    check_runs_here(loop);
+    check_awaited_here(loop);
     if (port < -1 || port > 0xffff) throw ValueError("port must be 0-65535.");
     if (query.host.find('\0') != std::string::npos) {
         throw gaierror(EAI_NONAME, ::gai_strerror(EAI_NONAME));
@@ -463,7 +458,7 @@ NameQuery query_for(std::string_view host, const AddrInfoOptions& options) {
 
 // An address is taken as it is, else it is looked up.
 Coroutine<std::vector<AddrInfo>> ensure_resolved(EventLoop& loop, NameQuery query, int port) {
-    check_runs_here(loop);
+    check_awaited_here(loop);
     NameQuery as_it_is = query;
     as_it_is.flags &= ~AI_ADDRCONFIG;
     NameAnswer here;
@@ -476,7 +471,7 @@ Coroutine<std::vector<AddrInfo>> ensure_resolved(EventLoop& loop, NameQuery quer
 }
 
 Coroutine<std::pair<std::string, std::string>> look_up_name(EventLoop& loop, NameQuery query) {
-    check_runs_here(loop);
+    check_awaited_here(loop);
     const int family = query.address.family();
     if (family != AF_INET && family != AF_INET6) {
         throw gaierror(EAI_FAMILY, ::gai_strerror(EAI_FAMILY));

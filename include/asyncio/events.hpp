@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <source_location>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -290,6 +291,56 @@ class ASYNCIO_API EventLoop {
     // Returns whether there was a handler. With the last one of the process what it did before with
     // the signal is restored. SG-02. Raises: ValueError "invalid signal number N".
     bool remove_signal_handler(int sig);
+
+    // Calls on a plain socket, a descriptor or a Socket, which is borrowed and must be non-blocking
+    // (RS-01 to RS-06). Each is tried at once, which takes no iteration if it succeeds, else
+    // whenever the socket is ready. One call at a time may wait to read from a socket, and one to
+    // write; a later one, or add_reader, takes the place of an earlier, which raises RuntimeError.
+    // The memory that a view or a span shows must stay until the call is over.
+    // Raises, all of them: OSError; RuntimeError if the loop is closed, or "File descriptor 7 is
+    // used by transport ..."; ValueError "the socket must be non-blocking", of most calls in debug
+    // mode only.
+
+    // Receives up to `n` bytes; "" at the end of the stream.
+    // If cancelled: nothing is received.
+    Coroutine<std::string> sock_recv(FileDescriptor sock, std::size_t n);
+    // Receives into `buffer`; gives how many bytes came.
+    // If cancelled: nothing is received.
+    Coroutine<std::size_t> sock_recv_into(FileDescriptor sock, std::span<char> buffer);
+    Coroutine<std::size_t> sock_recv_into(FileDescriptor sock, std::span<std::byte> buffer);
+    // Receives a datagram; what is longer than `n` bytes is cut.
+    // If cancelled: nothing is received.
+    Coroutine<std::pair<std::string, SocketAddress>> sock_recvfrom(FileDescriptor sock,
+                                                                   std::size_t n);
+    // The same into the first `nbytes` of `buffer`, 0 for all of it. Raises: ValueError "nbytes is
+    // greater than the length of the buffer".
+    // If cancelled: nothing is received.
+    Coroutine<std::pair<std::size_t, SocketAddress>> sock_recvfrom_into(FileDescriptor sock,
+                                                                        std::span<char> buffer,
+                                                                        std::size_t nbytes = 0);
+    Coroutine<std::pair<std::size_t, SocketAddress>> sock_recvfrom_into(FileDescriptor sock,
+                                                                        std::span<std::byte> buffer,
+                                                                        std::size_t nbytes = 0);
+    // Sends all of `data`. After an error nobody knows how much was sent.
+    // If cancelled: a part may have been sent.
+    Coroutine<void> sock_sendall(FileDescriptor sock, std::string_view data);
+    Coroutine<void> sock_sendall(FileDescriptor sock, std::span<const std::byte> data);
+    // Sends a datagram; gives how many bytes were sent.
+    // If cancelled: nothing is sent.
+    Coroutine<std::size_t> sock_sendto(FileDescriptor sock, std::string_view data,
+                                       const SocketAddress& address);
+    Coroutine<std::size_t> sock_sendto(FileDescriptor sock, std::span<const std::byte> data,
+                                       const SocketAddress& address);
+    // Connects. Raises: OSError of the class that fits, "Connect call failed ('127.0.0.1', 1)".
+    // If cancelled: the system goes on connecting; close the socket.
+    Coroutine<void> sock_connect(FileDescriptor sock, const SocketAddress& address);
+    // The same; looks `host` up first, and takes the first address of the socket's family. Raises:
+    // gaierror, too.
+    // If cancelled: as above.
+    Coroutine<void> sock_connect(FileDescriptor sock, std::string_view host, int port);
+    // Accepts a connection: its socket, non-blocking, and the peer's address.
+    // If cancelled: no connection is accepted.
+    Coroutine<std::pair<Socket, SocketAddress>> sock_accept(FileDescriptor sock);
 
     // A future bound to this loop. EF-01.
     template <class T = void>
