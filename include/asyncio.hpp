@@ -13,6 +13,7 @@
 #include "asyncio/queues.hpp"
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
+#include "asyncio/streams.hpp"
 #include "asyncio/runners.hpp"
 #include "asyncio/signals.hpp"
 #include "asyncio/sockets.hpp"

@@ -21,6 +21,8 @@ void to_standard_error(Level level, std::string_view message) {
 
 Sink set_sink(Sink sink) noexcept { return current.exchange(sink); }
 
+bool enabled(Level level) noexcept { return current.load() || level >= Level::WARNING; }
+
 void write(Level level, std::string_view message) noexcept {
     const Sink sink = current.load();
     try {

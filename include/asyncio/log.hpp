@@ -15,6 +15,9 @@ using Sink = void (*)(Level level, std::string_view message);
 // up. Returns the sink before it (null: the default).
 ASYNCIO_API Sink set_sink(Sink sink) noexcept;
 
+// Whether a message of `level` would go anywhere: not worth making otherwise.
+ASYNCIO_API bool enabled(Level level) noexcept;
+
 // Writes a message. Never throws: what a sink throws is dropped, since there is nobody to tell.
 ASYNCIO_API void write(Level level, std::string_view message) noexcept;
 

@@ -1,0 +1,477 @@
+// What the handles of a stream point to: one object per connection, which is its protocol, the
+// reader's buffer and the writer's flow control at once, so that an idle connection costs one
+// block.
+#pragma once
+
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "asyncio/coroutines.hpp"
+#include "asyncio/detail/loop_core.hpp"
+#include "asyncio/detail/refcount.hpp"
+#include "asyncio/detail/wait_slot.hpp"
+#include "asyncio/detail/waiter.hpp"
+#include "asyncio/protocols.hpp"
+#include "asyncio/result.hpp"
+#include "asyncio/transports.hpp"
+
+namespace asyncio::inline v1 {
+
+class StreamReader;
+class StreamWriter;
+
+namespace detail {
+
+class Stream;
+
+// Bytes that came and were not read yet. Owns no memory while it is empty.
+class ByteQueue {
+  public:
+    std::size_t size() const noexcept { return bytes_.size() - start_; }
+    bool empty() const noexcept { return bytes_.empty(); }
+    std::string_view view() const noexcept { return std::string_view(bytes_).substr(start_); }
+
+    void append(std::string_view data);
+    // Puts bytes back to where they were taken from.
+    void prepend(std::string&& data);
+    void prepend(const char* data, std::size_t n);
+    // Takes the first `n` out; there must be as many. All of them are moved, not copied.
+    std::string take(std::size_t n);
+    void drop(std::size_t n) noexcept;
+    void clear() noexcept;
+
+  private:
+    std::string bytes_;
+    std::size_t start_ = 0;  // those before it were read
+};
+
+// The separators of a readuntil(): the match that ends first counts, of two that end together the
+// shorter one.
+class ASYNCIO_API Separators {
+  public:
+    explicit Separators(std::string_view one) : one_(one), count_(1) {}
+    explicit Separators(std::vector<std::string> several);
+
+    // Raises: nothing; the ValueError for separators that cannot be searched, else null.
+    std::exception_ptr check() const;
+    std::size_t longest() const noexcept;
+
+    struct Match {
+        std::size_t begin;
+        std::size_t end;
+    };
+    // Looks in `text` from `from` on.
+    std::optional<Match> find(std::string_view text, std::size_t from) const noexcept;
+
+  private:
+    std::string one_;                // if there is one
+    std::vector<std::string> many_;  // else all, the shortest first
+    std::size_t count_;
+};
+
+// A read in progress: the base of the awaiters of StreamReader. The stream fills it in, if it can
+// from the transport's receive buffer; else the task takes its bytes out of the stream's buffer
+// when it runs again, so that a cancel in between loses none.
+class ASYNCIO_API StreamRead {
+  public:
+    using asyncio_native = void;
+
+    enum class Kind : std::uint8_t {
+        kSome,     // at least one byte, at most n_
+        kAll,      // until the end
+        kExactly,  // n_ bytes
+        kUntil,    // through a separator
+        kLine,     // through '\n', or what is left at the end
+        kInto,     // at least one byte, at most n_, into memory of the caller
+        kWith,     // a function looks at the bytes that are there
+    };
+
+    StreamRead(Stream* stream, Kind kind, std::ptrdiff_t n) noexcept
+        : stream_(stream), n_(static_cast<std::size_t>(n)), kind_(kind) {}
+    // Before it begins.
+    StreamRead(StreamRead&&) noexcept = default;
+    StreamRead& operator=(StreamRead&&) = delete;
+    // Without having run again: its loop closes.
+    ~StreamRead() {
+        if (registered_) abandon();
+    }
+
+    bool await_ready() {
+        slot_.begin();
+        return begin();
+    }
+    template <std::derived_from<PromiseBase> P>
+    bool await_suspend(std::coroutine_handle<P> h) {
+        if (!enter()) return false;
+        slot_.wait().suspend(h.promise());
+        return true;
+    }
+
+  protected:
+    // What a kind asks for beside a number.
+    union Detail {
+        const Separators* separators;  // kUntil
+        char* into;                    // kInto
+        void* function;                // kWith: the object
+    };
+    using Call = std::size_t (*)(void* function, std::string_view bytes);
+
+    // To be called first by await_resume(): the error to raise, or null.
+    std::exception_ptr settle() {
+        if (slot_.slow()) return settle_slow();
+        return std::move(error_);
+    }
+    void check() {
+        if (std::exception_ptr e = settle()) std::rethrow_exception(std::move(e));
+    }
+
+    Detail detail_{};
+    Call call_ = nullptr;    // kWith
+    std::string data_;       // the result, but for kInto and kWith
+    std::size_t count_ = 0;  // of kInto and kWith: the result
+    Stream* stream_;         // null: it went away while a task waited
+    std::size_t n_;
+
+  private:
+    friend class Stream;
+
+    bool begin();
+    bool enter();
+    void leave() noexcept;
+    void abandon() noexcept;
+    std::exception_ptr settle_slow();
+    std::optional<Separators::Match> search(std::string_view text) noexcept;
+    void call_function(std::string_view bytes);
+    // Fails with `error`.
+    bool fail(std::exception_ptr error) noexcept {
+        error_ = std::move(error);
+        return true;
+    }
+
+    // kUntil, kLine: no separator begins before it; kWith: what the function did not use.
+    std::size_t searched_ = 0;
+    std::exception_ptr error_;
+    WaitSlot<Waiter> slot_;
+    Kind kind_;
+    bool served_ = false;      // has bytes that came from no buffer: a cancel puts them back
+    bool registered_ = false;  // is the stream's reader_
+};
+
+// The awaiter of read(), readexactly(), readline().
+class [[nodiscard("co_await it")]] ReadBytes : public StreamRead {
+  public:
+    using StreamRead::StreamRead;
+    std::string await_resume() {
+        check();
+        return std::move(data_);
+    }
+    Result<std::string> await_result() {
+        if (std::exception_ptr e = settle()) return Result<std::string>::failure(std::move(e));
+        return Result<std::string>::success(std::move(data_));
+    }
+};
+
+class [[nodiscard("co_await it")]] ReadUntil : public ReadBytes {
+  public:
+    ReadUntil(Stream* stream, Separators separators)
+        : ReadBytes(stream, Kind::kUntil, 0), separators_(std::move(separators)) {}
+    bool await_ready() {
+        detail_.separators = &separators_;
+        return ReadBytes::await_ready();
+    }
+
+  private:
+    Separators separators_;
+};
+
+// The awaiter of next().
+class [[nodiscard("co_await it")]] ReadNext : public StreamRead {
+  public:
+    using Line = std::optional<std::string>;
+
+    explicit ReadNext(Stream* stream) noexcept : StreamRead(stream, Kind::kLine, 0) {}
+    Line await_resume() {
+        check();
+        return line();
+    }
+    Result<Line> await_result() {
+        if (std::exception_ptr e = settle()) return Result<Line>::failure(std::move(e));
+        return Result<Line>::success(line());
+    }
+
+  private:
+    Line line() { return data_.empty() ? Line() : Line(std::move(data_)); }
+};
+
+// The awaiters that give a number of bytes.
+class [[nodiscard("co_await it")]] ReadCount : public StreamRead {
+  public:
+    ReadCount(Stream* stream, std::span<char> into) noexcept
+        : StreamRead(stream, Kind::kInto, static_cast<std::ptrdiff_t>(into.size())) {
+        detail_.into = into.data();
+    }
+    std::size_t await_resume() {
+        check();
+        return count_;
+    }
+    Result<std::size_t> await_result() {
+        if (std::exception_ptr e = settle()) return Result<std::size_t>::failure(std::move(e));
+        return Result<std::size_t>::success(count_);
+    }
+
+  protected:
+    explicit ReadCount(Stream* stream) noexcept : StreamRead(stream, Kind::kWith, 0) {}
+};
+
+template <class F>
+class [[nodiscard("co_await it")]] ReadWith : public ReadCount {
+  public:
+    ReadWith(Stream* stream, F function) : ReadCount(stream), function_(std::move(function)) {}
+    bool await_ready() {
+        detail_.function = &function_;
+        call_ = [](void* f, std::string_view bytes) -> std::size_t {
+            // Safe because detail_.function is set, just above, to an object of this type.
+            return static_cast<std::size_t>((*static_cast<F*>(f))(bytes));
+        };
+        return ReadCount::await_ready();
+    }
+
+  private:
+    F function_;
+};
+
+// What a task waits for that drains a writer or waits for its end.
+class StreamWaiter final : public Waiter {
+  public:
+    enum class For : std::uint8_t { kDrain, kClosed };
+    StreamWaiter(Stream** stream, For what) noexcept : stream(stream), what(what) {}
+
+    Stream** stream;  // in the awaiter: set to null if the stream goes away
+    For what;
+};
+
+// The awaiter of drain().
+class [[nodiscard("co_await it")]] Drain {
+  public:
+    using asyncio_native = void;
+
+    explicit Drain(Stream* stream) noexcept : stream_(stream) {}
+    bool await_ready();
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) {
+        if (yields_) return thread_state.task->suspend_yield(h.promise());
+        wait().suspend(h.promise());
+    }
+    void await_resume() {
+        if (std::exception_ptr e = settle()) std::rethrow_exception(std::move(e));
+    }
+    Result<void> await_result() {
+        if (std::exception_ptr e = settle()) return Result<void>::failure(std::move(e));
+        return Result<void>::success();
+    }
+
+  private:
+    ASYNCIO_API bool look();
+    ASYNCIO_API StreamWaiter& wait();
+    std::exception_ptr settle() {
+        if (!slow_) return nullptr;
+        return settle_slow();
+    }
+    ASYNCIO_API std::exception_ptr settle_slow();
+
+    Stream* stream_;
+    bool slow_ = false;    // there is more to do than nothing
+    bool yields_ = false;  // the transport closes: connection_lost may come in the meantime
+    std::shared_ptr<Stream> kept_;  // while it yields
+    std::exception_ptr error_;
+    WaitSlot<StreamWaiter> slot_;
+};
+
+// The awaiter of wait_closed().
+class [[nodiscard("co_await it")]] WaitClosed {
+  public:
+    using asyncio_native = void;
+
+    explicit WaitClosed(Stream* stream) noexcept : stream_(stream) {}
+    ASYNCIO_API bool await_ready();
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) {
+        wait().suspend(h.promise());
+    }
+    void await_resume() {
+        if (std::exception_ptr e = settle()) std::rethrow_exception(std::move(e));
+    }
+    Result<void> await_result() {
+        if (std::exception_ptr e = settle()) return Result<void>::failure(std::move(e));
+        return Result<void>::success();
+    }
+
+  private:
+    ASYNCIO_API StreamWaiter& wait();
+    ASYNCIO_API std::exception_ptr settle();
+
+    Stream* stream_;
+    WaitSlot<StreamWaiter> slot_;
+};
+
+// What the connections of one start_server() share: the handler, which lives until the last task
+// that runs it is done, and the limit of their readers.
+class ASYNCIO_API StreamServer {
+  public:
+    explicit StreamServer(std::size_t limit);
+    StreamServer(const StreamServer&) = delete;
+    StreamServer& operator=(const StreamServer&) = delete;
+    virtual ~StreamServer();
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+    std::size_t limit() const noexcept { return limit_; }
+    ContextSlot& context() noexcept { return context_; }
+
+    // Calls the handler. Returns the task that runs it, null if it is a plain function.
+    virtual Ref<FutureBase> call(StreamReader reader, StreamWriter writer) = 0;
+
+  private:
+    RefCount refs_{1};
+    std::size_t limit_;
+    ContextSlot context_;  // of start_server(): handlers begin with a copy
+};
+
+class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from_this<Stream> {
+  public:
+    // Bytes; see StreamReader.
+    static std::shared_ptr<Stream> make(LoopCore& core, std::size_t limit);
+    // The server's end of a connection: connection_made() calls the handler.
+    static std::shared_ptr<Stream> make(LoopCore& core, Ref<StreamServer> server);
+
+    Stream(LoopCore& core, std::size_t limit);
+    ~Stream() override;
+
+    // Protocol.
+    void connection_made(Transport& transport) override;
+    void data_received(std::string_view data) override { feed_data(data); }
+    bool eof_received() override;
+    void connection_lost(std::exception_ptr error) override;
+    void pause_writing() override { writing_paused_ = true; }
+    void resume_writing() override;
+
+    // The feeding side of StreamReader.
+    void feed_data(std::string_view data);
+    void feed_eof() noexcept;
+    void set_exception(std::exception_ptr error) noexcept;
+    const std::exception_ptr& exception() const noexcept { return exception_; }
+    // A byte that a woken task was given but has not taken yet counts as unread.
+    bool at_eof() const noexcept {
+        return eof_ && buffer_.empty() && !(reader_ && reader_->served_);
+    }
+
+    void set_transport(Ref<TransportBase> transport) noexcept { transport_ = std::move(transport); }
+    // Raises: RuntimeError if there is none yet.
+    TransportBase& transport() const {
+        if (!transport_) throw_empty_transport();
+        return *transport_;
+    }
+    Ref<TransportBase> transport_ref() const noexcept { return transport_; }
+    LoopCore& core() const noexcept { return core_; }
+    // It is the server's end of a connection.
+    bool server_side() const noexcept { return server_side_; }
+
+    // Calls the handler, as connection_made does.
+    void serve(Ref<StreamServer> server);
+
+    // Handles of its writer: one that is not a copy, a copy, and the end of one, on any thread.
+    void first_writer() noexcept;
+    void add_writer() noexcept { writers_.add(); }
+    void drop_writer() noexcept {
+        if (writers_.drop()) last_writer_gone();
+    }
+
+    std::string reader_repr() const;
+    std::string writer_repr() const;
+
+  private:
+    friend class StreamRead;
+    friend class Drain;
+    friend class WaitClosed;
+
+    class LateClose;
+    // Waits for the end of the task that runs the handler.
+    class HandlerEnd final : public Node {
+      public:
+        void scheduled(FutureBase& task) noexcept override;
+        void run() override;
+        void drop() noexcept override;
+
+        std::shared_ptr<Stream> stream;  // while it is in a list
+        Ref<FutureBase> task;            // once that is done
+    };
+
+    bool begin(StreamRead& read);
+    bool enter(StreamRead& read);
+    bool take(StreamRead& read);
+    bool take_until(StreamRead& read);
+    bool take_with(StreamRead& read);
+    bool overrun(StreamRead& read, const char* text, std::size_t consumed, std::size_t dropped);
+    void put_back(StreamRead& read);
+    bool serve_from(StreamRead& read, std::string_view& data);
+    bool enough(StreamRead& read) const noexcept;
+    void feed_function(StreamRead& read, std::string_view data);
+    static void wake(StreamRead& read) noexcept { read.slot_.get().set(); }
+    void wake_reader() noexcept {
+        if (StreamRead* read = waiting()) wake(*read);
+    }
+    StreamRead* waiting() const noexcept {
+        return reader_ && !reader_->slot_.get().done() ? reader_ : nullptr;
+    }
+    void feed(std::string_view data);
+    void pause_if_full();
+    void resume_if_low();
+    void resume_transport();
+    void wake_waiters(StreamWaiter::For what) noexcept;
+    void last_writer_gone() noexcept;
+    void close_unclosed() noexcept;
+
+    LoopCore& core_;
+    Ref<TransportBase> transport_;
+    ByteQueue buffer_;
+    std::size_t limit_;
+    StreamRead* reader_ = nullptr;  // the read that waits or was woken
+    std::exception_ptr exception_;
+    std::exception_ptr lost_error_;  // of connection_lost
+    WaiterList waiters_;             // of StreamWaiters
+    Ref<StreamServer> server_;       // while its handler may be used
+    HandlerEnd handler_end_;
+    RefCount writers_{1};
+    bool has_writer_ = false;
+    bool eof_ = false;
+    bool reading_paused_ = false;  // by this
+    bool cannot_pause_ = false;    // the transport cannot: everything is buffered
+    bool writing_paused_ = false;
+    bool lost_ = false;  // connection_lost was called
+    bool server_side_ = false;
+};
+
+inline bool StreamRead::begin() { return stream_->begin(*this); }
+inline bool StreamRead::enter() { return stream_->enter(*this); }
+
+inline bool Drain::await_ready() {
+    if (!stream_->exception_ && !stream_->lost_ && !stream_->writing_paused_ &&
+        !stream_->transport().is_closing()) {
+        return true;
+    }
+    return look();
+}
+
+}  // namespace detail
+}  // namespace asyncio::inline v1

@@ -1,0 +1,838 @@
+// Streams. What a read asks for is looked for in three places, in this order:
+//   1. in the stream's buffer, when the task begins to read: no suspension;
+//   2. in the transport's receive buffer, when bytes come while the task waits and the stream's
+//      buffer is empty: the result is built from there, and only what is left over is buffered;
+//   3. in the stream's buffer again, when the task runs after it was woken: only then are bytes
+//      taken out of it, so that a task cancelled in between takes none. What 2 gave is put back.
+#include "asyncio/streams.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <ostream>
+
+#include "asyncio/log.hpp"
+#include "asyncio/repr.hpp"
+#include "loop.hpp"
+
+namespace asyncio::inline v1 {
+namespace detail {
+
+// ---- ByteQueue ----------------------------------------------------------------------------------
+
+void ByteQueue::append(std::string_view data) {
+    // Bytes are moved to the front only when at least as many were read, so that each is moved
+    // once on average.
+    if (start_ > 0 && start_ >= size()) {
+        bytes_.erase(0, start_);
+        start_ = 0;
+    }
+    bytes_.append(data);
+}
+
+void ByteQueue::prepend(std::string&& data) {
+    if (bytes_.empty()) {
+        bytes_ = std::move(data);
+        return;
+    }
+    prepend(data.data(), data.size());
+}
+
+void ByteQueue::prepend(const char* data, std::size_t n) {
+    if (n <= start_) {
+        start_ -= n;
+        bytes_.replace(start_, n, data, n);
+        return;
+    }
+    bytes_.replace(0, start_, data, n);
+    start_ = 0;
+}
+
+std::string ByteQueue::take(std::size_t n) {
+    // A small rest of a large block is copied, so that the block goes.
+    if (n == size() && n >= bytes_.capacity() / 2) {
+        bytes_.erase(0, start_);
+        start_ = 0;
+        return std::exchange(bytes_, std::string());
+    }
+    std::string taken(view().substr(0, n));
+    drop(n);
+    return taken;
+}
+
+void ByteQueue::drop(std::size_t n) noexcept {
+    start_ += n;
+    if (start_ == bytes_.size()) clear();
+}
+
+void ByteQueue::clear() noexcept {
+    bytes_ = std::string();
+    start_ = 0;
+}
+
+// ---- Separators ---------------------------------------------------------------------------------
+
+Separators::Separators(std::vector<std::string> several)
+    : many_(std::move(several)), count_(many_.size()) {
+    const auto shorter = [](const std::string& a, const std::string& b) {
+        return a.size() < b.size();
+    };
+    std::sort(many_.begin(), many_.end(), shorter);
+    if (count_ == 1) one_ = many_.front();
+}
+
+std::exception_ptr Separators::check() const {
+    if (count_ == 0) {
+        return std::make_exception_ptr(ValueError("Separator should contain at least one element"));
+    }
+    if ((count_ == 1 ? one_ : many_.front()).empty()) {
+        return std::make_exception_ptr(ValueError("Separator should be at least one-byte string"));
+    }
+    return nullptr;
+}
+
+std::size_t Separators::longest() const noexcept {
+    return count_ == 1 ? one_.size() : many_.back().size();
+}
+
+namespace {
+
+constexpr std::size_t kNowhere = std::string_view::npos;
+
+// Linear in the text, whatever the separator.
+std::size_t find_one(std::string_view text, std::string_view what) noexcept {
+    const void* at = what.size() == 1 ? std::memchr(text.data(), what[0], text.size())
+                                      : memmem(text.data(), text.size(), what.data(), what.size());
+    if (text.empty() || !at) return kNowhere;
+    return static_cast<std::size_t>(static_cast<const char*>(at) - text.data());
+}
+
+}  // namespace
+
+std::optional<Separators::Match> Separators::find(std::string_view text,
+                                                  std::size_t from) const noexcept {
+    if (count_ == 1) {
+        const std::size_t at = find_one(text.substr(from), one_);
+        if (at == kNowhere) return std::nullopt;
+        return Match{from + at, from + at + one_.size()};
+    }
+    // In windows that grow, so that a separator that never comes is not looked for in the whole
+    // text each time that another one is found near its start.
+    for (std::size_t width = 256; from < text.size(); width *= 2) {
+        const std::string_view window = text.substr(from, width);
+        std::optional<Match> best;
+        for (const std::string& s : many_) {
+            // Only an earlier end is better.
+            const std::size_t before = best ? best->end - from - 1 : window.size();
+            const std::size_t at = find_one(window.substr(0, before), s);
+            if (at != kNowhere) best = Match{from + at, from + at + s.size()};
+        }
+        if (best) return best;
+        if (from + width >= text.size()) break;
+        // One that begins in this window may end in the next.
+        if (width >= longest()) from += width - (longest() - 1);
+    }
+    return std::nullopt;
+}
+
+// ---- a read -------------------------------------------------------------------------------------
+
+namespace {
+
+std::exception_ptr another_reader(StreamRead::Kind kind) {
+    const char* name = "read";
+    if (kind == StreamRead::Kind::kExactly) name = "readexactly";
+    if (kind == StreamRead::Kind::kUntil || kind == StreamRead::Kind::kLine) name = "readuntil";
+    return std::make_exception_ptr(
+        RuntimeError(std::string(name) +
+                     "() called while another coroutine is already waiting for incoming data"));
+}
+
+std::exception_ptr went_away() {
+    return std::make_exception_ptr(RuntimeError("the stream went away while a task used it"));
+}
+
+constexpr const char* kNotFound = "Separator is not found, and chunk exceed the limit";
+constexpr const char* kUnused = "Nothing was used of a chunk that exceeds the limit";
+constexpr const char* kTooLong = "Separator is found, but chunk is longer than limit";
+
+}  // namespace
+
+// The task gives up.
+void StreamRead::leave() noexcept {
+    if (stream_) {
+        try {
+            stream_->put_back(*this);
+        } catch (const std::bad_alloc&) {
+            // Without memory the bytes cannot be kept; the stream must not seem whole.
+            stream_->set_exception(std::current_exception());
+        }
+        stream_->reader_ = nullptr;
+    }
+    registered_ = false;
+}
+
+void StreamRead::abandon() noexcept {
+    if (stream_) stream_->reader_ = nullptr;
+}
+
+std::exception_ptr StreamRead::settle_slow() {
+    if (std::exception_ptr cancelled = slot_.get().resume()) {
+        if (registered_) leave();
+        return cancelled;
+    }
+    if (!stream_) return went_away();
+    Stream& s = *stream_;
+    if (std::exchange(registered_, false)) s.reader_ = nullptr;
+    if (served_) {
+        s.resume_if_low();
+        return std::move(error_);
+    }
+    if (s.take(*this)) return std::move(error_);
+    if (s.exception_) return s.exception_;
+    // Another task has read what this one was woken for.
+    return another_reader(kind_);
+}
+
+std::optional<Separators::Match> StreamRead::search(std::string_view text) noexcept {
+    if (kind_ == Kind::kLine) {
+        const std::size_t at = find_one(text.substr(searched_), "\n");
+        if (at == kNowhere) {
+            searched_ = text.size();
+            return std::nullopt;
+        }
+        searched_ += at;
+        return Separators::Match{searched_, searched_ + 1};
+    }
+    const Separators& separators = *detail_.separators;
+    const auto match = separators.find(text, searched_);
+    if (match) {
+        searched_ = match->begin;
+    } else if (text.size() + 1 > searched_ + separators.longest()) {
+        // One may have begun at the end.
+        searched_ = text.size() + 1 - separators.longest();
+    }
+    return match;
+}
+
+void StreamRead::call_function(std::string_view bytes) {
+    try {
+        count_ = call_(detail_.function, bytes);
+    } catch (...) {
+        // It goes on in the task that reads.
+        error_ = std::current_exception();
+        count_ = 0;
+        return;
+    }
+    if (count_ > bytes.size()) {
+        error_ = std::make_exception_ptr(ValueError("the function used " + std::to_string(count_) +
+                                                    " bytes of " + std::to_string(bytes.size())));
+        count_ = 0;
+    }
+    if (count_ == 0) searched_ = bytes.size();
+}
+
+// ---- Stream: reading ----------------------------------------------------------------------------
+
+// Returns true if the read needs not wait.
+bool Stream::begin(StreamRead& r) {
+    using Kind = StreamRead::Kind;
+    if (r.kind_ == Kind::kUntil) {
+        if (std::exception_ptr e = r.detail_.separators->check()) return r.fail(std::move(e));
+    }
+    if (exception_) return r.fail(exception_);
+    const bool sized =
+        r.kind_ == Kind::kSome || r.kind_ == Kind::kExactly || r.kind_ == Kind::kInto;
+    if (sized && r.n_ == 0) return true;
+    if (!reader_) return (!buffer_.empty() || eof_) && take(r);
+    // This one may take bytes that the other one has searched.
+    reader_->searched_ = 0;
+    if (reader_->slot_.get().done()) {
+        // A task that was woken and has not run yet loses what it was given: this one comes first,
+        // as in CPython. If that one was cancelled meanwhile, it is as it should be.
+        put_back(*reader_);
+        reader_->registered_ = false;
+        reader_ = nullptr;
+    }
+    return take(r);
+}
+
+// Makes the read the one that waits. Returns false if it needs not, or may not.
+bool Stream::enter(StreamRead& r) {
+    if (reader_) {
+        r.error_ = another_reader(r.kind_);
+        return false;
+    }
+    if (reading_paused_) {
+        // More is needed than the limit lets in.
+        resume_transport();
+        if (take(r)) return false;
+    }
+    reader_ = &r;
+    r.registered_ = true;
+    return true;
+}
+
+// Takes the result out of the buffer, or fails because of the end. Returns false if it must wait.
+bool Stream::take(StreamRead& r) {
+    using Kind = StreamRead::Kind;
+    switch (r.kind_) {
+        case Kind::kUntil:
+        case Kind::kLine:
+            return take_until(r);
+        case Kind::kWith:
+            return take_with(r);
+        case Kind::kSome:
+            if (buffer_.empty()) return eof_;
+            r.data_ = buffer_.take(std::min(r.n_, buffer_.size()));
+            break;
+        case Kind::kAll:
+            if (!eof_) return false;
+            r.data_ = buffer_.take(buffer_.size());
+            break;
+        case Kind::kExactly:
+            if (buffer_.size() < r.n_) {
+                if (!eof_) return false;
+                return r.fail(std::make_exception_ptr(
+                    IncompleteReadError(buffer_.take(buffer_.size()), r.n_)));
+            }
+            r.data_ = buffer_.take(r.n_);
+            break;
+        case Kind::kInto:
+            if (buffer_.empty()) return eof_;
+            r.count_ = std::min(r.n_, buffer_.size());
+            std::memcpy(r.detail_.into, buffer_.view().data(), r.count_);
+            buffer_.drop(r.count_);
+            break;
+    }
+    resume_if_low();
+    return true;
+}
+
+bool Stream::take_until(StreamRead& r) {
+    const auto match = r.search(buffer_.view());
+    if (match && match->begin > limit_) return overrun(r, kTooLong, match->begin, match->end);
+    if (match) {
+        r.data_ = buffer_.take(match->end);
+        resume_if_low();
+        return true;
+    }
+    if (r.searched_ > limit_) return overrun(r, kNotFound, r.searched_, buffer_.size());
+    if (!eof_) return false;
+    std::string rest = buffer_.take(buffer_.size());
+    if (r.kind_ == StreamRead::Kind::kUntil) {
+        return r.fail(std::make_exception_ptr(IncompleteReadError(std::move(rest), std::nullopt)));
+    }
+    r.data_ = std::move(rest);
+    return true;
+}
+
+// The limit: readuntil() leaves the bytes, readline() drops them (ST-06, ST-08).
+bool Stream::overrun(StreamRead& r, const char* text, std::size_t consumed, std::size_t dropped) {
+    if (r.kind_ == StreamRead::Kind::kUntil) {
+        return r.fail(std::make_exception_ptr(LimitOverrunError(text, consumed)));
+    }
+    buffer_.drop(dropped);
+    resume_if_low();
+    return r.fail(std::make_exception_ptr(ValueError(text)));
+}
+
+bool Stream::take_with(StreamRead& r) {
+    if (buffer_.size() > r.searched_) {
+        r.call_function(buffer_.view());
+        if (r.count_ > 0) {
+            buffer_.drop(r.count_);
+            resume_if_low();
+        }
+        if (r.error_ || r.count_ > 0) return true;
+        if (r.searched_ > limit_) {
+            return r.fail(std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_)));
+        }
+    }
+    return eof_;
+}
+
+// A task that was given bytes does not take them.
+void Stream::put_back(StreamRead& r) {
+    using Kind = StreamRead::Kind;
+    if (!std::exchange(r.served_, false) || r.kind_ == Kind::kWith) return;
+    if (r.kind_ == Kind::kInto) {
+        buffer_.prepend(r.detail_.into, r.count_);
+    } else {
+        buffer_.prepend(std::move(r.data_));
+    }
+}
+
+// ---- Stream: feeding ----------------------------------------------------------------------------
+
+void Stream::feed_data(std::string_view data) {
+    if (data.empty()) return;
+    if (eof_) throw RuntimeError("feed_data after feed_eof");
+    try {
+        feed(data);
+    } catch (...) {
+        // Bytes are missing from now on: the end must not look like a clean one.
+        set_exception(std::current_exception());
+        throw;
+    }
+}
+
+void Stream::feed(std::string_view data) {
+    StreamRead* const r = waiting();
+    if (!r) {
+        buffer_.append(data);
+        pause_if_full();
+        return;
+    }
+    if (r->kind_ == StreamRead::Kind::kWith) {
+        feed_function(*r, data);
+        return;
+    }
+    if (buffer_.empty() && serve_from(*r, data)) {
+        r->served_ = true;
+        if (!data.empty()) buffer_.append(data);
+    } else {
+        buffer_.append(data);
+        if (!enough(*r)) return;
+    }
+    wake(*r);
+    pause_if_full();
+}
+
+// Gives a waiting read its result out of `data`, if that has it, and takes it away from there.
+bool Stream::serve_from(StreamRead& r, std::string_view& data) {
+    using Kind = StreamRead::Kind;
+    std::size_t n = 0;
+    switch (r.kind_) {
+        case Kind::kAll:
+        case Kind::kWith:
+            return false;
+        case Kind::kSome:
+            n = std::min(r.n_, data.size());
+            break;
+        case Kind::kInto:
+            n = r.count_ = std::min(r.n_, data.size());
+            std::memcpy(r.detail_.into, data.data(), n);
+            data.remove_prefix(n);
+            return true;
+        case Kind::kExactly:
+            if (data.size() < r.n_) return false;
+            n = r.n_;
+            break;
+        case Kind::kUntil:
+        case Kind::kLine: {
+            const auto match = r.search(data);
+            if (!match || match->begin > limit_) return false;
+            n = match->end;
+            break;
+        }
+    }
+    r.data_.assign(data.data(), n);
+    data.remove_prefix(n);
+    return true;
+}
+
+// Bytes came into the buffer: is it time to wake the task?
+bool Stream::enough(StreamRead& r) const noexcept {
+    using Kind = StreamRead::Kind;
+    switch (r.kind_) {
+        case Kind::kSome:
+        case Kind::kInto:
+        case Kind::kWith:
+            return true;
+        case Kind::kAll:
+            return false;
+        case Kind::kExactly:
+            return buffer_.size() >= r.n_;
+        case Kind::kUntil:
+        case Kind::kLine:
+            break;
+    }
+    return r.search(buffer_.view()) || r.searched_ > limit_;
+}
+
+void Stream::feed_function(StreamRead& r, std::string_view data) {
+    if (buffer_.empty()) {
+        r.call_function(data);
+        if (r.count_ < data.size()) buffer_.append(data.substr(r.count_));
+    } else {
+        buffer_.append(data);
+        r.call_function(buffer_.view());
+        buffer_.drop(r.count_);
+    }
+    if (!r.error_ && r.count_ == 0) {
+        if (r.searched_ <= limit_) return;
+        r.error_ = std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_));
+    }
+    r.served_ = true;
+    wake(r);
+    pause_if_full();
+}
+
+void Stream::feed_eof() noexcept {
+    eof_ = true;
+    wake_reader();
+}
+
+void Stream::set_exception(std::exception_ptr error) noexcept {
+    exception_ = std::move(error);
+    wake_reader();
+}
+
+// ST-04. While a task waits for more the transport goes on.
+void Stream::pause_if_full() {
+    if (buffer_.size() <= 2 * limit_ || reading_paused_ || cannot_pause_ || !transport_) return;
+    try {
+        transport_->pause_reading();
+        reading_paused_ = true;
+    } catch (const NotImplementedError&) {
+        cannot_pause_ = true;
+    }
+}
+
+void Stream::resume_if_low() {
+    if (reading_paused_ && buffer_.size() <= limit_) resume_transport();
+}
+
+void Stream::resume_transport() {
+    reading_paused_ = false;
+    transport_->resume_reading();
+}
+
+// ---- Stream: the protocol -----------------------------------------------------------------------
+
+namespace {
+
+template <class T>
+struct PoolAllocator {
+    using value_type = T;
+    PoolAllocator() noexcept = default;
+    template <class U>
+    PoolAllocator(const PoolAllocator<U>&) noexcept {}
+    T* allocate(std::size_t n) { return static_cast<T*>(detail::allocate(n * sizeof(T))); }
+    void deallocate(T* p, std::size_t n) noexcept { detail::deallocate(p, n * sizeof(T)); }
+    friend bool operator==(PoolAllocator, PoolAllocator) noexcept { return true; }
+};
+
+// The current context is another one while this lives.
+class InContext {
+  public:
+    explicit InContext(ContextSlot& slot) noexcept
+        : before_(std::exchange(thread_state.context, &slot)) {}
+    InContext(const InContext&) = delete;
+    InContext& operator=(const InContext&) = delete;
+    ~InContext() { thread_state.context = before_; }
+
+  private:
+    ContextSlot* before_;
+};
+
+}  // namespace
+
+StreamServer::StreamServer(std::size_t limit)
+    : limit_(limit), context_(ContextSlot::copy_current()) {}
+StreamServer::~StreamServer() = default;
+
+std::shared_ptr<Stream> Stream::make(LoopCore& core, std::size_t limit) {
+    return std::allocate_shared<Stream>(PoolAllocator<Stream>(), core, limit);
+}
+
+std::shared_ptr<Stream> Stream::make(LoopCore& core, Ref<StreamServer> server) {
+    auto stream = make(core, server->limit());
+    stream->server_ = std::move(server);
+    stream->server_side_ = true;
+    return stream;
+}
+
+Stream::Stream(LoopCore& core, std::size_t limit) : core_(core), limit_(limit) { core.attach(); }
+
+Stream::~Stream() {
+    // Nobody is left who could feed it. When a loop closes, nobody is woken.
+    const bool running = core_.runs_here();
+    if (StreamRead* r = reader_) {
+        if (running) wake_reader();
+        r->stream_ = nullptr;
+    }
+    while (Waiter* w = waiters_.pop_front()) {
+        // Safe because only StreamWaiters are put in.
+        *static_cast<StreamWaiter*>(w)->stream = nullptr;
+        if (running && !w->done()) w->set();
+    }
+    core_.detach();
+}
+
+void Stream::connection_made(Transport& transport) {
+    transport_ = Ref<TransportBase>::share(&transport.impl());
+    if (server_) serve(std::move(server_));
+}
+
+void Stream::serve(Ref<StreamServer> server) {
+    server_ = std::move(server);
+    server_side_ = true;
+    auto self = shared_from_this();
+    const InContext in_context(server_->context());
+    const Ref<FutureBase> task = server_->call(StreamReader(self), StreamWriter(self));
+    if (!task) return;
+    handler_end_.stream = std::move(self);
+    task->add_node(&handler_end_, true);
+}
+
+void Stream::HandlerEnd::scheduled(FutureBase& done) noexcept {
+    task = Ref<FutureBase>::share(&done);
+}
+
+// ST-02. The handler has ended; that alone does not close the connection.
+void Stream::HandlerEnd::run() {
+    const std::shared_ptr<Stream> s = std::move(stream);
+    const Ref<FutureBase> ended = std::move(task);
+    s->server_ = nullptr;
+    if (ended->cancelled()) {
+        s->transport().close();
+        return;
+    }
+    const std::exception_ptr error = ended->take_error();
+    if (!error) return;
+    ExceptionContext context;
+    context.message = "Unhandled exception in client_connected_cb";
+    context.exception = error;
+    context.transport = BaseTransport(s->transport_ref());
+    s->core_.loop->call_exception_handler(context);
+    s->transport().close();
+}
+
+void Stream::HandlerEnd::drop() noexcept {
+    task = nullptr;
+    // The stream goes last: this is a part of it.
+    const std::shared_ptr<Stream> s = std::move(stream);
+    if (s) s->server_ = nullptr;
+}
+
+// ST-18: the other direction stays open, but not over TLS.
+bool Stream::eof_received() {
+    feed_eof();
+    return !transport_->get_extra_info("sslcontext").has_value();
+}
+
+void Stream::connection_lost(std::exception_ptr error) {
+    if (lost_) return;
+    lost_ = true;
+    lost_error_ = error;
+    if (error) {
+        set_exception(std::move(error));
+    } else {
+        feed_eof();
+    }
+    wake_waiters(StreamWaiter::For::kClosed);
+    if (writing_paused_) wake_waiters(StreamWaiter::For::kDrain);
+}
+
+void Stream::resume_writing() {
+    writing_paused_ = false;
+    wake_waiters(StreamWaiter::For::kDrain);
+}
+
+void Stream::wake_waiters(StreamWaiter::For what) noexcept {
+    for (Waiter* w = waiters_.front(); w; w = WaiterList::next(*w)) {
+        // Safe because only StreamWaiters are put in.
+        if (!w->done() && static_cast<StreamWaiter*>(w)->what == what) w->set();
+    }
+}
+
+// ---- Stream: the writer -------------------------------------------------------------------------
+
+// Closes a connection whose last writer went on another thread.
+class Stream::LateClose final : public Node, public Pooled {
+  public:
+    explicit LateClose(std::shared_ptr<Stream> stream) : stream_(std::move(stream)) {}
+    void run() override {
+        stream_->close_unclosed();
+        delete this;
+    }
+    void drop() noexcept override { delete this; }
+
+  private:
+    ~LateClose() = default;
+    std::shared_ptr<Stream> stream_;
+};
+
+void Stream::first_writer() noexcept {
+    if (std::exchange(has_writer_, true)) {
+        writers_.add();
+    } else {
+        writers_.revive();
+    }
+}
+
+void Stream::last_writer_gone() noexcept {
+    if (!transport_) return;
+    if (core_.closed) {
+        if (!transport_->is_closing()) log::write(log::Level::DEBUG, "loop is closed");
+        return;
+    }
+    if (core_.on_owner_thread()) {
+        close_unclosed();
+        return;
+    }
+    // Its loop runs on another thread, which alone may close the transport.
+    try {
+        auto late = new LateClose(shared_from_this());
+        if (!push_threadsafe(core_, late)) late->drop();
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::ERROR, "no memory to close a stream that was left open");
+    }
+}
+
+// ST-17.
+void Stream::close_unclosed() noexcept {
+    has_writer_ = false;
+    try {
+        if (transport_->is_closing()) return;
+        if (log::enabled(log::Level::DEBUG)) {
+            log::write(log::Level::DEBUG, "unclosed " + writer_repr());
+        }
+        transport_->close();
+    } catch (...) {
+        // A destructor may be the caller: it is reported, not raised.
+        log::write(log::Level::ERROR, "a stream that was left open could not be closed: " +
+                                          describe(std::current_exception()));
+    }
+}
+
+bool Drain::look() {
+    slow_ = true;
+    slot_.begin();
+    Stream& s = *stream_;
+    if (s.exception_) {
+        error_ = s.exception_;
+        return true;
+    }
+    const bool may_wait = s.writing_paused_ && !s.lost_;
+    if (may_wait) return false;
+    if (s.transport().is_closing()) {
+        yields_ = true;
+        kept_ = s.shared_from_this();
+        return false;
+    }
+    if (s.lost_) error_ = std::make_exception_ptr(ConnectionResetError("Connection lost"));
+    return true;
+}
+
+StreamWaiter& Drain::wait() {
+    StreamWaiter& w = slot_.wait(&stream_, StreamWaiter::For::kDrain);
+    stream_->waiters_.push_back(w);
+    return w;
+}
+
+std::exception_ptr Drain::settle_slow() {
+    if (error_) return std::move(error_);
+    if (yields_) {
+        TaskBase* const task = thread_state.task;
+        if (task->resumed()) return task->take_cancel();
+        if (!stream_->lost_) return nullptr;
+        return std::make_exception_ptr(ConnectionResetError("Connection lost"));
+    }
+    if (!slot_.slow()) return nullptr;
+    if (std::exception_ptr e = slot_.get().resume()) return e;
+    if (!stream_) return went_away();
+    stream_->waiters_.remove(slot_.get());
+    return stream_->lost_ ? stream_->lost_error_ : nullptr;
+}
+
+bool WaitClosed::await_ready() {
+    slot_.begin();
+    return stream_->lost_;
+}
+
+StreamWaiter& WaitClosed::wait() {
+    StreamWaiter& w = slot_.wait(&stream_, StreamWaiter::For::kClosed);
+    stream_->waiters_.push_back(w);
+    return w;
+}
+
+std::exception_ptr WaitClosed::settle() {
+    if (slot_.slow()) {
+        if (std::exception_ptr e = slot_.get().resume()) return e;
+        if (!stream_) return went_away();
+    }
+    return stream_->lost_error_;
+}
+
+// ---- how they print -----------------------------------------------------------------------------
+
+std::string Stream::reader_repr() const {
+    std::string text = "<StreamReader";
+    if (!buffer_.empty()) text += ' ' + std::to_string(buffer_.size()) + " bytes";
+    if (eof_) text += " eof";
+    if (limit_ != DEFAULT_STREAM_LIMIT) text += " limit=" + std::to_string(limit_);
+    if (waiting()) text += " waiting";
+    if (exception_) text += " exception=" + describe(exception_);
+    if (transport_) text += " transport=" + transport_->repr();
+    if (reading_paused_) text += " paused";
+    return text + '>';
+}
+
+std::string Stream::writer_repr() const {
+    std::string text = "<StreamWriter";
+    if (transport_) text += " transport=" + transport_->repr();
+    return text + " reader=" + reader_repr() + '>';
+}
+
+}  // namespace detail
+
+// ---- handles ------------------------------------------------------------------------------------
+
+StreamReader::StreamReader(std::ptrdiff_t limit) {
+    if (limit <= 0) throw ValueError("Limit cannot be <= 0");
+    stream_ = detail::Stream::make(detail::current_core(), static_cast<std::size_t>(limit));
+}
+
+void StreamReader::set_transport(const BaseTransport& transport) const {
+    stream().set_transport(detail::Ref<detail::TransportBase>::share(&transport.impl()));
+}
+
+void StreamReader::throw_negative_size() {
+    throw ValueError("readexactly size can not be less than zero");
+}
+
+std::string StreamReader::repr() const {
+    return stream_ ? stream_->reader_repr() : "<StreamReader empty>";
+}
+
+StreamWriter::StreamWriter(const BaseTransport& transport,
+                           const std::shared_ptr<StreamReaderProtocol>& protocol)
+    : stream_(protocol->state()) {
+    stream_->set_transport(detail::Ref<detail::TransportBase>::share(&transport.impl()));
+    stream_->first_writer();
+}
+
+std::string StreamWriter::repr() const {
+    return stream_ ? stream_->writer_repr() : "<StreamWriter empty>";
+}
+
+std::ostream& operator<<(std::ostream& out, const StreamReader& reader) {
+    return out << reader.repr();
+}
+std::ostream& operator<<(std::ostream& out, const StreamWriter& writer) {
+    return out << writer.repr();
+}
+
+// ---- StreamReaderProtocol -----------------------------------------------------------------------
+
+StreamReaderProtocol::StreamReaderProtocol(StreamReader reader) : stream_(reader.state()) {
+    if (!stream_) stream_ = detail::Stream::make(detail::current_core(), DEFAULT_STREAM_LIMIT);
+}
+StreamReaderProtocol::~StreamReaderProtocol() = default;
+
+void StreamReaderProtocol::connection_made(Transport& transport) {
+    stream_->connection_made(transport);
+    if (server_) stream_->serve(std::move(server_));
+}
+void StreamReaderProtocol::data_received(std::string_view data) { stream_->feed_data(data); }
+bool StreamReaderProtocol::eof_received() { return stream_->eof_received(); }
+void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
+    stream_->connection_lost(std::move(error));
+}
+void StreamReaderProtocol::pause_writing() { stream_->pause_writing(); }
+void StreamReaderProtocol::resume_writing() { stream_->resume_writing(); }
+
+}  // namespace asyncio::inline v1
