@@ -32,12 +32,17 @@ install(FILES
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE"
     DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/doc/libasyncio")
 
+set(asyncio_pc_libs_private "")
+if(ASYNCIO_TLS)
+    set(asyncio_pc_libs_private "-lssl -lcrypto")
+endif()
 # `cmake --install DIR --prefix P` chooses the prefix only then, so the file is written then too.
 install(CODE "
     set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
     set(PROJECT_VERSION \"${PROJECT_VERSION}\")
     set(asyncio_pc_libdir \"\\\${prefix}/${CMAKE_INSTALL_LIBDIR}\")
     set(asyncio_pc_includedir \"\\\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}\")
+    set(asyncio_pc_libs_private \"${asyncio_pc_libs_private}\")
     get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
     configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio.pc.in\"
         \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)")

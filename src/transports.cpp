@@ -46,6 +46,16 @@ void TransportBase::set_write_buffer_limits(WriteBufferLimits) {
     unsupported(*this, "set_write_buffer_limits");
 }
 
+std::size_t TransportBase::get_read_buffer_size() const {
+    unsupported(*this, "get_read_buffer_size");
+}
+std::pair<std::size_t, std::size_t> TransportBase::get_read_buffer_limits() const {
+    unsupported(*this, "get_read_buffer_limits");
+}
+void TransportBase::set_read_buffer_limits(WriteBufferLimits) {
+    unsupported(*this, "set_read_buffer_limits");
+}
+
 void TransportBase::sendto(std::string_view, const SocketAddress*) { unsupported(*this, "sendto"); }
 
 void throw_empty_transport() {

@@ -74,9 +74,9 @@ inline constexpr unsigned long VERIFY_X509_STRICT = 0x20;
 inline constexpr unsigned long VERIFY_X509_TRUSTED_FIRST = 0x8000;
 inline constexpr unsigned long VERIFY_X509_PARTIAL_CHAIN = 0x80000;
 
-// SSLError::code().value() of a stream that ended without a close_notify (see strict_eof).
-inline constexpr int SSL_ERROR_SSL = 1;
-inline constexpr int SSL_ERROR_EOF = 8;
+// SSLError::code().value().
+inline constexpr int ERROR_SSL = 1;  // what OpenSSL or the peer refused
+inline constexpr int ERROR_EOF = 8;  // the stream ended without a close_notify (see strict_eof)
 
 struct Cipher {
     std::string name;      // "TLS_AES_256_GCM_SHA384"
@@ -175,7 +175,7 @@ class ASYNCIO_API SSLContext {
     // Clients: sessions are kept, by host and port, and used again, which saves a round trip or the
     // certificate. Servers: sessions are given out.
     bool sessions = true;
-    // An end without the peer's close_notify is an SSLError (of number SSL_ERROR_EOF) in place of
+    // An end without the peer's close_notify is an SSLError (of number ERROR_EOF) in place of
     // the end of the stream: somebody may have cut it off (RFC 8446, 6.1).
     bool strict_eof = false;
 

@@ -25,7 +25,8 @@ namespace asyncio::inline v1 {
 
 class EventLoop;
 
-// For set_write_buffer_limits: bytes; -1: derived from the other one or the default (TR-10).
+// For set_write_buffer_limits and set_read_buffer_limits: bytes; -1: derived from the other one or
+// the default (TR-10).
 struct WriteBufferLimits {
     std::ptrdiff_t high = -1;
     std::ptrdiff_t low = -1;
@@ -75,6 +76,11 @@ class ASYNCIO_API TransportBase : public Pooled {
     // (low, high)
     virtual std::pair<std::size_t, std::size_t> get_write_buffer_limits() const;
     virtual void set_write_buffer_limits(WriteBufferLimits limits);
+
+    // Of TLS alone (TL-04).
+    virtual std::size_t get_read_buffer_size() const;
+    virtual std::pair<std::size_t, std::size_t> get_read_buffer_limits() const;
+    virtual void set_read_buffer_limits(WriteBufferLimits limits);
 
     virtual void sendto(std::string_view data, const SocketAddress* to);
 
@@ -192,6 +198,17 @@ class ASYNCIO_API Transport : public WriteTransport {
     bool is_reading() const { return impl().is_reading(); }
     void pause_reading() const { impl().pause_reading(); }
     void resume_reading() const { impl().resume_reading(); }
+    // TLS alone (TL-04): encrypted bytes that wait while reading is paused. The transport below is
+    // paused at `high` of them, and resumed at `low`. Raises: NotImplementedError if it is no TLS
+    // transport; ValueError as set_write_buffer_limits.
+    std::size_t get_read_buffer_size() const { return impl().get_read_buffer_size(); }
+    // (low, high)
+    std::pair<std::size_t, std::size_t> get_read_buffer_limits() const {
+        return impl().get_read_buffer_limits();
+    }
+    void set_read_buffer_limits(WriteBufferLimits limits) const {
+        impl().set_read_buffer_limits(limits);
+    }
     operator ReadTransport() const;
 };
 

@@ -15,5 +15,6 @@ libdir=$(pkg-config --variable=libdir libasyncio)
 "$compiler" -std=c++20 "${cflags[@]}" -c "$here/../main.cpp" -o "$work/main.o"
 "$compiler" "$work/main.o" "${libs[@]}" -o "$work/shared"
 LD_LIBRARY_PATH=$libdir "$work/shared" | grep -x '42 ValueError'
-"$compiler" "$work/main.o" "$libdir/libasyncio.a" -pthread -o "$work/static"
+read -ra static_libs < <(pkg-config --libs-only-other --libs-only-l --static libasyncio | sed 's/-lasyncio//')
+"$compiler" "$work/main.o" "$libdir/libasyncio.a" "${static_libs[@]}" -pthread -o "$work/static"
 "$work/static" | grep -x '42 ValueError'
