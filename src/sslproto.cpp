@@ -38,6 +38,7 @@
 #include "flow_control.hpp"
 #include "ssl_factory.hpp"
 #include "ssl_state.hpp"
+#include "write_buffer.hpp"
 
 namespace asyncio::inline v1::detail {
 namespace {
@@ -99,32 +100,6 @@ class Scratch {
     std::size_t size_ = 0;
 };
 
-// Bytes that wait, first in, first out. Holds no memory while empty.
-class Backlog {
-  public:
-    bool empty() const noexcept { return head_ == bytes_.size(); }
-    std::size_t size() const noexcept { return bytes_.size() - head_; }
-    std::string_view view() const noexcept { return std::string_view(bytes_).substr(head_); }
-    void append(std::string_view data) { bytes_.append(data); }
-    void clear() noexcept {
-        bytes_ = std::string();
-        head_ = 0;
-    }
-    void consume(std::size_t n) {
-        head_ += n;
-        if (empty()) {
-            clear();
-        } else if (head_ > bytes_.size() / 2) {
-            bytes_.erase(0, head_);
-            head_ = 0;
-        }
-    }
-
-  private:
-    std::string bytes_;
-    std::size_t head_ = 0;
-};
-
 std::string seconds_text(std::int64_t ns) { return repr_double(static_cast<double>(ns) / 1e9); }
 
 }  // namespace
@@ -151,7 +126,7 @@ class TlsTransport final : public TransportBase, private SslSink {
     void forgotten() noexcept;
 
     // Of the user.
-    EventLoop& loop() const override { return loop_; }
+    EventLoop& loop() const override;
     void close() override;
     void abort() override { force_close(nullptr); }
     bool is_closing() const override { return closed_; }
@@ -176,7 +151,9 @@ class TlsTransport final : public TransportBase, private SslSink {
         return read_limits_.limits();
     }
     void set_read_buffer_limits(WriteBufferLimits limits) override;
+    bool writing_paused() const noexcept override { return flow_.paused(); }
     bool start_tls_compatible() const noexcept override { return true; }
+    SendfileMode sendfile_mode() const noexcept override { return SendfileMode::FALLBACK; }
     std::string repr() const override;
 
   private:
@@ -231,7 +208,7 @@ class TlsTransport final : public TransportBase, private SslSink {
     template <class F>
     bool call_app(F&& call);
 
-    EventLoop& loop_;
+    LoopCore& core_;
     Ref<TransportBase> below_;
     Ref<SslState> ssl_;
     std::shared_ptr<BaseProtocol> app_;
@@ -243,7 +220,7 @@ class TlsTransport final : public TransportBase, private SslSink {
     std::int64_t handshake_timeout_;
     std::int64_t shutdown_timeout_;
     std::int64_t started_ = 0;  // the handshake, in debug mode, ns
-    Backlog backlog_;
+    WriteBuffer backlog_;
     std::string incoming_;
     std::exception_ptr error_;       // why it was closed by force
     std::exception_ptr sink_error_;  // of a write to the transport below, amid OpenSSL
@@ -282,7 +259,7 @@ class TlsProtocol final : public Protocol {
 
 TlsTransport::TlsTransport(EventLoop& loop, const TlsSettings& settings, Future<void> handshake,
                            bool call_connection_made)
-    : loop_(loop),
+    : core_(loop.core()),
       ssl_(Ref<SslState>::adopt(new SslState(settings))),
       handshake_(std::move(handshake)),
       handshake_timeout_(settings.handshake_timeout.is_none() ? kHandshakeTimeout
@@ -291,11 +268,18 @@ TlsTransport::TlsTransport(EventLoop& loop, const TlsSettings& settings, Future<
                                                             : settings.shutdown_timeout.count()),
       app_state_(call_connection_made ? App::kInit : App::kMade) {
     ssl_->sink = this;
+    core_.attach();
 }
 
 TlsTransport::~TlsTransport() {
     disarm();
     ssl_->finish();
+    core_.detach();
+}
+
+EventLoop& TlsTransport::loop() const {
+    if (!core_.loop) throw RuntimeError("the loop of this transport is gone");
+    return *core_.loop;
 }
 
 void TlsTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
@@ -341,13 +325,12 @@ std::string TlsTransport::repr() const {
 }
 
 void TlsTransport::debug(const std::string& text) const {
-    if (loop_.get_debug()) log::write(log::Level::DEBUG, repr() + text);
+    if (core_.debug) log::write(log::Level::DEBUG, repr() + text);
 }
 
 void TlsTransport::arm(std::int64_t delay, CallTimer::Function fn) {
     disarm();
-    LoopCore& core = loop_.core();
-    timer_ = new CallTimer(core, saturating_add(loop_now(core), delay), false, fn, this);
+    timer_ = new CallTimer(core_, saturating_add(loop_now(core_), delay), false, fn, this);
 }
 
 void TlsTransport::disarm() noexcept {
@@ -377,9 +360,9 @@ void TlsTransport::connected(Transport& below) {
         below_->abort();
         return;
     }
-    if (loop_.get_debug()) {
+    if (core_.debug) {
         debug(" starts SSL handshake");
-        started_ = loop_now(loop_.core());
+        started_ = loop_now(core_);
     }
     state_ = State::kDoHandshake;
     arm(handshake_timeout_, [](void* self) {
@@ -443,7 +426,7 @@ void TlsTransport::lost(std::exception_ptr error) {
         return;
     }
     app_state_ = App::kLost;
-    loop_.call_soon([keep, error] { keep->tell_lost(error); });
+    core_.loop->call_soon([keep, error] { keep->tell_lost(error); });
 }
 
 void TlsTransport::tell_lost(const std::exception_ptr& error) {
@@ -598,7 +581,7 @@ bool TlsTransport::discard_step() {
 }
 
 void TlsTransport::process_soon() {
-    loop_.call_soon([self = Ref<TlsTransport>::share(this)] {
+    core_.loop->call_soon([self = Ref<TlsTransport>::share(this)] {
         if (!self->lost_) self->process({});
     });
 }
@@ -650,8 +633,8 @@ bool TlsTransport::handshake_step() {
 void TlsTransport::handshake_done() {
     disarm();
     state_ = State::kWrapped;
-    if (loop_.get_debug()) {
-        const double ms = static_cast<double>(loop_now(loop_.core()) - started_) / 1e6;
+    if (core_.debug) {
+        const double ms = static_cast<double>(loop_now(core_) - started_) / 1e6;
         debug(": SSL handshake took " + repr_double(ms) + " ms");
     }
     if (app_state_ == App::kInit) {
@@ -871,7 +854,7 @@ void TlsTransport::enter_shutdown() {
 void TlsTransport::complete_shutdown() {
     if (std::exchange(shutdown_complete_, true)) return;
     call_eof_received();
-    loop_.call_soon([self = Ref<TlsTransport>::share(this)] {
+    core_.loop->call_soon([self = Ref<TlsTransport>::share(this)] {
         if (!self->lost_) self->below_->close();
     });
 }
