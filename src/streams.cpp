@@ -366,37 +366,41 @@ void Stream::put_back(StreamRead& r) {
 // ---- Stream: feeding ----------------------------------------------------------------------------
 
 void Stream::feed_data(std::string_view data) {
-    if (data.empty()) return;
+    if (StreamRead* r = feed(data)) wake(*r);
+}
+
+// From the transport. The task goes on right after this, while the bytes are in the cache; CPython
+// would first receive for all other connections that are ready.
+void Stream::data_received(std::string_view data) {
+    StreamRead* const r = feed(data);
+    if (!r) return;
+    TaskBase* const task = r->slot_.get().set_unqueued();
+    if (task) static_cast<Loop&>(core_).run_next(*task);
+}
+
+StreamRead* Stream::feed(std::string_view data) {
+    if (data.empty()) return nullptr;
     if (eof_) throw RuntimeError("feed_data after feed_eof");
+    StreamRead* r = waiting();
     try {
-        feed(data);
+        if (!r) {
+            buffer_.append(data);
+        } else if (r->kind_ == StreamRead::Kind::kWith) {
+            if (!feed_function(*r, data)) return nullptr;
+        } else if (buffer_.empty() && serve_from(*r, data)) {
+            r->served_ = true;
+            if (!data.empty()) buffer_.append(data);
+        } else {
+            buffer_.append(data);
+            if (!enough(*r)) return nullptr;
+        }
+        pause_if_full();
+        return r;
     } catch (...) {
         // Bytes are missing from now on: the end must not look like a clean one.
         set_exception(std::current_exception());
         throw;
     }
-}
-
-void Stream::feed(std::string_view data) {
-    StreamRead* const r = waiting();
-    if (!r) {
-        buffer_.append(data);
-        pause_if_full();
-        return;
-    }
-    if (r->kind_ == StreamRead::Kind::kWith) {
-        feed_function(*r, data);
-        return;
-    }
-    if (buffer_.empty() && serve_from(*r, data)) {
-        r->served_ = true;
-        if (!data.empty()) buffer_.append(data);
-    } else {
-        buffer_.append(data);
-        if (!enough(*r)) return;
-    }
-    wake(*r);
-    pause_if_full();
 }
 
 // Gives a waiting read its result out of `data`, if that has it, and takes it away from there.
@@ -451,7 +455,7 @@ bool Stream::enough(StreamRead& r) const noexcept {
     return r.search(buffer_.view()) || r.searched_ > limit_;
 }
 
-void Stream::feed_function(StreamRead& r, std::string_view data) {
+bool Stream::feed_function(StreamRead& r, std::string_view data) {
     if (buffer_.empty()) {
         r.call_function(data);
         if (r.count_ < data.size()) buffer_.append(data.substr(r.count_));
@@ -461,12 +465,11 @@ void Stream::feed_function(StreamRead& r, std::string_view data) {
         buffer_.drop(r.count_);
     }
     if (!r.error_ && r.count_ == 0) {
-        if (r.searched_ <= limit_) return;
+        if (r.searched_ <= limit_) return false;
         r.error_ = std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_));
     }
     r.served_ = true;
-    wake(r);
-    pause_if_full();
+    return true;
 }
 
 void Stream::feed_eof() noexcept {

@@ -360,7 +360,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
 
     // Protocol.
     void connection_made(Transport& transport) override;
-    void data_received(std::string_view data) override { feed_data(data); }
+    void data_received(std::string_view data) override;
     bool eof_received() override;
     void connection_lost(std::exception_ptr error) override;
     void pause_writing() override { writing_paused_ = true; }
@@ -426,7 +426,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void put_back(StreamRead& read);
     bool serve_from(StreamRead& read, std::string_view& data);
     bool enough(StreamRead& read) const noexcept;
-    void feed_function(StreamRead& read, std::string_view data);
+    bool feed_function(StreamRead& read, std::string_view data);
     static void wake(StreamRead& read) noexcept { read.slot_.get().set(); }
     void wake_reader() noexcept {
         if (StreamRead* read = waiting()) wake(*read);
@@ -434,7 +434,8 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     StreamRead* waiting() const noexcept {
         return reader_ && !reader_->slot_.get().done() ? reader_ : nullptr;
     }
-    void feed(std::string_view data);
+    // Returns the read that has what it needs now, and is to be woken; null if there is none.
+    StreamRead* feed(std::string_view data);
     void pause_if_full();
     void resume_if_low();
     void resume_transport();

@@ -32,6 +32,11 @@ class ASYNCIO_API Waiter : public Waitable {
         state_ = State::kSet;
         if (task_) task_->wake();
     }
+    // As set(), but the caller queues the task that it gives; null if none has suspended.
+    TaskBase* set_unqueued() noexcept {
+        state_ = State::kSet;
+        return task_;
+    }
     // Back to pending, for the next wait of the same awaiter. Must be in no list.
     void reset() noexcept {
         state_ = State::kPending;
