@@ -1,0 +1,1350 @@
+// The state machine of TLS, over transports in memory and over sockets. TL-01 to TL-06.
+#include <asyncio/coroutines.hpp>
+#include <asyncio/exceptions.hpp>
+#include <asyncio/sockets.hpp>
+#include <asyncio/ssl.hpp>
+#include <asyncio/tasks.hpp>
+#include <asyncio/timeouts.hpp>
+#include <asyncio/transports.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fake_transport.hpp"
+#include "selector_events.hpp"
+#include "ssl_factory.hpp"
+#include "support.hpp"
+#include "tls_support.hpp"
+
+namespace {
+
+using namespace asyncio;
+using namespace std::chrono_literals;
+using detail::Ref;
+using detail::TlsConnection;
+using detail::TlsSettings;
+using support::FakeTransport;
+using support::raised;
+using support::run_virtual;
+using support::TestAuthority;
+using support::TestCertificate;
+
+// Certificates are made once for the process: signing takes longer than most tests.
+const TestAuthority& authority() {
+    static const TestAuthority made;
+    return made;
+}
+
+ssl::SSLContext server_context(const TestCertificate& certificate) {
+    ssl::SSLContext context = ssl::create_default_context(ssl::Purpose::CLIENT_AUTH);
+    context.load_cert_chain(certificate.file());
+    return context;
+}
+ssl::SSLContext server_context() { return server_context(authority().server); }
+
+ssl::SSLContext client_context() {
+    return ssl::create_default_context(ssl::Purpose::SERVER_AUTH,
+                                       {.cafile = authority().ca.file()});
+}
+
+// What both kinds of protocol of the tests write down.
+struct Record {
+    support::Lines events;  // "made", "eof", "lost", "pause", "resume"
+    std::string data;
+    std::exception_ptr error;  // of connection_lost
+    Transport transport;
+    bool lost = false;
+    TimePoint lost_at{};
+    bool eof_result = false;
+    std::function<void(Record&)> on_data;
+    std::function<void(Record&)> on_made;
+
+    void made(const Transport& t) {
+        events.emplace_back("made");
+        transport = t;
+        if (on_made) on_made(*this);
+    }
+    void got(std::string_view bytes) {
+        data += bytes;
+        if (on_data) on_data(*this);
+    }
+    bool eof() {
+        events.emplace_back("eof");
+        return eof_result;
+    }
+    void end(std::exception_ptr e) {
+        events.emplace_back("lost");
+        lost = true;
+        if (detail::thread_state.loop) lost_at = get_running_loop().time();
+        error = std::move(e);
+        transport = Transport();
+        on_data = nullptr;
+    }
+};
+
+struct Recorder : Protocol, Record {
+    void connection_made(Transport& t) override { made(t); }
+    void data_received(std::string_view bytes) override { got(bytes); }
+    bool eof_received() override { return eof(); }
+    void connection_lost(std::exception_ptr e) override { end(std::move(e)); }
+    void pause_writing() override { events.emplace_back("pause"); }
+    void resume_writing() override { events.emplace_back("resume"); }
+};
+
+struct BufferedRecorder : BufferedProtocol, Record {
+    explicit BufferedRecorder(std::size_t size) : buffer(size, '\0') {}
+    std::string buffer;
+    void connection_made(Transport& t) override { made(t); }
+    std::span<char> get_buffer(std::size_t) override { return buffer; }
+    void buffer_updated(std::size_t n) override { got(std::string_view(buffer).substr(0, n)); }
+    bool eof_received() override { return eof(); }
+    void connection_lost(std::exception_ptr e) override { end(std::move(e)); }
+};
+
+using Events = support::Lines;
+
+// A secured end of a connection.
+struct End {
+    End(EventLoop& loop, const TlsSettings& settings,
+        std::shared_ptr<BaseProtocol> app = std::make_shared<Recorder>(),
+        bool call_connection_made = true)
+        : protocol(std::move(app)), handshake(loop.create_future<void>()) {
+        tls =
+            detail::make_tls_connection(loop, settings, protocol, handshake, call_connection_made);
+    }
+    Record& app() const { return *dynamic_cast<Record*>(protocol.get()); }
+    detail::TransportBase& transport() const { return *tls.transport; }
+    Transport handle() const { return Transport(tls.transport); }
+    std::shared_ptr<BaseProtocol> protocol;
+    Future<void> handshake;
+    TlsConnection tls;
+};
+
+TlsSettings for_client(const ssl::SSLContext& context = client_context(),
+                       std::optional<std::string> host = "localhost") {
+    return {.context = context, .server_side = false, .server_hostname = std::move(host)};
+}
+TlsSettings for_server(const ssl::SSLContext& context = server_context()) {
+    return {.context = context, .server_side = true};
+}
+
+// Both ends over a pair in memory.
+struct Wire {
+    explicit Wire(EventLoop& loop) : Wire(loop, for_client(), for_server()) {}
+    Wire(EventLoop& loop, const TlsSettings& c, const TlsSettings& s)
+        : below(FakeTransport::pair(loop)), client(loop, c), server(loop, s) {}
+    Wire(EventLoop& loop, End c, End s)
+        : below(FakeTransport::pair(loop)), client(std::move(c)), server(std::move(s)) {
+        (void)loop;
+    }
+    void begin() {
+        below.first->begin(client.tls.protocol);
+        below.second->begin(server.tls.protocol);
+    }
+    FakeTransport& below_client() const { return *below.first; }
+    FakeTransport& below_server() const { return *below.second; }
+
+    std::pair<Ref<FakeTransport>, Ref<FakeTransport>> below;
+    End client;
+    End server;
+};
+
+Coroutine<> until(std::function<bool()> done) {
+    for (int i = 0; i < 200'000 && !done(); ++i) co_await sleep(0s);
+    EXPECT_TRUE(done()) << "waited in vain";
+}
+
+Coroutine<> handshaken(Wire& wire) {
+    wire.begin();
+    co_await wire.client.handshake;
+    co_await wire.server.handshake;
+}
+
+Coroutine<> both_lost(Wire& wire) {
+    co_await until([&] { return wire.client.app().lost && wire.server.app().lost; });
+}
+
+// Both ends closed and gone, so that nothing is left behind.
+Coroutine<> closed(Wire& wire) {
+    wire.client.handle().close();
+    wire.server.handle().close();
+    co_await both_lost(wire);
+}
+
+std::string pattern(std::size_t n) {
+    std::string text(n, '\0');
+    for (std::size_t i = 0; i < n; ++i) text[i] = static_cast<char>(i * 131 + i / 251);
+    return text;
+}
+
+// ---- traffic ------------------------------------------------------------------------------------
+
+TEST(SSLProtocol, DataGoesBothWaysAndCloseIsClean) {  // TL-02 TL-03
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        wire.client.handle().write("hello");
+        wire.server.handle().write("world");
+        co_await until(
+            [&] { return wire.server.app().data == "hello" && wire.client.app().data == "world"; });
+        wire.client.handle().close();
+        EXPECT_TRUE(wire.client.handle().is_closing());
+        co_await both_lost(wire);
+        EXPECT_EQ(wire.client.app().events, (Events{"made", "eof", "lost"}));
+        EXPECT_EQ(wire.server.app().events, (Events{"made", "eof", "lost"}));
+        EXPECT_FALSE(wire.client.app().error);
+        EXPECT_FALSE(wire.server.app().error);
+    });
+}
+
+TEST(SSLProtocol, SplitAtEveryByteBoundary) {  // TL-02
+    for (const std::size_t piece : {1, 2, 3, 5, 7, 64, 1000}) {
+        run_virtual([piece]() -> Coroutine<> {
+            Wire wire(get_running_loop());
+            wire.below_client().piece = piece;
+            wire.below_server().piece = piece;
+            co_await handshaken(wire);
+            const std::string sent = pattern(3000);
+            wire.client.handle().write(sent);
+            wire.server.handle().write(sent);
+            co_await until(
+                [&] { return wire.server.app().data == sent && wire.client.app().data == sent; });
+            co_await closed(wire);
+            EXPECT_FALSE(wire.client.app().error);
+            EXPECT_FALSE(wire.server.app().error);
+        });
+    }
+}
+
+TEST(SSLProtocol, LateAndSlowTrafficArrives) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        wire.below_client().delay = 200ms;
+        wire.below_server().delay = 300ms;
+        wire.below_server().piece = 100;
+        wire.begin();
+        co_await wire.client.handshake;
+        wire.client.handle().write("late");
+        while (wire.server.app().data != "late") co_await sleep(100ms);
+        wire.client.handle().close();
+        while (!wire.client.app().lost || !wire.server.app().lost) co_await sleep(100ms);
+        EXPECT_FALSE(wire.client.app().error);
+    });
+}
+
+TEST(SSLProtocol, LargeWritesArriveWhole) {
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        const std::string sent = pattern(3'000'000);
+        const std::size_t before = wire.below_client().writes;
+        wire.client.handle().write(sent);
+        // Several records go in one call to the transport below.
+        EXPECT_LE(wire.below_client().writes - before, sent.size() / 65536 + 2);
+        co_await until([&] { return wire.server.app().data.size() == sent.size(); });
+        EXPECT_EQ(wire.server.app().data, sent);
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLProtocol, WritelinesPutsPiecesIntoOneRecord) {  // TR-07
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        const std::string_view pieces[] = {"GET / HTTP/1.1\r\n", "", "Host: x\r\n", "\r\n"};
+        const std::size_t before = wire.below_client().writes;
+        wire.client.handle().writelines(pieces);
+        EXPECT_EQ(wire.below_client().writes - before, 1U);
+        const std::string large = pattern(100'000);
+        const std::string_view more[] = {large, large, "end"};
+        wire.client.handle().writelines(more);
+        const std::string wanted = "GET / HTTP/1.1\r\nHost: x\r\n\r\n" + large + large + "end";
+        co_await until([&] { return wire.server.app().data.size() == wanted.size(); });
+        EXPECT_EQ(wire.server.app().data, wanted);
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLProtocol, ReadsIntoTheBuffersOfABufferedProtocol) {  // PR-06
+    for (const std::size_t size : {1, 100, 20'000, 100'000}) {
+        run_virtual([size]() -> Coroutine<> {
+            EventLoop& loop = get_running_loop();
+            Wire wire(loop, End(loop, for_client()),
+                      End(loop, for_server(), std::make_shared<BufferedRecorder>(size)));
+            co_await handshaken(wire);
+            const std::string sent = pattern(50'000);
+            wire.client.handle().write(sent);
+            co_await until([&] { return wire.server.app().data.size() == sent.size(); });
+            EXPECT_EQ(wire.server.app().data, sent);
+            wire.server.handle().write("thanks");
+            co_await until([&] { return wire.client.app().data == "thanks"; });
+            co_await closed(wire);
+        });
+    }
+}
+
+TEST(SSLProtocol, EmptyBufferOfABufferedProtocolIsAnError) {  // PR-06
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const support::ErrorCapture errors(loop);
+        Wire wire(loop, End(loop, for_client()),
+                  End(loop, for_server(), std::make_shared<BufferedRecorder>(0)));
+        co_await handshaken(wire);
+        wire.client.handle().write("x");
+        co_await both_lost(wire);
+        EXPECT_TRUE(detail::find<RuntimeError>(wire.server.app().error));
+        EXPECT_EQ(errors.lines().size(), 1U);
+    });
+}
+
+TEST(SSLProtocol, WhatIsWrittenInConnectionMadeArrives) {  // PR-01
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        wire.server.app().on_made = [](Record& r) { r.transport.write("220 ready"); };
+        co_await handshaken(wire);
+        co_await until([&] { return wire.client.app().data == "220 ready"; });
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLProtocol, UserMayWriteCloseOrAbortWhileDataComes) {
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        for (int what = 0; what < 3; ++what) {
+            Wire wire(loop);
+            wire.server.app().on_data = [what](Record& r) {
+                if (what == 0) r.transport.write("echo " + r.data);
+                if (what < 2) r.transport.close();
+                if (what == 2) r.transport.abort();
+            };
+            co_await handshaken(wire);
+            wire.client.handle().write("one");
+            wire.client.handle().write("two");
+            co_await both_lost(wire);
+            EXPECT_FALSE(wire.server.app().error);
+            if (what == 0) {
+                EXPECT_EQ(wire.client.app().data.substr(0, 8), "echo one");
+            }
+        }
+    });
+}
+
+TEST(SSLProtocol, ProtocolMayBeReplacedWhileDataComes) {  // TR-04
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        const auto second = std::make_shared<Recorder>();
+        wire.server.app().on_data = [&](Record& r) { r.transport.set_protocol(second); };
+        co_await handshaken(wire);
+        wire.client.handle().write("first");
+        co_await until([&] { return !wire.server.app().data.empty(); });
+        EXPECT_EQ(wire.server.handle().get_protocol(), second);
+        wire.client.handle().write("second");
+        co_await until([&] { return second->data == "second"; });
+        EXPECT_EQ(wire.server.app().data, "first");
+        struct Neither : DatagramProtocol {};
+        EXPECT_THROW(wire.server.handle().set_protocol(std::make_shared<Neither>()), TypeError);
+        wire.client.handle().close();
+        co_await until([&] { return second->lost; });
+        wire.server.app().transport = Transport();
+    });
+}
+
+// ---- the handshake ------------------------------------------------------------------------------
+
+TEST(SSLProtocol, HandshakeTimesOutAfterSixtySeconds) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        auto below = FakeTransport::pair(loop);
+        End client(loop, for_client());
+        below.first->begin(client.tls.protocol);
+        const TimePoint start = loop.time();
+        const auto result = co_await as_result(client.handshake);
+        EXPECT_EQ(loop.time() - start, 60s);
+        EXPECT_EQ(support::error_text<ConnectionAbortedError>(result),
+                  "SSL handshake is taking longer than 60.0 seconds: aborting the connection");
+        co_await until([&] { return below.first->lost; });
+        EXPECT_TRUE(client.app().events.empty());
+    });
+}
+
+TEST(SSLProtocol, HandshakeTimeoutIsTheOneGiven) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        auto below = FakeTransport::pair(loop);
+        TlsSettings settings = for_server();
+        settings.handshake_timeout = 1500ms;
+        End server(loop, settings);
+        below.first->begin(server.tls.protocol);
+        const auto result = co_await as_result(server.handshake);
+        EXPECT_EQ(support::error_text<ConnectionAbortedError>(result),
+                  "SSL handshake is taking longer than 1.5 seconds: aborting the connection");
+    });
+}
+
+TEST(SSLProtocol, TimeoutsMustBePositive) {  // TL-02
+    TlsSettings settings = for_client();
+    settings.handshake_timeout = 0s;
+    EXPECT_EQ(raised<ValueError>([&] { detail::check_tls(settings); }),
+              "ssl_handshake_timeout should be a positive number, got 0.0");
+    settings.handshake_timeout = -10s;
+    EXPECT_EQ(raised<ValueError>([&] { detail::check_tls(settings); }),
+              "ssl_handshake_timeout should be a positive number, got -10.0");
+    settings.handshake_timeout = 1s;
+    settings.shutdown_timeout = 0s;
+    EXPECT_EQ(raised<ValueError>([&] { detail::check_tls(settings); }),
+              "ssl_shutdown_timeout should be a positive number, got 0.0");
+}
+
+TEST(SSLProtocol, EndInTheHandshakeIsConnectionReset) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        for (const std::size_t cut : {0, 1, 100, 300}) {
+            Wire wire(loop);
+            wire.below_client().cut_after = cut;
+            wire.begin();
+            if (cut == 0) wire.below_client().end();
+            const auto result = co_await as_result(wire.client.handshake);
+            EXPECT_TRUE(result.holds<ConnectionResetError>()) << cut;
+            co_await until([&] { return wire.below_client().lost && wire.below_server().lost; });
+            EXPECT_TRUE(wire.client.app().events.empty());
+            co_await as_result(wire.server.handshake);
+        }
+    });
+}
+
+TEST(SSLProtocol, ErrorBelowInTheHandshakeIsPassedOn) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        auto below = FakeTransport::pair(loop);
+        End client(loop, for_client());
+        below.first->begin(client.tls.protocol);
+        co_await sleep(1s);
+        below.first->lose(std::make_exception_ptr(ConnectionResetError("by peer")));
+        const auto result = co_await as_result(client.handshake);
+        EXPECT_EQ(support::error_text<ConnectionResetError>(result), "by peer");
+    });
+}
+
+TEST(SSLProtocol, PlainTextPeerIsAnSSLError) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        auto below = FakeTransport::pair(loop);
+        End client(loop, for_client());
+        below.first->begin(client.tls.protocol);
+        below.first->inject("SSH-2.0-OpenSSH_9.2\r\n");
+        const auto result = co_await as_result(client.handshake);
+        EXPECT_EQ(support::error_text<SSLError>(result),
+                  "[SSL: WRONG_VERSION_NUMBER] wrong version number");
+        co_await until([&] { return below.first->lost; });
+    });
+}
+
+TEST(SSLProtocol, CloseInTheHandshakeAborts) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        for (const bool by_close : {true, false}) {
+            auto below = FakeTransport::pair(loop);
+            End client(loop, for_client());
+            below.first->begin(client.tls.protocol);
+            co_await sleep(1s);
+            by_close ? client.handle().close() : client.handle().abort();
+            const auto result = co_await as_result(client.handshake);
+            EXPECT_TRUE(result.holds<ConnectionAbortedError>());
+            EXPECT_TRUE(below.first->aborted);
+            EXPECT_TRUE(client.app().events.empty());
+        }
+    });
+}
+
+TEST(SSLProtocol, CloseBeforeTheTransportBelowIsThere) {
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        for (const bool by_close : {true, false}) {
+            auto below = FakeTransport::pair(loop);
+            End client(loop, for_client());
+            by_close ? client.handle().close() : client.handle().abort();
+            below.first->begin(client.tls.protocol);
+            const auto result = co_await as_result(client.handshake);
+            EXPECT_TRUE(result.holds<ConnectionAbortedError>());
+            EXPECT_TRUE(below.first->aborted);
+        }
+    });
+}
+
+TEST(SSLProtocol, CancelledHandshakeFutureIsLeftAlone) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        wire.client.handshake.cancel();
+        wire.begin();
+        co_await wire.server.handshake;
+        co_await until([&] { return !wire.client.app().events.empty(); });
+        co_await closed(wire);
+    });
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+TEST(SSLProtocol, ShutdownTimesOutAfterThirtySeconds) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        Wire wire(loop);
+        co_await handshaken(wire);
+        wire.below_server().pause_reading();  // the peer never answers
+        const TimePoint start = loop.time();
+        wire.client.handle().close();
+        while (!wire.client.app().lost) co_await sleep(1s);
+        EXPECT_EQ(wire.client.app().lost_at - start, 30s);
+        const auto* error = detail::find<TimeoutError>(wire.client.app().error);
+        EXPECT_TRUE(error && std::string(error->what()) == "SSL shutdown timed out");
+        EXPECT_TRUE(wire.below_client().aborted);
+        wire.server.handle().abort();
+        co_await both_lost(wire);
+    });
+}
+
+TEST(SSLProtocol, ShutdownEndsThoughTheTransportBelowNeverFlushes) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        TlsSettings settings = for_client();
+        settings.shutdown_timeout = 2s;
+        Wire wire(loop, settings, for_server());
+        co_await handshaken(wire);
+        wire.below_client().blocked = true;
+        wire.client.handle().write(pattern(200'000));
+        EXPECT_GT(wire.client.handle().get_write_buffer_size(), 0U);
+        wire.server.handle().close();  // close_notify arrives; ours can never leave
+        const TimePoint start = loop.time();
+        while (!wire.client.app().lost) co_await sleep(1s);
+        EXPECT_EQ(wire.client.app().lost_at - start, 2s);
+        EXPECT_TRUE(detail::find<TimeoutError>(wire.client.app().error));
+        while (!wire.server.app().lost) co_await sleep(1s);
+    });
+}
+
+TEST(SSLProtocol, CloseFlushesFirst) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        wire.below_client().blocked = true;
+        const std::string sent = pattern(400'000);
+        wire.client.handle().write(sent);
+        wire.client.handle().close();
+        wire.client.handle().write("too late");
+        co_await sleep(1s);
+        EXPECT_FALSE(wire.client.app().lost);
+        wire.below_client().unblock();
+        co_await both_lost(wire);
+        EXPECT_EQ(wire.server.app().data, sent);
+        EXPECT_FALSE(wire.client.app().error);
+        EXPECT_FALSE(wire.server.app().error);
+    });
+}
+
+TEST(SSLProtocol, CloseDropsWhatStillComesAndEndsCleanly) {  // TL-03 TR-01
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        wire.server.handle().write(pattern(100'000));  // on its way
+        wire.client.handle().close();
+        co_await both_lost(wire);
+        EXPECT_EQ(wire.client.app().data, "");
+        EXPECT_FALSE(wire.client.app().error);
+        EXPECT_FALSE(wire.server.app().error);
+    });
+}
+
+TEST(SSLProtocol, CloseEndsThoughReadingIsPaused) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        Wire wire(loop);
+        co_await handshaken(wire);
+        wire.client.handle().pause_reading();
+        wire.server.handle().write(pattern(600'000));
+        co_await until([&] { return wire.below_client().pauses > 0; });
+        const TimePoint start = loop.time();
+        wire.client.handle().close();
+        co_await both_lost(wire);
+        EXPECT_EQ(loop.time(), start);
+        EXPECT_FALSE(wire.client.app().error);
+    });
+}
+
+TEST(SSLProtocol, BothSidesMayCloseAtOnce) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        co_await closed(wire);
+        EXPECT_FALSE(wire.client.app().error);
+        EXPECT_FALSE(wire.server.app().error);
+    });
+}
+
+TEST(SSLProtocol, WritesAfterTheEndAreDroppedAndTheSixthIsLogged) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        const support::LogCapture log;
+        wire.client.handle().close();
+        for (int i = 0; i < 5; ++i) wire.client.handle().write("dropped");
+        EXPECT_TRUE(log.lines().empty());
+        wire.client.handle().write("dropped");
+        EXPECT_EQ(log.lines(), Events{"SSL connection is closed"});
+        co_await both_lost(wire);
+        wire.client.handle().write("dropped");
+        EXPECT_EQ(wire.server.app().data, "");
+    });
+}
+
+TEST(SSLProtocol, EndWithoutCloseNotifyIsTheEndOfTheStream) {  // TL-03
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        wire.server.handle().write("some");
+        co_await until([&] { return wire.client.app().data == "some"; });
+        wire.below_server().abort();
+        co_await both_lost(wire);
+        EXPECT_EQ(wire.client.app().events, (Events{"made", "eof", "lost"}));
+        EXPECT_FALSE(wire.client.app().error);
+    });
+}
+
+TEST(SSLProtocol, StrictEofTellsATruncatedStreamFromACleanEnd) {  // TL-03
+    for (const bool truncated : {true, false}) {
+        run_virtual([truncated]() -> Coroutine<> {
+            ssl::SSLContext context = client_context();
+            context.strict_eof = true;
+            Wire wire(get_running_loop(), for_client(context), for_server());
+            co_await handshaken(wire);
+            wire.server.handle().write("some");
+            co_await until([&] { return wire.client.app().data == "some"; });
+            if (truncated) {
+                wire.below_server().abort();
+            } else {
+                wire.server.handle().close();
+            }
+            co_await both_lost(wire);
+            const auto* error = detail::find<SSLError>(wire.client.app().error);
+            EXPECT_EQ(error != nullptr, truncated);
+            if (!error) {
+                EXPECT_EQ(wire.client.app().events, (Events{"made", "eof", "lost"}));
+                co_return;
+            }
+            EXPECT_STREQ(error->what(), "EOF occurred in violation of protocol");
+            EXPECT_EQ(error->code().value(), ssl::ERROR_EOF);
+            EXPECT_EQ(wire.client.app().events, (Events{"made", "lost"}));
+        });
+    }
+}
+
+TEST(SSLProtocol, StrictEofFindsEveryCut) {  // TL-03
+    // How many bytes the client receives in a whole connection, then cut before each of the last.
+    std::size_t whole = 0;
+    std::size_t handshake = 0;
+    const auto attempt = [&](std::size_t cut) -> std::exception_ptr {
+        return run_virtual([&]() -> Coroutine<std::exception_ptr> {
+            ssl::SSLContext context = client_context();
+            context.strict_eof = true;
+            ssl::SSLContext serving = server_context();
+            serving.sessions = false;
+            Wire wire(get_running_loop(), for_client(context), for_server(serving));
+            wire.below_client().cut_after = cut;
+            co_await handshaken(wire);
+            handshake = wire.below_client().received;
+            wire.server.handle().write("0123456789");
+            wire.server.handle().close();
+            co_await both_lost(wire);
+            whole = wire.below_client().received;
+            co_return wire.client.app().error;
+        });
+    };
+    EXPECT_FALSE(attempt(std::numeric_limits<std::size_t>::max()));
+    ASSERT_GT(whole, handshake);
+    const std::size_t all = whole;
+    for (std::size_t cut = handshake + 1; cut < all; ++cut) {
+        EXPECT_TRUE(detail::find<SSLError>(attempt(cut))) << cut;
+    }
+}
+
+TEST(SSLProtocol, CorruptedDataIsAnSSLErrorOnBothSides) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        // Tickets arrive first.
+        co_await sleep(1s);
+        wire.below_client().corrupt_next();
+        wire.server.handle().write("to be damaged");
+        co_await both_lost(wire);
+        EXPECT_EQ(wire.client.app().data, "");
+        EXPECT_TRUE(detail::find<SSLError>(wire.client.app().error));
+        const auto* theirs = detail::find<SSLError>(wire.server.app().error);
+        EXPECT_TRUE(theirs &&
+                    std::string(theirs->what()).find("BAD_RECORD_MAC") != std::string::npos);
+    });
+}
+
+TEST(SSLProtocol, AbortReportsNoError) {  // TR-09
+    run_virtual([]() -> Coroutine<> {
+        ssl::SSLContext context = client_context();
+        context.strict_eof = true;
+        Wire wire(get_running_loop(), for_client(context), for_server());
+        co_await handshaken(wire);
+        wire.client.handle().abort();
+        co_await both_lost(wire);
+        EXPECT_EQ(wire.client.app().events, (Events{"made", "lost"}));
+        EXPECT_FALSE(wire.client.app().error);
+    });
+}
+
+TEST(SSLProtocol, ErrorBelowReachesTheUser) {  // PR-02
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        wire.below_client().lose(std::make_exception_ptr(ConnectionResetError("reset")));
+        co_await both_lost(wire);
+        EXPECT_TRUE(detail::find<ConnectionResetError>(wire.client.app().error));
+    });
+}
+
+TEST(SSLProtocol, WhatDataReceivedThrowsEndsTheConnection) {  // TR-13
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const support::ErrorCapture errors(loop);
+        Wire wire(loop);
+        wire.server.app().on_data = [](Record&) { throw ValueError("no such command"); };
+        co_await handshaken(wire);
+        wire.client.handle().write("x");
+        co_await both_lost(wire);
+        EXPECT_TRUE(detail::find<ValueError>(wire.server.app().error));
+        EXPECT_EQ(errors.lines().size(), 1U);
+        EXPECT_EQ(errors.lines().at(0).find("Fatal error on SSL protocol"), 0U);
+    });
+}
+
+TEST(SSLProtocol, TrueFromEofReceivedOnlyWarns) {  // TL-04
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        wire.server.app().eof_result = true;
+        co_await handshaken(wire);
+        const support::LogCapture log;
+        wire.client.handle().close();
+        co_await both_lost(wire);
+        EXPECT_EQ(log.lines(),
+                  Events{"returning true from eof_received() has no effect when using ssl"});
+    });
+}
+
+TEST(SSLProtocol, ConnectionThatIsLeftOpenGoesWithItsLoop) {  // TR-02
+    const std::unique_ptr<EventLoop> loop = new_event_loop();
+    const auto app = std::make_shared<Recorder>();
+    loop->run_until_complete([&]() -> Coroutine<> {
+        auto [a, b] = Socket::pair();
+        End client(*loop, for_client(), app);
+        End server(*loop, for_server());
+        detail::make_socket_transport(*loop, std::move(a), client.tls.protocol);
+        detail::make_socket_transport(*loop, std::move(b), server.tls.protocol);
+        co_await client.handshake;
+    });
+    loop->close();
+    EXPECT_FALSE(app->lost);
+    EXPECT_TRUE(app->transport.is_closing());
+    app->transport.write("nobody is there");
+    app->transport = Transport();
+}
+
+// ---- flow control -------------------------------------------------------------------------------
+
+TEST(SSLProtocol, WriteLimitsAreThoseOfTls) {  // TL-04 TR-10
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        const Transport transport = wire.client.handle();
+        EXPECT_EQ(transport.get_write_buffer_limits(),
+                  std::make_pair(std::size_t{128} * 1024, std::size_t{512} * 1024));
+        transport.set_write_buffer_limits({.low = 10});
+        EXPECT_EQ(transport.get_write_buffer_limits(),
+                  std::make_pair(std::size_t{10}, std::size_t{40}));
+        EXPECT_EQ(
+            raised<ValueError>([&] { transport.set_write_buffer_limits({.high = 1, .low = 2}); }),
+            "high (1) must be >= low (2) must be >= 0");
+        transport.set_write_buffer_limits({});
+        EXPECT_EQ(transport.get_write_buffer_limits().second, std::size_t{512} * 1024);
+        EXPECT_FALSE(transport.can_write_eof());
+        EXPECT_THROW(transport.write_eof(), NotImplementedError);
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLProtocol, PausesWritingAtTheHighMark) {  // TL-04 TR-10
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        const Transport transport = wire.client.handle();
+        wire.below_client().blocked = true;
+        transport.write(pattern(70'000));  // the transport below asks for a pause
+        EXPECT_EQ(transport.get_write_buffer_size(), 0U);
+        transport.set_write_buffer_limits({.high = 1000, .low = 100});
+        transport.write(pattern(999));
+        EXPECT_EQ(transport.get_write_buffer_size(), 999U);
+        EXPECT_EQ(wire.client.app().events, Events{"made"});
+        transport.write("x");  // from the mark on, not above it
+        EXPECT_EQ(wire.client.app().events, (Events{"made", "pause"}));
+        wire.below_client().unblock();
+        EXPECT_EQ(wire.client.app().events, (Events{"made", "pause", "resume"}));
+        EXPECT_EQ(transport.get_write_buffer_size(), 0U);
+        co_await until([&] { return wire.server.app().data.size() == 71'000; });
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLProtocol, PausedReadingStopsTheTransportBelowAt256KiB) {  // TL-04 TR-05
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        const Transport transport = wire.client.handle();
+        EXPECT_EQ(transport.get_read_buffer_limits(),
+                  std::make_pair(std::size_t{64} * 1024, std::size_t{256} * 1024));
+        transport.pause_reading();
+        EXPECT_FALSE(transport.is_reading());
+        wire.below_client().piece = 10'000;
+        const std::string sent = pattern(600'000);
+        wire.server.handle().write(sent);
+        co_await until([&] { return wire.below_client().pauses == 1; });
+        EXPECT_GE(transport.get_read_buffer_size(), std::size_t{256} * 1024);
+        EXPECT_LT(transport.get_read_buffer_size(), std::size_t{256} * 1024 + 10'000);
+        EXPECT_EQ(wire.client.app().data, "");
+        transport.resume_reading();
+        co_await until([&] { return wire.client.app().data.size() == sent.size(); });
+        EXPECT_EQ(wire.client.app().data, sent);
+        EXPECT_EQ(transport.get_read_buffer_size(), 0U);
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLProtocol, TrailingDataComesBeforeTheEnd) {  // TL-03
+    for (const bool close_notify : {true, false}) {
+        run_virtual([close_notify]() -> Coroutine<> {
+            Wire wire(get_running_loop());
+            co_await handshaken(wire);
+            wire.client.handle().pause_reading();
+            const std::string sent = pattern(100'000);
+            wire.server.handle().write(sent);
+            co_await sleep(1s);
+            if (close_notify) {
+                wire.server.handle().close();
+            } else {
+                wire.below_server().abort();
+            }
+            co_await sleep(1s);
+            EXPECT_EQ(wire.client.app().events, Events{"made"});
+            wire.client.handle().resume_reading();
+            co_await both_lost(wire);
+            EXPECT_EQ(wire.client.app().data, sent);
+            EXPECT_EQ(wire.client.app().events, (Events{"made", "eof", "lost"}));
+        });
+    }
+}
+
+TEST(SSLProtocol, PauseWithinDataReceivedHoldsTheRestBack) {  // TR-05
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        co_await handshaken(wire);
+        std::size_t calls = 0;
+        wire.client.app().on_data = [&](Record& r) {
+            ++calls;
+            r.transport.pause_reading();
+        };
+        const std::string sent = pattern(300'000);
+        wire.server.handle().write(sent);
+        while (wire.client.app().data.size() < sent.size()) {
+            const std::size_t before = calls;
+            co_await sleep(1s);
+            EXPECT_LE(calls, before + 1);
+            wire.client.handle().resume_reading();
+        }
+        EXPECT_EQ(wire.client.app().data, sent);
+        co_await closed(wire);
+    });
+}
+
+// ---- who the peer is ----------------------------------------------------------------------------
+
+// What the client's handshake ends with, when the server has `certificate`.
+std::exception_ptr verdict(const TestCertificate& certificate,
+                           const std::optional<std::string>& host = "localhost",
+                           std::optional<ssl::SSLContext> client = std::nullopt) {
+    return run_virtual([&]() -> Coroutine<std::exception_ptr> {
+        const ssl::SSLContext context = client ? *client : client_context();
+        Wire wire(get_running_loop(), for_client(context, host),
+                  for_server(server_context(certificate)));
+        wire.begin();
+        const auto result = co_await as_result(wire.client.handshake);
+        const auto theirs = co_await as_result(wire.server.handshake);
+        if (result.has_value()) {
+            co_await closed(wire);
+            co_return nullptr;
+        }
+        co_await until([&] { return wire.below_client().lost && wire.below_server().lost; });
+        EXPECT_TRUE(wire.client.app().events.empty());
+        EXPECT_FALSE(theirs.has_value());
+        co_return result.error();
+    });
+}
+
+std::string refusal(const std::exception_ptr& error) {
+    const auto* refused = detail::find<SSLCertVerificationError>(error);
+    return refused ? refused->what() : "not refused";
+}
+
+const char* const kFailed = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: ";
+
+TEST(SSLVerify, GoodCertificateIsAccepted) {
+    EXPECT_EQ(verdict(authority().server), nullptr);
+    EXPECT_EQ(verdict(authority().server, "LOCALHOST"), nullptr);
+    EXPECT_EQ(verdict(authority().server, "localhost."), nullptr);
+}
+
+TEST(SSLVerify, ExpiredCertificateIsRefused) {
+    const TestCertificate expired = authority().make("expired", {.begins = -7200, .ends = -3600});
+    EXPECT_EQ(refusal(verdict(expired)), std::string(kFailed) + "certificate has expired");
+    const TestCertificate future = authority().make("future", {.begins = 3600, .ends = 7200});
+    EXPECT_EQ(refusal(verdict(future)), std::string(kFailed) + "certificate is not yet valid");
+}
+
+TEST(SSLVerify, WrongHostIsRefused) {
+    const TestCertificate other =
+        authority().make("other", {.name = "other", .alternative_names = "DNS:other.example"});
+    EXPECT_EQ(
+        refusal(verdict(other)),
+        std::string(kFailed) + "Hostname mismatch, certificate is not valid for 'localhost'.");
+}
+
+TEST(SSLVerify, SelfSignedCertificateIsRefused) {
+    const TestCertificate own = authority().make_self_signed("own", {});
+    EXPECT_EQ(refusal(verdict(own)), std::string(kFailed) + "self-signed certificate");
+}
+
+TEST(SSLVerify, UnknownRootIsRefused) {
+    const TestCertificate root =
+        authority().make_self_signed("root2", {.name = "Another Authority", .authority = true});
+    const TestCertificate leaf = authority().make("leaf2", {.issuer = &root});
+    EXPECT_EQ(refusal(verdict(leaf)),
+              std::string(kFailed) + "unable to get local issuer certificate");
+}
+
+TEST(SSLVerify, CertificateForAnotherPurposeIsRefused) {
+    const TestCertificate wrong = authority().make("wrong", {.usage = "clientAuth"});
+    EXPECT_EQ(refusal(verdict(wrong)), std::string(kFailed) + "unsuitable certificate purpose");
+}
+
+TEST(SSLVerify, AddressIsMatchedAgainstAddresses) {
+    EXPECT_EQ(verdict(authority().server, "127.0.0.1"), nullptr);
+    EXPECT_EQ(verdict(authority().server, "::1"), nullptr);
+    EXPECT_EQ(
+        refusal(verdict(authority().server, "127.0.0.2")),
+        std::string(kFailed) + "IP address mismatch, certificate is not valid for '127.0.0.2'.");
+    // A name that looks like the address is no address.
+    const TestCertificate name =
+        authority().make("name", {.name = "127.0.0.1", .alternative_names = "DNS:127.0.0.1"});
+    EXPECT_NE(refusal(verdict(name, "127.0.0.1")), "not refused");
+}
+
+TEST(SSLVerify, WildcardStandsForOneLabel) {
+    const TestCertificate wild =
+        authority().make("wild", {.name = "wild", .alternative_names = "DNS:*.example.org"});
+    EXPECT_EQ(verdict(wild, "www.example.org"), nullptr);
+    EXPECT_NE(refusal(verdict(wild, "a.b.example.org")), "not refused");
+    EXPECT_NE(refusal(verdict(wild, "example.org")), "not refused");
+}
+
+TEST(SSLVerify, EmptyNameMeansThatTheHostIsNotChecked) {  // TL-05
+    const TestCertificate other =
+        authority().make("other2", {.name = "other", .alternative_names = "DNS:other.example"});
+    EXPECT_EQ(verdict(other, ""), nullptr);
+    // The chain still is.
+    EXPECT_NE(refusal(verdict(authority().make_self_signed("own2", {}), "")), "not refused");
+}
+
+TEST(SSLVerify, SettingsSwitchItOff) {
+    const TestCertificate own = authority().make_self_signed("own3", {});
+    ssl::SSLContext context = client_context();
+    context.check_hostname = false;
+    context.verify_mode = ssl::CERT_NONE;
+    EXPECT_EQ(verdict(own, "localhost", context), nullptr);
+    EXPECT_EQ(verdict(own, std::nullopt, context), nullptr);
+}
+
+TEST(SSLVerify, StrictFlagIsHonoured) {
+    ssl::SSLContext context = client_context();
+    context.verify_flags |= ssl::VERIFY_X509_STRICT;
+    EXPECT_EQ(verdict(authority().server, "localhost", context), nullptr);
+}
+
+TEST(SSLVerify, ArgumentsThatMakeNoSenseAreRefusedEarly) {  // TL-05
+    ssl::SSLContext context = client_context();
+    EXPECT_EQ(raised<ValueError>([&] { detail::check_tls(for_client(context, std::nullopt)); }),
+              "check_hostname requires server_hostname");
+    context.verify_mode = ssl::CERT_NONE;
+    EXPECT_EQ(raised<ValueError>([&] { detail::check_tls(for_client(context)); }),
+              "Cannot set verify_mode to CERT_NONE when check_hostname is enabled.");
+    EXPECT_EQ(raised<SSLError>([&] { detail::check_tls(for_server(client_context())); }),
+              "Cannot create a server socket with a PROTOCOL_TLS_CLIENT context");
+    EXPECT_EQ(raised<SSLError>([&] { detail::check_tls(for_client(server_context())); }),
+              "Cannot create a client socket with a PROTOCOL_TLS_SERVER context");
+    EXPECT_THROW(detail::check_tls(for_client(client_context(), ".example.org")), ValueError);
+    EXPECT_THROW(detail::check_tls(for_client(client_context(), std::string("a\0b", 3))),
+                 ValueError);
+    EXPECT_THROW(detail::check_tls(for_client(client_context(),
+                                              "b\xc3\xbc"
+                                              "cher.example")),
+                 ValueError);
+}
+
+// ---- client certificates ------------------------------------------------------------------------
+
+ssl::SSLContext demanding(ssl::VerifyMode mode, ssl::TLSVersion most) {
+    ssl::SSLContext context = server_context();
+    context.verify_mode = mode;
+    context.maximum_version = most;
+    context.load_verify_locations(authority().ca.file());
+    return context;
+}
+
+TEST(SSLClientCertificate, IsVerifiedAndShown) {  // TL-06
+    const TestCertificate own = authority().make(
+        "alice", {.name = "alice", .alternative_names = "", .usage = "clientAuth"});
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        run_virtual([&]() -> Coroutine<> {
+            const ssl::SSLContext context = client_context();
+            context.load_cert_chain(own.file());
+            Wire wire(get_running_loop(), for_client(context),
+                      for_server(demanding(ssl::CERT_REQUIRED, version)));
+            co_await handshaken(wire);
+            const auto shown = wire.server.handle().get_extra_info<ssl::Certificate>("peercert");
+            EXPECT_TRUE(shown && shown->subject_name("commonName") == "alice");
+            co_await closed(wire);
+        });
+    }
+}
+
+TEST(SSLClientCertificate, MissingOneIsRefusedByTheServer) {
+    // With TLS 1.3 the client learns of it only after its own handshake has succeeded.
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        run_virtual([&]() -> Coroutine<> {
+            Wire wire(get_running_loop(), for_client(),
+                      for_server(demanding(ssl::CERT_REQUIRED, version)));
+            wire.begin();
+            const auto ours = co_await as_result(wire.client.handshake);
+            const auto theirs = co_await as_result(wire.server.handshake);
+            EXPECT_EQ(support::error_text<SSLError>(theirs),
+                      "[SSL: PEER_DID_NOT_RETURN_A_CERTIFICATE] peer did not return a "
+                      "certificate");
+            EXPECT_EQ(ours.has_value(), version == ssl::TLSVersion::TLSv1_3);
+            co_await until([&] { return wire.below_client().lost; });
+            if (!ours.has_value()) co_return;
+            co_await until([&] { return wire.client.app().lost; });
+            EXPECT_EQ(detail::describe(wire.client.app().error).find("SSLError"), 0U);
+        });
+    }
+}
+
+TEST(SSLClientCertificate, OptionalOneMayBeMissingButNotBad) {
+    const TestCertificate bad =
+        authority().make_self_signed("mallory", {.name = "mallory", .usage = "clientAuth"});
+    for (const bool sent : {false, true}) {
+        run_virtual([&]() -> Coroutine<> {
+            const ssl::SSLContext context = client_context();
+            if (sent) context.load_cert_chain(bad.file());
+            Wire wire(
+                get_running_loop(), for_client(context),
+                for_server(demanding(ssl::CERT_OPTIONAL, ssl::TLSVersion::MAXIMUM_SUPPORTED)));
+            wire.begin();
+            const auto theirs = co_await as_result(wire.server.handshake);
+            EXPECT_EQ(theirs.has_value(), !sent);
+            co_await as_result(wire.client.handshake);
+            if (sent) {
+                EXPECT_TRUE(theirs.holds<SSLCertVerificationError>());
+                co_await until([&] { return wire.client.app().lost; });
+                co_return;
+            }
+            EXPECT_FALSE(wire.server.handle().get_extra_info<ssl::Certificate>("peercert"));
+            co_await closed(wire);
+        });
+    }
+}
+
+TEST(SSLClientCertificate, ForAnotherPurposeIsRefused) {
+    run_virtual([]() -> Coroutine<> {
+        const ssl::SSLContext context = client_context();
+        context.load_cert_chain(authority().server.file());  // serverAuth only
+        Wire wire(get_running_loop(), for_client(context),
+                  for_server(demanding(ssl::CERT_REQUIRED, ssl::TLSVersion::TLSv1_2)));
+        wire.begin();
+        const auto theirs = co_await as_result(wire.server.handshake);
+        EXPECT_EQ(refusal(theirs.error()), std::string(kFailed) + "unsuitable certificate purpose");
+        co_await as_result(wire.client.handshake);
+    });
+}
+
+// ---- versions, ALPN, SNI ------------------------------------------------------------------------
+
+TEST(SSLNegotiation, VersionsAreThoseOfTheSettings) {
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        run_virtual([&]() -> Coroutine<> {
+            ssl::SSLContext context = client_context();
+            context.minimum_version = version;
+            context.maximum_version = version;
+            Wire wire(get_running_loop(), for_client(context), for_server());
+            co_await handshaken(wire);
+            const auto object = wire.server.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+            EXPECT_EQ(object->version(),
+                      version == ssl::TLSVersion::TLSv1_2 ? "TLSv1.2" : "TLSv1.3");
+            co_await closed(wire);
+        });
+    }
+}
+
+TEST(SSLNegotiation, NoCommonVersionIsAnErrorOnBothSides) {
+    run_virtual([]() -> Coroutine<> {
+        ssl::SSLContext client = client_context();
+        client.minimum_version = ssl::TLSVersion::TLSv1_3;
+        ssl::SSLContext server = server_context();
+        server.maximum_version = ssl::TLSVersion::TLSv1_2;
+        Wire wire(get_running_loop(), for_client(client), for_server(server));
+        wire.begin();
+        const auto ours = co_await as_result(wire.client.handshake);
+        const auto theirs = co_await as_result(wire.server.handshake);
+        EXPECT_EQ(support::error_text<SSLError>(theirs),
+                  "[SSL: UNSUPPORTED_PROTOCOL] unsupported protocol");
+        EXPECT_EQ(support::error_text<SSLError>(ours),
+                  "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version");
+    });
+}
+
+std::optional<std::string> alpn(std::vector<std::string> client, std::vector<std::string> server) {
+    return run_virtual([&]() -> Coroutine<std::optional<std::string>> {
+        const ssl::SSLContext ours = client_context();
+        ours.set_alpn_protocols(client);
+        const ssl::SSLContext theirs = server_context();
+        theirs.set_alpn_protocols(server);
+        Wire wire(get_running_loop(), for_client(ours), for_server(theirs));
+        co_await handshaken(wire);
+        const auto a = wire.client.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+        const auto b = wire.server.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+        EXPECT_EQ(a->selected_alpn_protocol(), b->selected_alpn_protocol());
+        co_await closed(wire);
+        co_return a->selected_alpn_protocol();
+    });
+}
+
+TEST(SSLNegotiation, AlpnTakesWhatTheServerPrefers) {
+    EXPECT_EQ(alpn({"http/1.1", "h2"}, {"h2", "http/1.1"}), "h2");
+    EXPECT_EQ(alpn({"http/1.1"}, {"h2", "http/1.1"}), "http/1.1");
+    EXPECT_EQ(alpn({"spdy"}, {"h2"}), std::nullopt);
+    EXPECT_EQ(alpn({}, {"h2"}), std::nullopt);
+    EXPECT_EQ(alpn({"h2"}, {}), std::nullopt);
+}
+
+TEST(SSLNegotiation, SniChoosesTheCertificate) {
+    const TestCertificate other =
+        authority().make("other3", {.name = "other", .alternative_names = "DNS:other.example"});
+    const ssl::SSLContext second = server_context(other);
+    support::Lines asked;
+    ssl::SSLContext first = server_context();
+    first.sni_callback = [&](std::string_view name) -> std::optional<ssl::SSLContext> {
+        asked.emplace_back(name);
+        if (name == "other.example") return second;
+        return std::nullopt;
+    };
+    for (const char* host : {"localhost", "other.example", "127.0.0.1"}) {
+        run_virtual([&]() -> Coroutine<> {
+            Wire wire(get_running_loop(), for_client(client_context(), host), for_server(first));
+            co_await handshaken(wire);
+            const auto shown = wire.client.handle().get_extra_info<ssl::Certificate>("peercert");
+            EXPECT_EQ(shown->subject_name("commonName"),
+                      host == std::string("other.example") ? "other" : "localhost");
+            const auto object = wire.server.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+            // An address is no name to ask for (RFC 6066, 3).
+            EXPECT_EQ(object->server_hostname(), host == std::string("127.0.0.1") ? "" : host);
+            co_await closed(wire);
+        });
+    }
+    EXPECT_EQ(asked, (support::Lines{"localhost", "other.example", ""}));
+}
+
+TEST(SSLNegotiation, SniCallbackMayRefuse) {
+    run_virtual([]() -> Coroutine<> {
+        ssl::SSLContext context = server_context();
+        context.sni_callback = [](std::string_view name) -> std::optional<ssl::SSLContext> {
+            throw KeyError("no host " + std::string(name));
+        };
+        EventLoop& loop = get_running_loop();
+        Wire wire(loop, for_client(), for_server(context));
+        wire.begin();
+        const auto theirs = co_await as_result(wire.server.handshake);
+        EXPECT_EQ(support::error_text<KeyError>(theirs), "no host localhost");
+        const auto ours = co_await as_result(wire.client.handshake);
+        EXPECT_NE(support::error_text<SSLError>(ours).find("unrecognized name"), std::string::npos);
+    });
+}
+
+// ---- sessions -----------------------------------------------------------------------------------
+
+struct Reuse {
+    ssl::SSLContext client = client_context();
+    ssl::SSLContext server = server_context();
+    std::any peername = SocketAddress("127.0.0.1", 443);
+
+    bool connect(const std::string& host = "localhost", bool clean = true) const {
+        return run_virtual([&]() -> Coroutine<bool> {
+            Wire wire(get_running_loop(), for_client(client, host), for_server(server));
+            wire.below_client().peername = peername;
+            co_await handshaken(wire);
+            wire.server.handle().write("x");
+            co_await until([&] { return wire.client.app().data == "x"; });
+            const auto ours = wire.client.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+            const auto theirs = wire.server.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+            EXPECT_EQ(ours->session_reused(), theirs->session_reused());
+            // A resumed connection knows its peer, too.
+            EXPECT_TRUE(ours->getpeercert().has_value());
+            const bool reused = ours->session_reused();
+            if (clean) {
+                co_await closed(wire);
+            } else {
+                wire.client.handle().abort();
+                co_await both_lost(wire);
+            }
+            co_return reused;
+        });
+    }
+};
+
+TEST(SSLSession, IsResumedByTheSameContextHostAndPort) {
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        Reuse reuse;
+        reuse.client.maximum_version = version;
+        EXPECT_FALSE(reuse.connect());
+        EXPECT_TRUE(reuse.connect());
+        EXPECT_TRUE(reuse.connect("localhost", false));
+        EXPECT_TRUE(reuse.connect());
+        EXPECT_EQ(reuse.client.session_hits(), 3U);
+        EXPECT_FALSE(reuse.connect("127.0.0.1"));  // another name
+        reuse.peername = SocketAddress("127.0.0.1", 444);
+        EXPECT_FALSE(reuse.connect());
+        reuse.client = client_context();
+        EXPECT_FALSE(reuse.connect());
+    }
+}
+
+TEST(SSLSession, OfAnUnverifiedConnectionIsNotUsedForAVerifiedOne) {
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        Reuse reuse;
+        reuse.client.maximum_version = version;
+        reuse.client.check_hostname = false;
+        EXPECT_FALSE(reuse.connect());
+        reuse.client.check_hostname = true;
+        EXPECT_FALSE(reuse.connect());
+        EXPECT_TRUE(reuse.connect());
+        // Who is trusted has changed.
+        reuse.client.load_verify_locations(authority().ca.file());
+        EXPECT_FALSE(reuse.connect());
+    }
+}
+
+TEST(SSLSession, IsNotKeptIfNotWanted) {
+    Reuse reuse;
+    reuse.client.sessions = false;
+    EXPECT_FALSE(reuse.connect());
+    EXPECT_FALSE(reuse.connect());
+    Reuse other;
+    other.server.sessions = false;
+    EXPECT_FALSE(other.connect());
+    EXPECT_FALSE(other.connect());
+}
+
+TEST(SSLSession, WithAServerThatVerifiesItsClients) {
+    const TestCertificate own = authority().make("bob", {.name = "bob", .usage = "clientAuth"});
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        Reuse reuse;
+        reuse.client.load_cert_chain(own.file());
+        reuse.server.load_verify_locations(authority().ca.file());
+        reuse.client.maximum_version = version;
+        EXPECT_FALSE(reuse.connect());
+        // A session from before the server asked is none afterwards.
+        reuse.server.verify_mode = ssl::CERT_REQUIRED;
+        EXPECT_FALSE(reuse.connect());
+        EXPECT_TRUE(reuse.connect());
+    }
+}
+
+// ---- what is known of a connection --------------------------------------------------------------
+
+TEST(SSLInfo, IsThereAfterTheHandshakeAndAfterTheEnd) {  // TL-06 TR-03
+    run_virtual([]() -> Coroutine<> {
+        Wire wire(get_running_loop());
+        const SocketAddress peer("127.0.0.1", 4433);
+        wire.below_client().peername = peer;
+        const Transport transport = wire.client.handle();
+        EXPECT_TRUE(transport.get_extra_info<ssl::SSLContext>("sslcontext"));
+        EXPECT_FALSE(transport.get_extra_info<ssl::SSLObject>("ssl_object"));
+        EXPECT_FALSE(transport.get_extra_info<ssl::Certificate>("peercert"));
+        co_await handshaken(wire);
+        EXPECT_EQ(transport.get_extra_info<SocketAddress>("peername"), peer);
+        const auto object = transport.get_extra_info<ssl::SSLObject>("ssl_object");
+        EXPECT_EQ(object->version(), "TLSv1.3");
+        EXPECT_EQ(object->server_hostname(), "localhost");
+        EXPECT_FALSE(object->server_side());
+        EXPECT_FALSE(object->compression());
+        const auto cipher = transport.get_extra_info<ssl::Cipher>("cipher");
+        EXPECT_EQ(cipher->name, object->cipher()->name);
+        EXPECT_EQ(cipher->protocol, "TLSv1.3");
+        EXPECT_GE(cipher->secret_bits, 128);
+        EXPECT_FALSE(transport.get_extra_info<std::string>("compression"));
+        EXPECT_FALSE(transport.get_extra_info<int>("no such thing"));
+
+        const auto shown = transport.get_extra_info<ssl::Certificate>("peercert");
+        EXPECT_EQ(shown->subject_name("commonName"), "localhost");
+        EXPECT_EQ(shown->issuer.at(0).second, "Test Authority");
+        EXPECT_EQ(shown->version, 3);
+        EXPECT_FALSE(shown->serial_number.empty());
+        EXPECT_NE(shown->not_after.find(" GMT"), std::string::npos);
+        const ssl::Certificate::Names names = {
+            {"DNS", "localhost"}, {"IP Address", "127.0.0.1"}, {"IP Address", "0:0:0:0:0:0:0:1"}};
+        EXPECT_EQ(shown->subject_alt_name, names);
+        EXPECT_EQ(shown->der, authority().server.der());
+
+        EXPECT_EQ(transport.repr(), "<asyncio.SSLTransport open over <FakeTransport>>");
+        co_await closed(wire);
+        EXPECT_EQ(transport.repr(), "<asyncio.SSLTransport closed over <FakeTransport>>");
+        EXPECT_EQ(object->version(), "TLSv1.3");
+        EXPECT_TRUE(object->getpeercert());
+        EXPECT_EQ(transport.get_extra_info<SocketAddress>("peername"), peer);
+    });
+}
+
+TEST(SSLInfo, DebugModeTellsHowLongTheHandshakeTook) {
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        loop.set_debug(true);
+        const support::LogCapture log;
+        Wire wire(loop);
+        co_await handshaken(wire);
+        bool started = false;
+        bool took = false;
+        for (const std::string& line : log.lines(log::Level::DEBUG)) {
+            started = started || line.find(" starts SSL handshake") != std::string::npos;
+            took = took || line.find(": SSL handshake took 0.0 ms") != std::string::npos;
+        }
+        EXPECT_TRUE(started);
+        EXPECT_TRUE(took);
+        co_await closed(wire);
+        loop.set_debug(false);
+    });
+}
+
+}  // namespace
