@@ -9,6 +9,7 @@
 #include "asyncio/generators.hpp"
 #include "asyncio/locks.hpp"
 #include "asyncio/log.hpp"
+#include "asyncio/pipes.hpp"
 #include "asyncio/protocols.hpp"
 #include "asyncio/queues.hpp"
 #include "asyncio/repr.hpp"

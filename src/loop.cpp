@@ -371,6 +371,21 @@ void Loop::report_deadlock() {
     throw DeadlockError(text);
 }
 
+void LoopMember::join(Loop& loop) noexcept {
+    loop_ = &loop;
+    previous_ = nullptr;
+    following_ = loop.first_member;
+    if (following_) following_->previous_ = this;
+    loop.first_member = this;
+}
+
+void LoopMember::leave() noexcept {
+    if (!loop_) return;
+    (previous_ ? previous_->following_ : loop_->first_member) = following_;
+    if (following_) following_->previous_ = previous_;
+    loop_ = nullptr;
+}
+
 void Loop::close() {
     if (is_running()) throw RuntimeError("Cannot close a running event loop");
     if (closed.exchange(true)) return;
@@ -389,6 +404,10 @@ void Loop::close() {
     drop_generators(*this);
     drop_queued();
     backend->close_channels();
+    while (LoopMember* member = first_member) {
+        member->leave();
+        member->loop_closed();
+    }
     drop_queued();
     resolver.reset();
     {

@@ -24,6 +24,29 @@ class AsyncGenStateBase;
 class Resolver;
 class LoopSignals;
 
+// What must be told when its loop closes: an open pipe, a child process. Listed from join() until
+// leave(), or until loop_closed() is called.
+class LoopMember {
+  public:
+    void join(Loop& loop) noexcept;
+    void leave() noexcept;
+    bool joined() const noexcept { return loop_ != nullptr; }
+    // Not listed any more: what it holds of the system is to be given back, and no user's code is
+    // to be called.
+    virtual void loop_closed() noexcept = 0;
+
+  protected:
+    LoopMember() = default;
+    LoopMember(const LoopMember&) = delete;
+    LoopMember& operator=(const LoopMember&) = delete;
+    ~LoopMember() = default;
+
+  private:
+    Loop* loop_ = nullptr;
+    LoopMember* previous_ = nullptr;
+    LoopMember* following_ = nullptr;
+};
+
 class Loop final : public LoopCore, public Pooled {
   public:
     explicit Loop(std::unique_ptr<Backend> b);
@@ -104,6 +127,9 @@ class Loop final : public LoopCore, public Pooled {
     void open_channel(Channel& channel, int fd);
     // Raises: RuntimeError "File descriptor N is used by transport ..." (FD-01).
     void check_no_channel(int fd) const;
+
+    LoopMember* first_member = nullptr;
+    std::unique_ptr<char[]> pipe_memory;  // what pipes are read into: one for all
 
     std::unique_ptr<LoopSignals> signals;  // null until it is asked for one
     // Set by a signal handler: KeyboardInterrupt is to be raised before the next callback.

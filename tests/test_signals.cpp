@@ -399,7 +399,7 @@ TEST(Interrupt, AMainThatSwallowsTheCancelReturnsItsValue) {  // S-97
     EXPECT_EQ(asyncio::run(
                   []() -> Coroutine<int> {
                       ::raise(SIGINT);
-                      co_await as_result(sleep(10s));
+                      static_cast<void>(co_await as_result(sleep(10s)));
                       co_return 7;
                   },
                   kVirtual),
@@ -424,7 +424,7 @@ TEST(Interrupt, ACancelOfOthersToo) {  // R-05
                          current_task().cancel();
                          ::raise(SIGINT);
                          const auto r = co_await as_result(sleep(10s));
-                         co_await as_result(sleep(10s));
+                         static_cast<void>(co_await as_result(sleep(10s)));
                          r.value();
                      },
                      kVirtual),
@@ -472,7 +472,7 @@ TEST(Interrupt, OneAfterTheMainTaskRaisesAtOnce) {  // S-97
     EXPECT_THROW(asyncio::run(
                      [&]() -> Coroutine<int> {
                          create_task([&]() -> Coroutine<> {
-                             co_await as_result(sleep(10s));
+                             static_cast<void>(co_await as_result(sleep(10s)));
                              cleaned = true;
                              ::raise(SIGINT);
                              co_await sleep(10s);

@@ -276,6 +276,25 @@ class ASYNCIO_API EventLoop {
     // If cancelled: the answer is dropped when it comes; nothing waits for it.
     Coroutine<std::pair<std::string, std::string>> getnameinfo(const SocketAddress& address,
                                                                int flags = 0);
+    // Makes a transport of the reading end of a pipe, a FIFO, a terminal or another character
+    // device, which is taken over, on failure too, made non-blocking (until it is closed) and
+    // closed with the transport. `factory()` gives a std::shared_ptr of a Protocol or
+    // BufferedProtocol. Gives the ReadTransport and that pointer. At the end of what is written:
+    // eof_received(), whose answer counts for nothing, then connection_lost(nullptr). PI-01.
+    // Needs <asyncio/pipes.hpp>.
+    // Raises: ValueError "Pipe transport is for pipes/sockets only."; OSError.
+    // If cancelled: the transport is closed.
+    template <class F>
+    auto connect_read_pipe(F&& factory, OwnedDescriptor pipe);
+    // The same for the writing end; gives a WriteTransport. When the last reader goes, the
+    // transport closes: connection_lost(BrokenPipeError) if something was not written yet, else
+    // connection_lost(nullptr). No SIGPIPE is raised. PI-02.
+    // Raises: ValueError "Pipe transport is only for pipes, sockets and character devices";
+    // OSError.
+    // If cancelled: the transport is closed.
+    template <class F>
+    auto connect_write_pipe(F&& factory, OwnedDescriptor pipe);
+
     // Calls `fn()` each time the process gets the signal `sig` (a number of <csignal>), in a copy
     // of the current context, until remove_signal_handler(sig) or close(); a second call replaces
     // the first. `fn` is a callback like any other: it may do everything, and what it raises goes
