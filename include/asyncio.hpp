@@ -1,6 +1,7 @@
 // The whole of libasyncio: asyncio for C++.
 #pragma once
 
+#include "asyncio/base_events.hpp"
 #include "asyncio/contextvars.hpp"
 #include "asyncio/coroutines.hpp"
 #include "asyncio/events.hpp"

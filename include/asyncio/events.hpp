@@ -28,8 +28,15 @@ class AnyTask;
 class AnyFuture;
 class Executor;
 class ThreadPoolExecutor;
+class OwnedDescriptor;
+class Server;
+struct ConnectionOptions;
 struct ExceptionContext;
+struct ServerOptions;
 struct TaskOptions;
+struct TlsOptions;
+struct UnixConnectionOptions;
+struct UnixServerOptions;
 template <class T>
 class Coroutine;
 template <class T>
@@ -360,6 +367,62 @@ class ASYNCIO_API EventLoop {
     // Accepts a connection: its socket, non-blocking, and the peer's address.
     // If cancelled: no connection is accepted.
     Coroutine<std::pair<Socket, SocketAddress>> sock_accept(FileDescriptor sock);
+
+    // Connects to a host and makes a transport and a protocol of that. CN-01 to CN-05, CN-09. The
+    // result is a pair of Transport and std::shared_ptr<P>, P being what `factory()` makes: it
+    // takes nothing and returns a std::shared_ptr<P>; connection_made() has been called.
+    // `host`: a name or an address, "" for this host; `port`: -1 for none. A host with several
+    // addresses is tried at one after the other, or as RFC 8305 has it (happy_eyeballs_delay).
+    // Without host and port: `options.sock`. Raises: ValueError for arguments that exclude one
+    // another; gaierror; OSError "Connect call failed ...", or "Multiple exceptions: ..."; an
+    // ExceptionGroup of them with `all_errors`; SSLError.
+    // If cancelled: the socket is closed.
+    template <class F>
+    auto create_connection(F&& factory, std::string_view host, int port, ConnectionOptions options);
+    template <class F>
+    auto create_connection(F&& factory, std::string_view host, int port);
+    template <class F>
+    auto create_connection(F&& factory, ConnectionOptions options);
+    // The same to a unix socket; `path` beginning with NUL is an abstract name. Without a path:
+    // `options.sock`. CN-07. Raises: ValueError; OSError; SSLError.
+    // If cancelled: the socket is closed.
+    template <class F>
+    auto create_unix_connection(F&& factory, std::string_view path, UnixConnectionOptions options);
+    template <class F>
+    auto create_unix_connection(F&& factory, std::string_view path);
+    // The same for a connection that was accepted elsewhere; takes `sock` over. CN-08.
+    // Raises: ValueError; OSError; SSLError.
+    // If cancelled: the socket is closed.
+    template <class F>
+    auto connect_accepted_socket(F&& factory, OwnedDescriptor sock, TlsOptions options);
+    template <class F>
+    auto connect_accepted_socket(F&& factory, OwnedDescriptor sock);
+
+    // Listens at every address of a host, or of several, and serves each connection by a protocol
+    // that `factory()` makes. `host` "": all interfaces; `port`: 0 or -1 for one that is free (one
+    // for each socket). Without host and port: `options.sock`. SV-01, SV-02.
+    // Raises: ValueError; gaierror; OSError "error while attempting to bind on address ...".
+    // If cancelled: the sockets are closed.
+    template <class F>
+    Coroutine<Server> create_server(F&& factory, std::string_view host, int port,
+                                    ServerOptions options);
+    template <class F>
+    Coroutine<Server> create_server(F&& factory, std::string_view host, int port);
+    template <class F>
+    Coroutine<Server> create_server(F&& factory, std::vector<std::string> hosts, int port,
+                                    ServerOptions options);
+    template <class F>
+    Coroutine<Server> create_server(F&& factory, std::vector<std::string> hosts, int port);
+    template <class F>
+    Coroutine<Server> create_server(F&& factory, ServerOptions options);
+    // The same at a unix socket. A socket's file that is left over at `path` is removed first.
+    // SV-03. Raises: ValueError; OSError "Address ... is already in use".
+    // If cancelled: the socket is closed.
+    template <class F>
+    Coroutine<Server> create_unix_server(F&& factory, std::string_view path,
+                                         UnixServerOptions options);
+    template <class F>
+    Coroutine<Server> create_unix_server(F&& factory, std::string_view path);
 
     // A future bound to this loop. EF-01.
     template <class T = void>
