@@ -1,78 +1,17 @@
 // The socket transport, over pairs of connected sockets. TR-*, PR-*.
-#include <asyncio/exceptions.hpp>
-#include <asyncio/protocols.hpp>
-#include <asyncio/sockets.hpp>
-#include <asyncio/tasks.hpp>
-#include <asyncio/timeouts.hpp>
-#include <asyncio/transports.hpp>
-
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "network.hpp"
 #include "selector_events.hpp"
-#include "support.hpp"
 
 namespace {
 
-using namespace asyncio;
-using namespace std::chrono_literals;
+using namespace network;
 using detail::make_socket_transport;
-using support::Lines;
-
-// Notes what happens to it, and does what a test asks of it.
-class Recorder : public Protocol {
-  public:
-    void connection_made(Transport& transport) override {
-        transport_ = transport;
-        note("made");
-        if (on_made) on_made();
-    }
-    void data_received(std::string_view data) override {
-        received += data;
-        note("data");
-        if (on_data) on_data(data);
-    }
-    bool eof_received() override {
-        note("eof");
-        if (on_eof) on_eof();
-        return keep_open;
-    }
-    void connection_lost(std::exception_ptr error) override {
-        lost_error = error;
-        note(error ? "lost " + detail::type_name(error) : "lost");
-        if (on_lost) on_lost();
-        if (!lost.done()) lost.set_result();
-    }
-    void pause_writing() override {
-        note("pause");
-        if (on_pause) on_pause();
-    }
-    void resume_writing() override {
-        note("resume");
-        if (on_resume) on_resume();
-    }
-
-    void note(const std::string& what) {
-        if (what == "data" && !events.empty() && events.back() == "data") return;
-        events.push_back(what);
-    }
-    Transport& transport() { return transport_; }
-
-    Lines events;
-    std::string received;
-    bool keep_open = false;
-    std::exception_ptr lost_error;
-    Future<> lost;
-    std::function<void()> on_made, on_eof, on_lost, on_pause, on_resume;
-    std::function<void(std::string_view)> on_data;
-
-  private:
-    Transport transport_;
-};
 
 // Two transports that are connected to one another.
 struct Pair {
@@ -89,14 +28,6 @@ struct Pair {
         co_await ready_b;
     }
 };
-
-template <class F>
-void run(F&& main) {
-    const auto loop = EpollEventLoop::create();
-    auto body = std::forward<F>(main);
-    auto limited = [&]() -> Coroutine<> { co_await asyncio::wait_for(body(), 10s); };
-    loop->run_until_complete(limited());
-}
 
 TEST(Transport, CarriesBytesBothWaysAndEndsCleanly) {  // TR-06, PR-09
     run([]() -> Coroutine<> {

@@ -1,0 +1,93 @@
+// What the tests of the network share: a protocol that notes what happens to it, and a run on a
+// real loop that ends in time.
+#pragma once
+
+#include <asyncio/base_events.hpp>
+#include <asyncio/exceptions.hpp>
+#include <asyncio/protocols.hpp>
+#include <asyncio/sockets.hpp>
+#include <asyncio/tasks.hpp>
+#include <asyncio/timeouts.hpp>
+#include <asyncio/transports.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "support.hpp"
+
+namespace network {
+
+using namespace asyncio;
+using namespace std::chrono_literals;
+using support::Lines;
+
+// Notes what happens to it, and does what a test asks of it.
+class Recorder : public Protocol {
+  public:
+    void connection_made(Transport& transport) override {
+        transport_ = transport;
+        note("made");
+        if (on_made) on_made();
+    }
+    void data_received(std::string_view data) override {
+        received += data;
+        note("data");
+        if (on_data) on_data(data);
+    }
+    bool eof_received() override {
+        note("eof");
+        if (on_eof) on_eof();
+        return keep_open;
+    }
+    void connection_lost(std::exception_ptr error) override {
+        lost_error = error;
+        note(error ? "lost " + detail::type_name(error) : "lost");
+        if (on_lost) on_lost();
+        if (!lost.done()) lost.set_result();
+    }
+    void pause_writing() override {
+        note("pause");
+        if (on_pause) on_pause();
+    }
+    void resume_writing() override {
+        note("resume");
+        if (on_resume) on_resume();
+    }
+
+    void note(const std::string& what) {
+        if (what == "data" && !events.empty() && events.back() == "data") return;
+        events.push_back(what);
+    }
+    Transport& transport() { return transport_; }
+
+    Lines events;
+    std::string received;
+    bool keep_open = false;
+    std::exception_ptr lost_error;
+    Future<> lost;
+    std::function<void()> on_made, on_eof, on_lost, on_pause, on_resume;
+    std::function<void(std::string_view)> on_data;
+
+  private:
+    Transport transport_;
+};
+
+// Runs `main()` on a new epoll loop, for ten seconds at most, and closes the loop.
+template <class F>
+void run(F&& main) {
+    const auto loop = EpollEventLoop::create();
+    auto body = std::forward<F>(main);
+    auto limited = [&]() -> Coroutine<> { co_await asyncio::wait_for(body(), 10s); };
+    loop->run_until_complete(limited());
+}
+
+// Returns when `condition()` is true; looks in every iteration.
+template <class F>
+Coroutine<> until(F condition) {
+    while (!condition()) co_await asyncio::sleep(1ms);
+}
+
+}  // namespace network
