@@ -1347,4 +1347,271 @@ TEST(SSLInfo, DebugModeTellsHowLongTheHandshakeTook) {
     });
 }
 
+// ---- start_tls ----------------------------------------------------------------------------------
+
+// Two plain connections in memory, with protocols that have seen connection_made.
+struct Plain {
+    explicit Plain(EventLoop& loop) : below(FakeTransport::pair(loop)) {
+        below.first->begin(client);
+        below.second->begin(server);
+    }
+    std::pair<Ref<FakeTransport>, Ref<FakeTransport>> below;
+    std::shared_ptr<Recorder> client = std::make_shared<Recorder>();
+    std::shared_ptr<Recorder> server = std::make_shared<Recorder>();
+};
+
+Coroutine<Transport> upgrade_client(std::shared_ptr<Recorder> app) {
+    return detail::start_tls(app->transport, app, for_client());
+}
+Coroutine<Transport> upgrade_server(std::shared_ptr<Recorder> app) {
+    return detail::start_tls(app->transport, app, for_server());
+}
+
+TEST(StartTls, UpgradesBothEndsAndCallsConnectionMadeNoMore) {  // TL-01
+    run_virtual([]() -> Coroutine<> {
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        plain.client->transport.write("STARTTLS");
+        co_await until([&] { return plain.server->data == "STARTTLS"; });
+        auto theirs = create_task(upgrade_server(plain.server));
+        const Transport client = co_await upgrade_client(plain.client);
+        const Transport server = co_await theirs;
+        EXPECT_EQ(plain.client->events, Events{"made"});
+        EXPECT_EQ(plain.server->events, Events{"made"});
+        EXPECT_EQ(client.get_protocol(), plain.client);
+        client.write(" secret");
+        server.write("answer");
+        co_await until([&] { return plain.client->data == "answer"; });
+        EXPECT_EQ(plain.server->data, "STARTTLS secret");
+        client.close();
+        co_await until([&] { return plain.client->lost && plain.server->lost; });
+        EXPECT_EQ(plain.client->events, (Events{"made", "eof", "lost"}));
+        EXPECT_FALSE(plain.client->error);
+    });
+}
+
+TEST(StartTls, TakesBytesThatWereReadAlready) {  // ST-16
+    run_virtual([]() -> Coroutine<> {
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        auto ours = create_task(upgrade_client(plain.client));
+        // The client's first flight is read before the server knows.
+        co_await until([&] { return plain.server->data.size() > 100; });
+        std::string early = std::exchange(plain.server->data, {});
+        const Transport server = co_await detail::start_tls(plain.server->transport, plain.server,
+                                                            for_server(), std::move(early));
+        const Transport client = co_await ours;
+        client.write("x");
+        co_await until([&] { return plain.server->data == "x"; });
+        server.close();
+        co_await until([&] { return plain.client->lost && plain.server->lost; });
+    });
+}
+
+TEST(StartTls, WorksWithinTls) {  // TL-01
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        Plain plain(loop);
+        co_await sleep(0s);
+        for (int layer = 0; layer < 3; ++layer) {
+            auto theirs = create_task(upgrade_server(plain.server));
+            const Transport client = co_await upgrade_client(plain.client);
+            plain.client->transport = client;
+            plain.server->transport = co_await theirs;
+        }
+        const support::LogCapture log;
+        const std::string sent = pattern(400'000);
+        plain.client->transport.write(sent);
+        plain.server->transport.write(sent);
+        co_await until([&] {
+            return plain.client->data.size() == sent.size() &&
+                   plain.server->data.size() == sent.size();
+        });
+        EXPECT_EQ(plain.client->data, sent);
+        EXPECT_EQ(plain.server->data, sent);
+        plain.client->transport.close();
+        co_await until([&] { return plain.client->lost && plain.server->lost; });
+        EXPECT_FALSE(plain.client->error);
+        EXPECT_FALSE(plain.server->error);
+        EXPECT_TRUE(log.lines().empty()) << log.text();
+    });
+}
+
+TEST(StartTls, FailedHandshakeRaisesAndEndsTheConnection) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        plain.server->on_data = [](Record& r) { r.transport.write("500 no TLS here\r\n"); };
+        const auto result = co_await as_result(upgrade_client(plain.client));
+        EXPECT_TRUE(result.holds<SSLError>());
+        co_await until([&] { return plain.client->lost; });
+        EXPECT_TRUE(detail::find<SSLError>(plain.client->error));
+        EXPECT_EQ(plain.client->events, (Events{"made", "lost"}));
+        co_await until([&] { return plain.server->lost; });
+    });
+}
+
+TEST(StartTls, OnAClosingTransportRaises) {  // TL-01
+    run_virtual([]() -> Coroutine<> {
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        plain.client->transport.close();
+        const auto result = co_await as_result(upgrade_client(plain.client));
+        EXPECT_TRUE(result.holds<ConnectionResetError>());
+        co_await until([&] { return plain.client->lost && plain.server->lost; });
+    });
+}
+
+TEST(StartTls, CancelledBeforeItBegins) {  // TL-01
+    run_virtual([]() -> Coroutine<> {
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        auto task = create_task(upgrade_client(plain.client));
+        task.cancel();
+        const auto result = co_await as_result(task);
+        EXPECT_TRUE(result.holds<CancelledError>());
+        // Nothing has happened to the connection.
+        plain.client->transport.write("plain");
+        co_await until([&] { return plain.server->data == "plain"; });
+        plain.client->transport.close();
+        co_await until([&] { return plain.client->lost && plain.server->lost; });
+    });
+}
+
+TEST(StartTls, CancelledWhileItWaits) {  // TL-01 CN-10
+    run_virtual([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        for (const Duration after : {Duration(0), Duration(1s)}) {
+            Plain plain(loop);
+            co_await sleep(0s);
+            auto task = create_task(upgrade_client(plain.client));
+            co_await sleep(0s);
+            if (after > 0s) co_await sleep(after);
+            task.cancel();
+            const auto result = co_await as_result(task);
+            EXPECT_TRUE(result.holds<CancelledError>());
+            co_await until([&] { return plain.client->lost && plain.server->lost; });
+            // Neither "truncated" nor anything else: it was we who ended it.
+            EXPECT_FALSE(plain.client->error);
+        }
+    });
+}
+
+TEST(StartTls, CancelledInTheTickInWhichItCompletes) {  // TL-01 S-44
+    run_virtual([]() -> Coroutine<> {
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        auto theirs = create_task(upgrade_server(plain.server));
+        auto task = create_task(upgrade_client(plain.client));
+        // The client's Finished is what the server waits for: it is sent when the client is done.
+        const std::size_t before = plain.below.first->writes;
+        co_await until([&] { return plain.below.first->writes >= before + 2; });
+        EXPECT_FALSE(task.done());
+        task.cancel();
+        const auto result = co_await as_result(task);
+        EXPECT_TRUE(result.holds<CancelledError>());
+        co_await until([&] { return plain.client->lost && plain.server->lost; });
+        EXPECT_FALSE(plain.client->error);
+        co_await as_result(theirs);
+    });
+}
+
+TEST(StartTls, TimeoutIsTheHandshakesNotTheStreams) {  // TL-02
+    run_virtual([]() -> Coroutine<> {
+        ssl::SSLContext context = client_context();
+        context.strict_eof = true;
+        Plain plain(get_running_loop());
+        co_await sleep(0s);
+        TlsSettings settings = for_client(context);
+        settings.handshake_timeout = 3s;
+        const auto result =
+            co_await as_result(detail::start_tls(plain.client->transport, plain.client, settings));
+        EXPECT_TRUE(result.holds<ConnectionAbortedError>());
+        co_await until([&] { return plain.client->lost; });
+        EXPECT_TRUE(detail::find<ConnectionAbortedError>(plain.client->error));
+    });
+}
+
+// ---- sockets ------------------------------------------------------------------------------------
+
+struct Sockets {
+    explicit Sockets(EventLoop& loop) : client(loop, for_client()), server(loop, for_server()) {
+        auto [a, b] = Socket::pair();
+        detail::make_socket_transport(loop, std::move(a), client.tls.protocol);
+        detail::make_socket_transport(loop, std::move(b), server.tls.protocol);
+    }
+    End client;
+    End server;
+};
+
+void run_real(Coroutine<> main) {
+    const std::unique_ptr<EventLoop> loop = new_event_loop();
+    loop->run_until_complete(wait_for(std::move(main), 30s));
+}
+
+TEST(SSLSockets, MegabytesGoBothWaysUnderFlowControl) {  // TR-10
+    run_real([]() -> Coroutine<> {
+        Sockets s(get_running_loop());
+        co_await s.client.handshake;
+        co_await s.server.handshake;
+        const std::string sent = pattern(8'000'000);
+        s.client.handle().write(sent);
+        s.server.handle().write(sent);
+        co_await until([&] {
+            return s.client.app().data.size() == sent.size() &&
+                   s.server.app().data.size() == sent.size();
+        });
+        EXPECT_EQ(s.client.app().data, sent);
+        EXPECT_EQ(s.server.app().data, sent);
+        EXPECT_EQ(s.client.app().events.at(1), "pause");
+        EXPECT_EQ(s.client.app().events.at(2), "resume");
+        s.client.handle().close();
+        co_await until([&] { return s.client.app().lost && s.server.app().lost; });
+        EXPECT_FALSE(s.client.app().error);
+        EXPECT_FALSE(s.server.app().error);
+    }());
+}
+
+TEST(SSLSockets, ManyShortMessagesInTurn) {
+    run_real([]() -> Coroutine<> {
+        Sockets s(get_running_loop());
+        s.server.app().on_data = [](Record& r) {
+            r.transport.write(r.data);
+            r.data.clear();
+        };
+        co_await s.client.handshake;
+        std::string expected;
+        for (int i = 0; i < 2000; ++i) {
+            const std::string message = pattern(static_cast<std::size_t>(1 + i % 100));
+            expected += message;
+            s.client.handle().write(message);
+            co_await until([&] { return s.client.app().data.size() == expected.size(); });
+        }
+        EXPECT_EQ(s.client.app().data, expected);
+        s.client.handle().close();
+        co_await until([&] { return s.client.app().lost && s.server.app().lost; });
+    }());
+}
+
+TEST(SSLSockets, PeerThatResetsIsOneConnectionsError) {
+    run_real([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        for (const bool in_handshake : {true, false}) {
+            Sockets s(loop);
+            if (!in_handshake) {
+                co_await s.client.handshake;
+                co_await s.server.handshake;
+            }
+            s.server.handle().abort();
+            if (in_handshake) {
+                const auto result = co_await as_result(s.client.handshake);
+                EXPECT_TRUE(result.holds<ConnectionError>());
+                co_await as_result(s.server.handshake);
+                continue;
+            }
+            co_await until([&] { return s.client.app().lost && s.server.app().lost; });
+        }
+    }());
+}
+
 }  // namespace
