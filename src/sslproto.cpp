@@ -35,6 +35,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/repr.hpp"
 #include "asyncio/sockets.hpp"
+#include "asyncio/tasks.hpp"
 #include "flow_control.hpp"
 #include "ssl_factory.hpp"
 #include "ssl_state.hpp"
