@@ -36,6 +36,9 @@ set(asyncio_pc_libs_private "")
 if(ASYNCIO_TLS)
     set(asyncio_pc_libs_private "-lssl -lcrypto")
 endif()
+if(ASYNCIO_URING)
+    string(APPEND asyncio_pc_libs_private " -luring")
+endif()
 # `cmake --install DIR --prefix P` chooses the prefix only then, so the file is written then too.
 install(CODE "
     set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")

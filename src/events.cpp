@@ -501,7 +501,11 @@ std::unique_ptr<EventLoop> EpollEventLoop::create() {
 }
 
 std::unique_ptr<EventLoop> UringEventLoop::create() {
-    log::write(log::Level::DEBUG, "this build has no io_uring back end: epoll serves");
+    std::string why;
+    if (auto backend = detail::make_uring_backend(why)) {
+        return std::make_unique<AnyLoop>(std::move(backend));
+    }
+    log::write(log::Level::DEBUG, "no io_uring, epoll serves: " + why);
     return EpollEventLoop::create();
 }
 

@@ -426,14 +426,14 @@ void Loop::check_no_channel(int fd) const {
                        channel->describe());
 }
 
-void Loop::open_channel(Channel& channel, int fd) {
+void Loop::open_channel(Channel& channel, int fd, ChannelKind kind) {
     check_open();
     check_no_channel(fd);
     if (!watched.empty() && watched.contains(fd)) {
         unwatch(fd, false);
         unwatch(fd, true);
     }
-    backend->open(channel, fd);
+    backend->open(channel, fd, kind);
 }
 
 void Loop::watch(int fd, bool write, Ref<HandleState> handle) {

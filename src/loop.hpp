@@ -124,7 +124,7 @@ class Loop final : public LoopCore, public Pooled {
     void watch(int fd, bool write, Ref<HandleState> handle);
     bool unwatch(int fd, bool write);
     // Opens `channel` for `fd`, which may not be watched any more. Raises: OSError; RuntimeError.
-    void open_channel(Channel& channel, int fd);
+    void open_channel(Channel& channel, int fd, ChannelKind kind);
     // Raises: RuntimeError "File descriptor N is used by transport ..." (FD-01).
     void check_no_channel(int fd) const;
 

@@ -84,9 +84,9 @@ void SocketTransport::open(Socket socket, const SocketTransportOptions& options)
         ::setsockopt(socket.fileno(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
     if (options.opened) {
-        backend().hand_over(*options.opened, *this);
+        backend().hand_over(*options.opened, *this, ChannelKind::kStream);
     } else {
-        engine().open_channel(*this, socket.fileno());
+        engine().open_channel(*this, socket.fileno(), ChannelKind::kStream);
     }
     socket_ = socket.detach();
     if (server_) server_->attach(*this);
@@ -482,7 +482,7 @@ Future<> SocketTransport::await_room_to_send() {
     if (lost_ > 0) {
         sendfile_.set_exception(connection_closed());
     } else {
-        await_room();
+        backend().await_room(*this);
     }
     return sendfile_;
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "asyncio/detail/loop_core.hpp"
@@ -36,9 +37,9 @@ class Backend {
     // The most that one receive takes, bytes. TR-12.
     static constexpr std::size_t kReceive = std::size_t{256} * 1024;
     // Registers `channel` for `fd`, which it does not own. Raises: OSError; NotImplementedError.
-    virtual void open(Channel& channel, int fd) = 0;
+    virtual void open(Channel& channel, int fd, ChannelKind kind) = 0;
     // `to` takes the place of `from`, which is open, with what is known of its descriptor.
-    virtual void hand_over(Channel& from, Channel& to) noexcept = 0;
+    virtual void hand_over(Channel& from, Channel& to, ChannelKind kind) noexcept = 0;
     // Forgets it. The caller closes the descriptor at once, which removes it from the system's list
     // too.
     virtual void close(Channel& channel) noexcept = 0;
@@ -46,6 +47,8 @@ class Backend {
     virtual Channel* channel_of(int fd) const noexcept = 0;
     // Calls loop_closed() of every channel.
     virtual void close_channels() noexcept = 0;
+    // on_write is to be queued once there is room to send.
+    virtual void await_room(Channel& channel) noexcept = 0;
     // Receives at most kReceive bytes into memory of the back end. Never waits.
     virtual Received receive(Channel& channel) noexcept = 0;
     // The same into `memory`, which is not empty.
@@ -74,5 +77,7 @@ class Backend {
 // Raises: OSError.
 std::unique_ptr<Backend> make_epoll_backend();
 std::unique_ptr<Backend> make_virtual_backend();
+// Null where there is no io_uring; `why` then says why, and what to change. Raises: OSError.
+std::unique_ptr<Backend> make_uring_backend(std::string& why);
 
 }  // namespace asyncio::inline v1::detail

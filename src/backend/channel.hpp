@@ -16,6 +16,13 @@
 
 namespace asyncio::inline v1::detail {
 
+// What a channel's owner does with it.
+enum class ChannelKind : std::uint8_t {
+    kStream,      // receives and sends
+    kListener,    // accepts
+    kConnecting,  // waits for room: then the connection is there, and the channel is handed over
+};
+
 class Channel {
   public:
     Channel(Node& on_read, Node& on_write) noexcept : on_read_(on_read), on_write_(on_write) {}
@@ -41,8 +48,6 @@ class Channel {
     void read_again(NodeQueue& ready) noexcept {
         if (readable_ && wants_read_) queue_read(ready);
     }
-    // on_write is to be queued once there is room to send.
-    void await_room() noexcept { awaits_room_ = true; }
     bool awaits_room() const noexcept { return awaits_room_; }
     void forget_room() noexcept { awaits_room_ = false; }
 
@@ -62,6 +67,7 @@ class Channel {
 
   private:
     friend class EpollBackend;
+    friend class UringBackend;
 
     void queue_read(NodeQueue& ready) noexcept {
         if (read_queued_) return;

@@ -1,11 +1,6 @@
 // epoll(7), with deadlines in nanoseconds by epoll_pwait2(2), and an eventfd(2) for other threads.
 #include <errno.h>
-#include <limits.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,42 +12,17 @@
 
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
+#include "backend/posix.hpp"
 
 namespace asyncio::inline v1::detail {
-namespace {
-
-[[noreturn]] void fail() { std::rethrow_exception(make_os_error(errno)); }
-
-class Descriptor {
-  public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int get() const noexcept { return fd_; }
-
-  private:
-    int fd_;
-};
-
-int checked(int fd) {
-    if (fd < 0) fail();
-    return fd;
-}
-
-}  // namespace
 
 class EpollBackend final : public Backend {
   public:
-    EpollBackend()
-        : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))),
-          event_(checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))) {
+    EpollBackend() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))) {
         epoll_event e{};
         e.events = EPOLLIN | EPOLLET;
         e.data.u64 = kEventfd;
-        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &e) != 0) fail();
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.fd(), &e) != 0) fail();
     }
 
     void wait(std::int64_t timeout, NodeQueue& ready) override {
@@ -82,7 +52,7 @@ class EpollBackend final : public Backend {
         entry.on_write = on_write;
     }
 
-    void open(Channel& channel, int fd) override {
+    void open(Channel& channel, int fd, ChannelKind) override {
         if (!memory_) memory_.reset(new char[kReceive]);
         Entry& entry = entry_of(fd);
         epoll_event e{};
@@ -94,7 +64,7 @@ class EpollBackend final : public Backend {
         ++watched_;
     }
 
-    void hand_over(Channel& from, Channel& to) noexcept override {
+    void hand_over(Channel& from, Channel& to, ChannelKind) noexcept override {
         entries_[static_cast<std::size_t>(from.fd_)].channel = &to;
         to.fd_ = std::exchange(from.fd_, -1);
         to.readable_ = from.readable_;
@@ -118,6 +88,8 @@ class EpollBackend final : public Backend {
         }
     }
 
+    void await_room(Channel& channel) noexcept override { channel.awaits_room_ = true; }
+
     Received receive(Channel& channel) noexcept override {
         const Transferred t = receive_into(channel, {memory_.get(), kReceive});
         return {memory_.get(), t.size, t.error};
@@ -126,72 +98,29 @@ class EpollBackend final : public Backend {
     // A stream that gives less than it was asked for is empty, and the next byte makes an event;
     // its end only makes one once (RDHUP, seen before), so then it must be read again.
     Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
-        ssize_t n;
-        do {
-            n = ::recv(channel.fd_, memory.data(), memory.size(), 0);
-        } while (n < 0 && errno == EINTR);
-        if (n < 0) {
+        const Transferred t = receive_some(channel.fd_, memory);
+        if (t.error != 0 || (t.size < memory.size() && !channel.hung_up_))
             channel.readable_ = false;
-            return {0, errno};
-        }
-        const auto size = static_cast<std::size_t>(n);
-        if (size < memory.size() && !channel.hung_up_) channel.readable_ = false;
-        return {size, 0};
+        return t;
     }
 
     Transferred send(Channel& channel, std::string_view data) noexcept override {
-        ssize_t n;
-        do {
-            n = ::send(channel.fd_, data.data(), data.size(), MSG_NOSIGNAL);
-        } while (n < 0 && errno == EINTR);
-        return sent(channel, n, data.size());
+        return sent(channel, send_some(channel.fd_, data), data.size());
     }
-
     Transferred send(Channel& channel, std::span<const std::string_view> pieces) noexcept override {
-        iovec vectors[kMostPieces];
-        const std::size_t count = std::min(pieces.size(), kMostPieces);
-        std::size_t size = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-            // Safe because sending does not write to it.
-            vectors[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
-            size += pieces[i].size();
-        }
-        msghdr message{};
-        message.msg_iov = vectors;
-        message.msg_iovlen = count;
-        ssize_t n;
-        do {
-            n = ::sendmsg(channel.fd_, &message, MSG_NOSIGNAL);
-        } while (n < 0 && errno == EINTR);
-        return sent(channel, n, size);
+        std::size_t wanted = 0;
+        const Transferred t = send_some(channel.fd_, pieces, wanted);
+        return sent(channel, t, wanted);
     }
 
     int accept(Channel& channel, SocketAddress& from) noexcept override {
-        sockaddr_storage name;
-        socklen_t size = sizeof name;
-        // Safe because the system writes a sockaddr of whatever family into that storage.
-        auto* const address = reinterpret_cast<sockaddr*>(&name);
-        const int fd = ::accept4(channel.fd_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            if (errno == EAGAIN) channel.readable_ = false;
-            return -errno;
-        }
-        from = SocketAddress::from(&name, size);
+        const int fd = accept_one(channel.fd_, from);
+        if (fd == -EAGAIN) channel.readable_ = false;
         return fd;
     }
 
-    // Edge-triggered: each write is one event, and nobody need read the counter (which a program
-    // would have to wake 2^64 times to fill).
-    void wake() noexcept override {
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const ssize_t n = ::write(event_.get(), &one, sizeof one);
-    }
-
-    std::int64_t now() noexcept override {
-        timespec t;
-        ::clock_gettime(CLOCK_MONOTONIC, &t);
-        return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-    }
+    void wake() noexcept override { event_.wake(); }
+    std::int64_t now() noexcept override { return monotonic_ns(); }
 
     bool watches() const noexcept override { return watched_ > 0; }
     const char* name() const noexcept override { return "epoll"; }
@@ -206,7 +135,6 @@ class EpollBackend final : public Backend {
         std::uint32_t generation = 0;  // of its registration
     };
     static constexpr std::uint64_t kEventfd = ~std::uint64_t{0};
-    static constexpr std::size_t kMostPieces = 64;  // of a send: more are not worth their stack
 
     Entry& entry_of(int fd) {
         const auto i = static_cast<std::size_t>(fd);
@@ -254,14 +182,9 @@ class EpollBackend final : public Backend {
         }
     }
 
-    static Transferred sent(Channel& channel, ssize_t n, std::size_t size) noexcept {
-        if (n < 0) {
-            if (errno == EAGAIN) channel.awaits_room_ = true;
-            return {0, errno};
-        }
-        const auto taken = static_cast<std::size_t>(n);
-        if (taken < size) channel.awaits_room_ = true;
-        return {taken, 0};
+    static Transferred sent(Channel& channel, Transferred t, std::size_t wanted) noexcept {
+        if (t.size < wanted && (t.error == 0 || t.error == EAGAIN)) channel.awaits_room_ = true;
+        return t;
     }
 
     // A descriptor that was closed and opened again is unknown to the kernel, though not to us.
@@ -291,7 +214,7 @@ class EpollBackend final : public Backend {
     }
 
     Descriptor epoll_;
-    Descriptor event_;
+    WakeEvent event_;
     std::vector<Entry> entries_;      // by descriptor
     std::unique_ptr<char[]> memory_;  // what receive() fills: one for all, made with the first
     std::size_t watched_ = 0;

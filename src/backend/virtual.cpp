@@ -31,10 +31,11 @@ class VirtualBackend final : public Backend {
     }
 
     void watch(int, Node*, Node*) override { refuse(); }
-    void open(Channel&, int) override { refuse(); }
+    void open(Channel&, int, ChannelKind) override { refuse(); }
 
     // Nothing of these is ever called, since no channel opens.
-    void hand_over(Channel&, Channel&) noexcept override {}
+    void hand_over(Channel&, Channel&, ChannelKind) noexcept override {}
+    void await_room(Channel&) noexcept override {}
     void close(Channel&) noexcept override {}
     Channel* channel_of(int) const noexcept override { return nullptr; }
     void close_channels() noexcept override {}

@@ -1,0 +1,92 @@
+#include "backend/posix.hpp"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "asyncio/exceptions.hpp"
+
+namespace asyncio::inline v1::detail {
+
+void fail() { std::rethrow_exception(make_os_error(errno)); }
+
+int checked(int fd) {
+    if (fd < 0) fail();
+    return fd;
+}
+
+Descriptor::~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+}
+
+WakeEvent::WakeEvent() : event_(checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))) {}
+
+void WakeEvent::wake() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(event_.get(), &one, sizeof one);
+}
+
+std::int64_t monotonic_ns() noexcept {
+    timespec t;
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+namespace {
+
+// Calls it again while signals interrupt it.
+template <class Call>
+Transferred uninterrupted(Call call) noexcept {
+    ssize_t n;
+    do {
+        n = call();
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) return {0, errno};
+    return {static_cast<std::size_t>(n), 0};
+}
+
+constexpr std::size_t kMostPieces = 64;  // of a send: more are not worth their stack
+
+}  // namespace
+
+Transferred receive_some(int fd, std::span<char> memory) noexcept {
+    return uninterrupted([&] { return ::recv(fd, memory.data(), memory.size(), 0); });
+}
+
+Transferred send_some(int fd, std::string_view data) noexcept {
+    return uninterrupted([&] { return ::send(fd, data.data(), data.size(), MSG_NOSIGNAL); });
+}
+
+Transferred send_some(int fd, std::span<const std::string_view> pieces,
+                      std::size_t& wanted) noexcept {
+    iovec vectors[kMostPieces];
+    const std::size_t count = std::min(pieces.size(), kMostPieces);
+    wanted = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        // Safe because sending does not write to it.
+        vectors[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+        wanted += pieces[i].size();
+    }
+    msghdr message{};
+    message.msg_iov = vectors;
+    message.msg_iovlen = count;
+    return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
+}
+
+int accept_one(int fd, SocketAddress& from) noexcept {
+    sockaddr_storage name;
+    socklen_t size = sizeof name;
+    // Safe because the system writes a sockaddr of whatever family into that storage.
+    auto* const address = reinterpret_cast<sockaddr*>(&name);
+    const int accepted = ::accept4(fd, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (accepted < 0) return -errno;
+    from = SocketAddress::from(&name, size);
+    return accepted;
+}
+
+}  // namespace asyncio::inline v1::detail

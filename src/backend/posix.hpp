@@ -1,0 +1,56 @@
+// What the back ends that wait in the kernel have in common: its calls, without their traps.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "asyncio/sockets.hpp"
+#include "backend/channel.hpp"
+
+namespace asyncio::inline v1::detail {
+
+// Raises: the OSError of errno.
+[[noreturn]] void fail();
+// Raises: the same for a descriptor that is none.
+int checked(int fd);
+
+class Descriptor {
+  public:
+    explicit Descriptor(int fd) noexcept : fd_(fd) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor();
+    int get() const noexcept { return fd_; }
+
+  private:
+    int fd_;
+};
+
+// An eventfd(2) that ends a wait. Edge-triggered: each write is one event, and nobody need read the
+// counter (which a program would have to wake 2^64 times to fill).
+class WakeEvent {
+  public:
+    // Raises: OSError.
+    WakeEvent();
+    int fd() const noexcept { return event_.get(); }
+    // From any thread, and from signal handlers.
+    void wake() noexcept;
+
+  private:
+    Descriptor event_;
+};
+
+std::int64_t monotonic_ns() noexcept;
+
+// recv(2) that is not interrupted.
+Transferred receive_some(int fd, std::span<char> memory) noexcept;
+// send(2) and sendmsg(2), without SIGPIPE and not interrupted. `wanted`: what was to be sent,
+// bytes.
+Transferred send_some(int fd, std::string_view data) noexcept;
+Transferred send_some(int fd, std::span<const std::string_view> pieces,
+                      std::size_t& wanted) noexcept;
+// accept4(2), non-blocking and close-on-exec: the descriptor, or an errno as a negative number.
+int accept_one(int fd, SocketAddress& from) noexcept;
+
+}  // namespace asyncio::inline v1::detail

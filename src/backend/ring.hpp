@@ -1,0 +1,91 @@
+// An io_uring(7) with a ring of provided buffers, and who may use it.
+//
+// With SINGLE_ISSUER and DEFER_TASKRUN, which are the fastest way (completions are made when the
+// thread asks for them, in its own time), only one thread may use a ring. A loop is used by one
+// thread at a time, but it may be made by one, run by a second and closed by a third: the ring
+// begins disabled and belongs to the first thread that needs it; for another one it is made anew.
+#pragma once
+
+#include <liburing.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace asyncio::inline v1::detail {
+
+class Ring {
+  public:
+    static constexpr unsigned kEntries = 1024;
+    static constexpr unsigned kCompletions = 8192;
+    static constexpr unsigned kBuffers = 256;
+    static constexpr std::size_t kBufferSize = std::size_t{16} * 1024;
+    static constexpr int kGroup = 0;  // of the provided buffers
+
+    struct Sizes {
+        unsigned entries = kEntries;
+        unsigned completions = kCompletions;
+        unsigned buffers = kBuffers;  // a power of two
+    };
+
+    // Null where the system refuses; `why` then says what and how to change that.
+    static std::unique_ptr<Ring> make(Sizes sizes, std::string& why);
+    Ring(const Ring&) = delete;
+    Ring& operator=(const Ring&) = delete;
+    ~Ring();
+
+    // True if this thread may use the ring as it is; it may from now on if nobody had yet.
+    bool mine();
+    // Makes a new ring for this thread, with the same buffers: those not given back stay out.
+    // What was in flight is cancelled. Raises: OSError.
+    void move_here();
+
+    // A place for an operation. Submits what is there if there is no room.
+    io_uring_sqe& next() noexcept;
+    // Submits, and waits at most `timeout` ns (-1: for ever) for a completion.
+    // Returns 0 or an errno as a negative number.
+    int submit_and_wait(std::int64_t timeout) noexcept;
+    // Submits, then waits until what matches has been cancelled: one operation by its name, or all
+    // of a descriptor.
+    void cancel(std::uint64_t name) noexcept;
+    void cancel_all(int fd) noexcept;
+    // Calls `each(const io_uring_cqe&)` for all completions that are there.
+    template <class Each>
+    void take_completions(Each each) {
+        unsigned head;
+        unsigned n = 0;
+        io_uring_cqe* cqe;
+        io_uring_for_each_cqe(&ring_, head, cqe) {
+            each(*cqe);
+            ++n;
+        }
+        ::io_uring_cq_advance(&ring_, n);
+    }
+
+    char* buffer(unsigned id) const noexcept { return memory_ + id * kBufferSize; }
+    // The system has filled it; whoever reads it gives it back.
+    void took(unsigned id) noexcept { out_[id] = true; }
+    void give_back(unsigned id) noexcept;
+
+  private:
+    Ring() = default;
+    int open_ring() noexcept;
+    int open_buffers() noexcept;
+    void close_ring() noexcept;
+    void offer(unsigned id) noexcept;
+    void cancel_matching(io_uring_sync_cancel_reg request) noexcept;
+
+    Sizes sizes_;
+    io_uring ring_{};
+    bool open_ = false;
+    bool single_ = false;  // only owner_ may use it
+    bool enabled_ = false;
+    std::thread::id owner_;
+    io_uring_buf_ring* offers_ = nullptr;  // the buffers that the system may fill
+    char* memory_ = nullptr;
+    std::unique_ptr<bool[]> out_;  // by buffer: it is not with the system
+};
+
+}  // namespace asyncio::inline v1::detail

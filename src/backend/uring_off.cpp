@@ -1,0 +1,11 @@
+// In place of the io_uring back end, in a build without liburing.
+#include "backend/backend.hpp"
+
+namespace asyncio::inline v1::detail {
+
+std::unique_ptr<Backend> make_uring_backend(std::string& why) {
+    why = "this build of libasyncio was made without liburing";
+    return nullptr;
+}
+
+}  // namespace asyncio::inline v1::detail
