@@ -20,8 +20,8 @@ class ConnectingChannel final : public Channel, public WriteNode<ConnectingChann
         : Channel(static_cast<WriteNode&>(*this), static_cast<WriteNode&>(*this)), loop_(loop) {}
     // Raises: OSError, RuntimeError.
     void open(int fd) {
-        loop_.open_channel(*this, fd);
-        await_room();
+        loop_.open_channel(*this, fd, ChannelKind::kConnecting);
+        loop_.backend->await_room(*this);
     }
     // Nobody looks at it any more.
     void stop() noexcept {

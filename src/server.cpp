@@ -85,7 +85,7 @@ void Listener::start(int backlog) {
     const int on = 1;  // accepted sockets inherit it; it fails where it is no TCP socket
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (::listen(fd_, backlog) != 0) std::rethrow_exception(make_os_error(errno));
-    server_.engine().open_channel(*this, fd_);
+    server_.engine().open_channel(*this, fd_, ChannelKind::kListener);
     set_reading();
 }
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -108,7 +110,8 @@ bool Ring::mine() {
     if (!enabled_) {
         enabled_ = true;
         owner_ = std::this_thread::get_id();
-        ::io_uring_enable_rings(&ring_);
+        // Not io_uring_enable_rings(3), which the library of Debian 12 declares and does not have.
+        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     }
     return owner_ == std::this_thread::get_id();
 }

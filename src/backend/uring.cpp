@@ -7,7 +7,7 @@
 // the owner reads again: back pressure. Nothing that was received is ever dropped.
 //
 // Sending is tried at once, by send(2), as on epoll: measured, a batch of sends is no cheaper here
-// than the copies and completions that it takes. Listening sockets, datagrams and what connects are
+// than the copies and completions that it takes. Listening sockets and what connects are
 // polled, and their owners make the call.
 //
 // Names of operations carry the descriptor and its registration's generation. Before a descriptor
@@ -308,7 +308,7 @@ class UringBackend final : public Backend {
     void begin(int fd, Entry& entry) noexcept {
         if (entry.kind == ChannelKind::kStream) {
             if (!entry.incoming) receive_more(fd, entry);
-        } else {
+        } else if (entry.kind == ChannelKind::kListener) {
             poll_all(fd, entry);
         }
     }
