@@ -4,6 +4,7 @@
 #include "asyncio/base_events.hpp"
 #include "asyncio/contextvars.hpp"
 #include "asyncio/coroutines.hpp"
+#include "asyncio/datagrams.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/futures.hpp"

@@ -21,6 +21,7 @@ class ThreadPoolExecutor;
 namespace detail {
 
 class AsyncGenStateBase;
+class DatagramRoom;
 class Resolver;
 class LoopSignals;
 
@@ -137,8 +138,9 @@ class Loop final : public LoopCore, public Pooled {
 
     std::shared_ptr<ThreadPoolExecutor> default_executor;
     bool executor_shut_down = false;
-    std::shared_ptr<Resolver> resolver;       // made by the first lookup of a name
-    AsyncGenStateBase* generators = nullptr;  // the started ones, first started first
+    std::shared_ptr<Resolver> resolver;           // made by the first lookup of a name
+    std::shared_ptr<DatagramRoom> datagram_room;  // made by the first receive; null while lent
+    AsyncGenStateBase* generators = nullptr;      // the started ones, first started first
     AsyncGenStateBase* last_generator = nullptr;
     bool generators_shut_down = false;
 

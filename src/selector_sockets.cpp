@@ -114,6 +114,7 @@ template <class Tries>
 auto operate(EventLoop& loop, int fd, bool write, Tries tries)
     -> Coroutine<typename decltype(tries())::value_type> {
     check_awaited_here(loop);
+    loop.impl().check_no_channel(fd);
     if (loop.get_debug()) refuse_blocking(fd);
     if (auto result = tries()) co_return std::move(*result);
     FdWait ready(loop.impl(), fd, write);
@@ -235,6 +236,24 @@ std::optional<std::size_t> try_sendto(int fd, std::string_view data, const Socke
     return static_cast<std::size_t>(*n);
 }
 
+constexpr auto kLongestRetry = std::chrono::milliseconds(64);
+
+// The receiver's queue of an unconnected unix socket is full: nothing tells when it has room, and
+// the socket itself is always writable.
+Coroutine<std::size_t> sendto_unix(EventLoop& loop, int fd, std::string_view data,
+                                   SocketAddress to) {
+    check_awaited_here(loop);
+    loop.impl().check_no_channel(fd);
+    if (loop.get_debug()) refuse_blocking(fd);
+    auto sent = try_sendto(fd, data, to);
+    for (auto delay = std::chrono::milliseconds(1); !sent;
+         delay = std::min(2 * delay, kLongestRetry)) {
+        co_await sleep(delay);
+        sent = try_sendto(fd, data, to);
+    }
+    co_return *sent;
+}
+
 // ---- connections -------------------------------------------------------------------------------
 
 [[noreturn]] void fail_connect(int error, const SocketAddress& address) {
@@ -262,11 +281,12 @@ int begin_connect(int fd, const SocketAddress& address) noexcept {
 
 Coroutine<void> connect(EventLoop& loop, int fd, SocketAddress address) {
     check_awaited_here(loop);
+    loop.impl().check_no_channel(fd);
     refuse_blocking(fd);
     int error = begin_connect(fd, address);
     // The queue of a unix server is full, and nothing tells when it has room.
     for (auto delay = std::chrono::milliseconds(1); error == EAGAIN;
-         delay = std::min(2 * delay, std::chrono::milliseconds(64))) {
+         delay = std::min(2 * delay, kLongestRetry)) {
         co_await sleep(delay);
         error = begin_connect(fd, address);
     }
@@ -347,6 +367,7 @@ Coroutine<void> EventLoop::sock_sendall(FileDescriptor sock, std::span<const std
 Coroutine<std::size_t> EventLoop::sock_sendto(FileDescriptor sock, std::string_view data,
                                               const SocketAddress& address) {
     const int fd = sock.fileno();
+    if (address.family() == AF_UNIX) return detail::sendto_unix(*this, fd, data, address);
     return operate(*this, fd, true,
                    [fd, data, address] { return detail::try_sendto(fd, data, address); });
 }

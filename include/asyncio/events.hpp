@@ -31,6 +31,7 @@ class ThreadPoolExecutor;
 class OwnedDescriptor;
 class Server;
 struct ConnectionOptions;
+struct DatagramOptions;
 struct ExceptionContext;
 struct ServerOptions;
 struct TaskOptions;
@@ -423,6 +424,18 @@ class ASYNCIO_API EventLoop {
                                          UnixServerOptions options);
     template <class F>
     Coroutine<Server> create_unix_server(F&& factory, std::string_view path);
+    // Opens a socket for datagrams with a transport and a protocol, `factory()`: a
+    // std::shared_ptr to a class derived from DatagramProtocol. Returns the DatagramTransport and
+    // that pointer, after connection_made(). Needs <asyncio/datagrams.hpp>. CN-06.
+    // Raises: OSError; gaierror; ValueError "unexpected address family", "can not get address
+    // information", "A datagram socket was expected, got ...", "socket modifier keyword arguments
+    // can not be used when sock is specified. (...)"; TypeError "2-tuple is expected", "string is
+    // expected"; what the factory raises.
+    // If cancelled: the socket is closed.
+    template <class F>
+    auto create_datagram_endpoint(F&& factory, DatagramOptions options);
+    template <class F>
+    auto create_datagram_endpoint(F&& factory);
 
     // A future bound to this loop. EF-01.
     template <class T = void>

@@ -16,6 +16,7 @@
 #include "asyncio/detail/loop_core.hpp"
 #include "asyncio/sockets.hpp"
 #include "backend/channel.hpp"
+#include "backend/datagrams.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -58,6 +59,13 @@ class Backend {
     virtual Transferred send(Channel& channel, std::string_view data) noexcept = 0;
     virtual Transferred send(Channel& channel,
                              std::span<const std::string_view> pieces) noexcept = 0;
+    // Receives up to `most` datagrams into `room`. Never waits.
+    virtual ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
+                                                std::size_t most) noexcept = 0;
+    // Sends datagrams, as many as can be sent at once: `size` of the answer is how many. If that is
+    // none, with EAGAIN, on_write is queued once there is room again.
+    virtual Transferred send_datagrams(Channel& channel,
+                                       std::span<const DatagramToSend> datagrams) noexcept = 0;
     // Accepts a connection: its descriptor, or an errno as a negative number. `from`: its address.
     virtual int accept(Channel& channel, SocketAddress& from) noexcept = 0;
 

@@ -33,6 +33,8 @@ class Channel {
     int fd() const noexcept { return fd_; }
     bool is_open() const noexcept { return fd_ >= 0; }
     bool wants_read() const noexcept { return wants_read_; }
+    // Something may be there, as far as the back end knows.
+    bool readable() const noexcept { return readable_; }
     bool read_queued() const noexcept { return read_queued_; }
     bool write_queued() const noexcept { return write_queued_; }
     bool node_queued() const noexcept { return read_queued_ || write_queued_; }

@@ -113,6 +113,26 @@ class EpollBackend final : public Backend {
         return sent(channel, t, wanted);
     }
 
+    // Fewer than were asked for: the socket is empty. But an error that waits is not always told
+    // again by an event: it is gone only once a receive finds nothing.
+    ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
+                                        std::size_t most) noexcept override {
+        const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
+        const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
+                                                   got.error == 0 && !channel.hung_up_);
+        if (empty) channel.readable_ = false;
+        if (got.error == EAGAIN) channel.hung_up_ = false;
+        return got;
+    }
+
+    Transferred send_datagrams(Channel& channel,
+                               std::span<const DatagramToSend> datagrams) noexcept override {
+        const int n = detail::send_datagrams(channel.fd_, datagrams);
+        if (n == -EAGAIN) channel.awaits_room_ = true;
+        if (n < 0) return {0, -n};
+        return {static_cast<std::size_t>(n), 0};
+    }
+
     int accept(Channel& channel, SocketAddress& from) noexcept override {
         const int fd = accept_one(channel.fd_, from);
         if (fd == -EAGAIN) channel.readable_ = false;

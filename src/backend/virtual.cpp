@@ -45,6 +45,13 @@ class VirtualBackend final : public Backend {
     Transferred send(Channel&, std::span<const std::string_view>) noexcept override {
         return {0, EBADF};
     }
+    ReceivedDatagrams receive_datagrams(Channel&, DatagramRoom&, bool,
+                                        std::size_t) noexcept override {
+        return {{}, EBADF};
+    }
+    Transferred send_datagrams(Channel&, std::span<const DatagramToSend>) noexcept override {
+        return {0, EBADF};
+    }
     int accept(Channel&, SocketAddress&) noexcept override { return -EBADF; }
 
     void wake() noexcept override {
