@@ -424,6 +424,7 @@ class ASYNCIO_API EventLoop {
                                          UnixServerOptions options);
     template <class F>
     Coroutine<Server> create_unix_server(F&& factory, std::string_view path);
+
     // Opens a socket for datagrams with a transport and a protocol, `factory()`: a
     // std::shared_ptr to a class derived from DatagramProtocol. Returns the DatagramTransport and
     // that pointer, after connection_made(). Needs <asyncio/datagrams.hpp>. CN-06.
