@@ -185,7 +185,7 @@ std::exception_ptr StreamRead::settle_slow() {
     Stream& s = *stream_;
     if (std::exchange(registered_, false)) s.reader_ = nullptr;
     if (served_) {
-        s.resume_if_low();
+        if (!s.buffer_.empty()) s.top_up(*this);
         return std::move(error_);
     }
     if (s.take(*this)) return std::move(error_);
@@ -350,6 +350,20 @@ bool Stream::take_with(StreamRead& r) {
         }
     }
     return eof_;
+}
+
+// More came after what a woken task was given: as much as it asked for, as in CPython.
+void Stream::top_up(StreamRead& r) {
+    using Kind = StreamRead::Kind;
+    if (r.kind_ == Kind::kSome) {
+        r.data_ += buffer_.take(std::min(r.n_ - r.data_.size(), buffer_.size()));
+    } else if (r.kind_ == Kind::kInto) {
+        const std::size_t more = std::min(r.n_ - r.count_, buffer_.size());
+        std::memcpy(r.detail_.into + r.count_, buffer_.view().data(), more);
+        buffer_.drop(more);
+        r.count_ += more;
+    }
+    resume_if_low();
 }
 
 // A task that was given bytes does not take them.

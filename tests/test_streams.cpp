@@ -172,6 +172,21 @@ TEST(StreamReader, ReadGivesWhatIsThere) {  // ST-05
         c.feed("78");
         EXPECT_EQ(co_await waiting, "1234");
         EXPECT_EQ(co_await c.reader.read(100), "5678");
+        // What comes before the task runs is its own, too.
+        auto both = create_task(c.reader.read(5));
+        co_await sleep(0s);
+        c.feed("ab");
+        c.feed("cdef");
+        EXPECT_EQ(co_await both, "abcde");
+        char memory[4];
+        co_await c.reader.read(1);
+        auto into = create_task(c.reader.read_into(memory));
+        co_await sleep(0s);
+        c.feed("12");
+        c.feed("345");
+        EXPECT_EQ(co_await into, 4U);
+        EXPECT_EQ(std::string_view(memory, 4), "1234");
+        EXPECT_EQ(co_await c.reader.read(9), "5");
         auto at_end = create_task(c.reader.read(4));
         co_await sleep(0s);
         c.eof();

@@ -423,6 +423,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     bool take_until(StreamRead& read);
     bool take_with(StreamRead& read);
     bool overrun(StreamRead& read, const char* text, std::size_t consumed, std::size_t dropped);
+    void top_up(StreamRead& read);
     void put_back(StreamRead& read);
     bool serve_from(StreamRead& read, std::string_view& data);
     bool enough(StreamRead& read) const noexcept;
