@@ -13,7 +13,9 @@
 
 #include "asyncio/log.hpp"
 #include "asyncio/repr.hpp"
+#include "asyncio/ssl.hpp"
 #include "loop.hpp"
+#include "ssl_factory.hpp"
 
 namespace asyncio::inline v1 {
 namespace detail {
@@ -531,23 +533,11 @@ struct PoolAllocator {
     friend bool operator==(PoolAllocator, PoolAllocator) noexcept { return true; }
 };
 
-// The current context is another one while this lives.
-class InContext {
-  public:
-    explicit InContext(ContextSlot& slot) noexcept
-        : before_(std::exchange(thread_state.context, &slot)) {}
-    InContext(const InContext&) = delete;
-    InContext& operator=(const InContext&) = delete;
-    ~InContext() { thread_state.context = before_; }
-
-  private:
-    ContextSlot* before_;
-};
-
 }  // namespace
 
-StreamServer::StreamServer(std::size_t limit)
-    : limit_(limit), context_(ContextSlot::copy_current()) {}
+StreamServer::StreamServer(std::size_t limit) : limit_(limit) {
+    if (limit == 0) throw ValueError("Limit cannot be <= 0");
+}
 StreamServer::~StreamServer() = default;
 
 std::shared_ptr<Stream> Stream::make(LoopCore& core, std::size_t limit) {
@@ -583,11 +573,16 @@ void Stream::connection_made(Transport& transport) {
     if (server_) serve(std::move(server_));
 }
 
+void Stream::replace_transport(Ref<TransportBase> transport) noexcept {
+    transport_ = std::move(transport);
+    reading_paused_ = false;
+    cannot_pause_ = false;
+}
+
 void Stream::serve(Ref<StreamServer> server) {
     server_ = std::move(server);
     server_side_ = true;
     auto self = shared_from_this();
-    const InContext in_context(server_->context());
     const Ref<FutureBase> task = server_->call(StreamReader(self), StreamWriter(self));
     if (!task) return;
     handler_end_.stream = std::move(self);
@@ -794,7 +789,76 @@ std::string Stream::writer_repr() const {
     return text + " reader=" + reader_repr() + '>';
 }
 
+// ---- connections and servers --------------------------------------------------------------------
+
+namespace {
+
+std::shared_ptr<Stream> make_client(LoopCore& core, std::size_t limit) {
+    if (limit == 0) throw ValueError("Limit cannot be <= 0");
+    return Stream::make(core, limit);
+}
+
+ProtocolFactory factory_of(const std::shared_ptr<Stream>& stream) {
+    return [stream]() -> std::shared_ptr<BaseProtocol> { return stream; };
+}
+ProtocolFactory factory_of(LoopCore& core, Ref<StreamServer> server) {
+    return [&core, server = std::move(server)]() -> std::shared_ptr<BaseProtocol> {
+        return Stream::make(core, server);
+    };
+}
+
+Coroutine<StreamPair> opened(std::shared_ptr<Stream> stream, Coroutine<Connected> connecting) {
+    const Connected connected = co_await std::move(connecting);
+    co_return StreamPair(StreamReader(stream), StreamWriter(stream));
+}
+
+// The writer stays open as long as this runs.
+Coroutine<> upgraded(StreamWriter writer, TlsSettings settings) {
+    co_await writer.drain();
+    Stream& stream = *writer.state();
+    // gh-142352: a client may have sent the start of the handshake along with its request.
+    std::string early;
+    if (settings.server_side) early = stream.take_buffered();
+    std::shared_ptr<BaseProtocol> protocol = stream.transport().get_protocol();
+    const Transport secured = co_await start_tls(writer.transport(), std::move(protocol),
+                                                 std::move(settings), std::move(early));
+    stream.replace_transport(Ref<TransportBase>::share(&secured.impl()));
+}
+
+}  // namespace
+
+Coroutine<Server> start_server(Ref<StreamServer> handler, std::vector<std::string> hosts, int port,
+                               const ServerOptions& options) {
+    LoopCore& core = running_core();
+    return create_server(*core.loop, factory_of(core, std::move(handler)), std::move(hosts), port,
+                         options);
+}
+
+Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view path,
+                                    const UnixServerOptions& options) {
+    LoopCore& core = running_core();
+    return create_unix_server(*core.loop, factory_of(core, std::move(handler)), path, options);
+}
+
 }  // namespace detail
+
+Coroutine<StreamPair> open_connection(std::string_view host, int port, ConnectionOptions options) {
+    detail::LoopCore& core = detail::running_core();
+    auto stream = detail::make_client(core, options.limit);
+    return detail::opened(stream, detail::create_connection(*core.loop, detail::factory_of(stream),
+                                                            host, port, options));
+}
+
+Coroutine<StreamPair> open_connection(ConnectionOptions options) {
+    return open_connection({}, -1, options);
+}
+
+Coroutine<StreamPair> open_unix_connection(std::string_view path, UnixConnectionOptions options) {
+    detail::LoopCore& core = detail::running_core();
+    auto stream = detail::make_client(core, options.limit);
+    return detail::opened(stream, detail::create_unix_connection(
+                                      *core.loop, detail::factory_of(stream), path, options));
+}
 
 // ---- handles ------------------------------------------------------------------------------------
 
@@ -820,6 +884,17 @@ StreamWriter::StreamWriter(const BaseTransport& transport,
     : stream_(protocol->state()) {
     stream_->set_transport(detail::Ref<detail::TransportBase>::share(&transport.impl()));
     stream_->first_writer();
+}
+
+Coroutine<> StreamWriter::start_tls(const ssl::SSLContext& context, StartTlsOptions options) const {
+    detail::TlsSettings settings{.context = context,
+                                 .server_side = stream().server_side(),
+                                 .server_hostname = std::nullopt,
+                                 .handshake_timeout = options.ssl_handshake_timeout,
+                                 .shutdown_timeout = options.ssl_shutdown_timeout};
+    if (options.server_hostname) settings.server_hostname = std::string(*options.server_hostname);
+    detail::check_tls(settings);
+    return detail::upgraded(*this, std::move(settings));
 }
 
 std::string StreamWriter::repr() const {

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "asyncio/base_events.hpp"
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/stream.hpp"
 #include "asyncio/events.hpp"
@@ -171,9 +172,13 @@ class ASYNCIO_API StreamReader {
 };
 
 class StreamReaderProtocol;
-namespace ssl {
-class SSLContext;
-}
+
+// Of StreamWriter::start_tls. ST-16.
+struct StartTlsOptions {
+    std::optional<std::string_view> server_hostname = std::nullopt;  // a client's; empty: unchecked
+    Delay ssl_handshake_timeout = std::nullopt;                      // nullopt: 60 s
+    Delay ssl_shutdown_timeout = std::nullopt;                       // nullopt: 30 s
+};
 
 // The writing side of a connection: a shared handle, possibly empty. When the last one goes and the
 // connection was not closed, it is closed then, with a debug line in the log (ST-17).
@@ -232,6 +237,13 @@ class ASYNCIO_API StreamWriter {
     // Half close. ST-15. Raises: NotImplementedError if can_write_eof() is false.
     bool can_write_eof() const { return transport_base().can_write_eof(); }
     void write_eof() const { transport_base().write_eof(); }
+
+    // Goes on over TLS, as the server if a server's handler was given this writer. Drains first;
+    // what a server has received and not read belongs to the handshake. ST-16.
+    // Raises: ValueError as create_connection does for its TLS options; SSLError,
+    // ConnectionResetError, TimeoutError if the handshake fails; as drain().
+    // If cancelled: the connection is closed.
+    Coroutine<> start_tls(const ssl::SSLContext& context, StartTlsOptions options = {}) const;
 
     // "peername", "sockname", "socket", "ssl_object": see Transport. ST-15.
     template <class T>
@@ -338,5 +350,77 @@ class ASYNCIO_API StreamReaderProtocol : public Protocol {
     std::shared_ptr<detail::Stream> stream_;
     detail::Ref<detail::StreamServer> server_;
 };
+
+// Connects to a server: `auto [reader, writer] = co_await open_connection("127.0.0.1", 8888);`.
+// Called on a running loop. ST-01. Raises: OSError, gaierror, SSLError, ValueError as the loop's
+// create_connection; ValueError "Limit cannot be <= 0".
+// If cancelled: what was opened is closed.
+ASYNCIO_API Coroutine<StreamPair> open_connection(std::string_view host, int port,
+                                                  ConnectionOptions options = {});
+// The same over a socket that is connected already: `{.sock = socket}`.
+// If cancelled: the socket is closed.
+ASYNCIO_API Coroutine<StreamPair> open_connection(ConnectionOptions options);
+// The same to a unix socket; a path that begins with NUL is an abstract name. ST-03.
+// Raises: OSError, SSLError, ValueError as the loop's create_unix_connection.
+// If cancelled: what was opened is closed.
+ASYNCIO_API Coroutine<StreamPair> open_unix_connection(std::string_view path,
+                                                       UnixConnectionOptions options = {});
+
+namespace detail {
+
+ASYNCIO_API Coroutine<Server> start_server(Ref<StreamServer> handler,
+                                           std::vector<std::string> hosts, int port,
+                                           const ServerOptions& options);
+ASYNCIO_API Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view path,
+                                                const UnixServerOptions& options);
+
+template <class F>
+Ref<StreamServer> stream_server_for(std::size_t limit, F&& handler) {
+    static_assert(StreamHandler<F>,
+                  "a handler takes a StreamReader and a StreamWriter, by value, and returns a "
+                  "Coroutine or nothing");
+    static_assert(kSafeTemporary<F>,
+                  "name this handler first (auto f = ...; co_await start_server(f, ...)): this "
+                  "compiler would copy its captures bitwise");
+    return make_stream_server(limit, std::forward<F>(handler));
+}
+
+}  // namespace detail
+
+// Starts a server: for each connection `handler(reader, writer)` is called, and if that gives a
+// coroutine, it runs as a task. What it raises goes to the loop's exception handler and closes the
+// connection; its end alone does not, but the end of the last handle of the writer does (ST-02,
+// ST-17). The handler is kept, with its captures, until the last of these tasks is done.
+// `host`: an address or a name, or "" for all interfaces, or several of them. Called on a running
+// loop. Raises: OSError, gaierror, ValueError as the loop's create_server; ValueError "Limit cannot
+// be <= 0".
+// If cancelled: what was opened is closed.
+template <class F>
+Coroutine<Server> start_server(F&& handler, std::string_view host, int port,
+                               ServerOptions options = {}) {
+    return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
+                                detail::one_host(host), port, options);
+}
+template <class F>
+Coroutine<Server> start_server(F&& handler, std::vector<std::string> hosts, int port,
+                               ServerOptions options = {}) {
+    return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
+                                std::move(hosts), port, options);
+}
+// The same on a socket that is bound already: `{.sock = socket}`.
+template <class F>
+Coroutine<Server> start_server(F&& handler, ServerOptions options) {
+    return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
+                                {}, -1, options);
+}
+// The same on a unix socket; a path that begins with NUL is an abstract name. ST-03.
+// Raises: OSError, ValueError as the loop's create_unix_server.
+// If cancelled: what was opened is closed.
+template <class F>
+Coroutine<Server> start_unix_server(F&& handler, std::string_view path,
+                                    UnixServerOptions options = {}) {
+    return detail::start_unix_server(
+        detail::stream_server_for(options.limit, std::forward<F>(handler)), path, options);
+}
 
 }  // namespace asyncio::inline v1

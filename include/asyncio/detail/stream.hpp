@@ -337,7 +337,6 @@ class ASYNCIO_API StreamServer {
         if (refs_.drop()) delete this;
     }
     std::size_t limit() const noexcept { return limit_; }
-    ContextSlot& context() noexcept { return context_; }
 
     // Calls the handler. Returns the task that runs it, null if it is a plain function.
     virtual Ref<FutureBase> call(StreamReader reader, StreamWriter writer) = 0;
@@ -345,7 +344,6 @@ class ASYNCIO_API StreamServer {
   private:
     RefCount refs_{1};
     std::size_t limit_;
-    ContextSlot context_;  // of start_server(): handlers begin with a copy
 };
 
 class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from_this<Stream> {
@@ -377,6 +375,10 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     }
 
     void set_transport(Ref<TransportBase> transport) noexcept { transport_ = std::move(transport); }
+    // The connection goes over another one from now on (start_tls).
+    void replace_transport(Ref<TransportBase> transport) noexcept;
+    // What was received and not read (start_tls).
+    std::string take_buffered() { return buffer_.take(buffer_.size()); }
     // Raises: RuntimeError if there is none yet.
     TransportBase& transport() const {
         if (!transport_) throw_empty_transport();
