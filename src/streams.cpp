@@ -23,53 +23,55 @@ namespace detail {
 // ---- ByteQueue ----------------------------------------------------------------------------------
 
 void ByteQueue::append(std::string_view data) {
+    if (data.empty()) return;
+    if (!held_) {
+        auto made = std::make_unique<Held>();
+        made->bytes = data;
+        held_ = made.release();
+        return;
+    }
     // Bytes are moved to the front only when at least as many were read, so that each is moved
     // once on average.
-    if (start_ > 0 && start_ >= size()) {
-        bytes_.erase(0, start_);
-        start_ = 0;
+    if (held_->start > 0 && held_->start >= size()) {
+        held_->bytes.erase(0, held_->start);
+        held_->start = 0;
     }
-    bytes_.append(data);
+    held_->bytes.append(data);
 }
 
 void ByteQueue::prepend(std::string&& data) {
-    if (bytes_.empty()) {
-        bytes_ = std::move(data);
-        return;
-    }
-    prepend(data.data(), data.size());
+    if (held_) return prepend(data.data(), data.size());
+    if (data.empty()) return;
+    held_ = new Held;
+    held_->bytes = std::move(data);
 }
 
 void ByteQueue::prepend(const char* data, std::size_t n) {
-    if (n <= start_) {
-        start_ -= n;
-        bytes_.replace(start_, n, data, n);
-        return;
-    }
-    bytes_.replace(0, start_, data, n);
-    start_ = 0;
+    if (!held_) return append({data, n});
+    std::size_t& start = held_->start;
+    const std::size_t read = std::min(n, start);
+    held_->bytes.replace(start - read, read, data, n);
+    start -= read;
 }
 
 std::string ByteQueue::take(std::size_t n) {
+    if (n == 0) return {};
+    std::string taken;
     // A small rest of a large block is copied, so that the block goes.
-    if (n == size() && n >= bytes_.capacity() / 2) {
-        bytes_.erase(0, start_);
-        start_ = 0;
-        return std::exchange(bytes_, std::string());
+    if (n == size() && n >= held_->bytes.capacity() / 2) {
+        held_->bytes.erase(0, held_->start);
+        taken = std::move(held_->bytes);
+        clear();
+    } else {
+        taken = view().substr(0, n);
+        drop(n);
     }
-    std::string taken(view().substr(0, n));
-    drop(n);
     return taken;
 }
 
 void ByteQueue::drop(std::size_t n) noexcept {
-    start_ += n;
-    if (start_ == bytes_.size()) clear();
-}
-
-void ByteQueue::clear() noexcept {
-    bytes_ = std::string();
-    start_ = 0;
+    if (n == size()) return clear();
+    held_->start += n;
 }
 
 // ---- Separators ---------------------------------------------------------------------------------
@@ -219,19 +221,19 @@ std::optional<Separators::Match> StreamRead::search(std::string_view text) noexc
 
 void StreamRead::call_function(std::string_view bytes) {
     try {
-        count_ = call_(detail_.function, bytes);
+        n_ = detail_.function->call(*detail_.function, bytes);
     } catch (...) {
         // It goes on in the task that reads.
         error_ = std::current_exception();
-        count_ = 0;
+        n_ = 0;
         return;
     }
-    if (count_ > bytes.size()) {
-        error_ = std::make_exception_ptr(ValueError("the function used " + std::to_string(count_) +
+    if (n_ > bytes.size()) {
+        error_ = std::make_exception_ptr(ValueError("the function used " + std::to_string(n_) +
                                                     " bytes of " + std::to_string(bytes.size())));
-        count_ = 0;
+        n_ = 0;
     }
-    if (count_ == 0) searched_ = bytes.size();
+    if (n_ == 0) searched_ = bytes.size();
 }
 
 // ---- Stream: reading ----------------------------------------------------------------------------
@@ -247,15 +249,16 @@ bool Stream::begin(StreamRead& r) {
         r.kind_ == Kind::kSome || r.kind_ == Kind::kExactly || r.kind_ == Kind::kInto;
     if (sized && r.n_ == 0) return true;
     if (!reader_) return (!buffer_.empty() || eof_) && take(r);
-    // This one may take bytes that the other one has searched.
-    reader_->searched_ = 0;
-    if (reader_->slot_.get().done()) {
+    StreamRead& other = *reader_;
+    if (other.slot_.get().done()) {
         // A task that was woken and has not run yet loses what it was given: this one comes first,
         // as in CPython. If that one was cancelled meanwhile, it is as it should be.
-        put_back(*reader_);
-        reader_->registered_ = false;
+        put_back(other);
+        other.registered_ = false;
         reader_ = nullptr;
     }
+    // This one may take bytes that the other one has searched.
+    other.searched_ = 0;
     return take(r);
 }
 
@@ -302,9 +305,9 @@ bool Stream::take(StreamRead& r) {
             break;
         case Kind::kInto:
             if (buffer_.empty()) return eof_;
-            r.count_ = std::min(r.n_, buffer_.size());
-            std::memcpy(r.detail_.into, buffer_.view().data(), r.count_);
-            buffer_.drop(r.count_);
+            r.count() = std::min(r.n_, buffer_.size());
+            std::memcpy(r.detail_.into, buffer_.view().data(), r.count());
+            buffer_.drop(r.count());
             break;
     }
     resume_if_low();
@@ -342,11 +345,11 @@ bool Stream::overrun(StreamRead& r, const char* text, std::size_t consumed, std:
 bool Stream::take_with(StreamRead& r) {
     if (buffer_.size() > r.searched_) {
         r.call_function(buffer_.view());
-        if (r.count_ > 0) {
-            buffer_.drop(r.count_);
+        if (r.n_ > 0) {
+            buffer_.drop(r.n_);
             resume_if_low();
         }
-        if (r.error_ || r.count_ > 0) return true;
+        if (r.error_ || r.n_ > 0) return true;
         if (r.searched_ > limit_) {
             return r.fail(std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_)));
         }
@@ -360,10 +363,10 @@ void Stream::top_up(StreamRead& r) {
     if (r.kind_ == Kind::kSome) {
         r.data_ += buffer_.take(std::min(r.n_ - r.data_.size(), buffer_.size()));
     } else if (r.kind_ == Kind::kInto) {
-        const std::size_t more = std::min(r.n_ - r.count_, buffer_.size());
-        std::memcpy(r.detail_.into + r.count_, buffer_.view().data(), more);
+        const std::size_t more = std::min(r.n_ - r.count(), buffer_.size());
+        std::memcpy(r.detail_.into + r.count(), buffer_.view().data(), more);
         buffer_.drop(more);
-        r.count_ += more;
+        r.count() += more;
     }
     resume_if_low();
 }
@@ -373,7 +376,7 @@ void Stream::put_back(StreamRead& r) {
     using Kind = StreamRead::Kind;
     if (!std::exchange(r.served_, false) || r.kind_ == Kind::kWith) return;
     if (r.kind_ == Kind::kInto) {
-        buffer_.prepend(r.detail_.into, r.count_);
+        buffer_.prepend(r.detail_.into, r.count());
     } else {
         buffer_.prepend(std::move(r.data_));
     }
@@ -431,7 +434,7 @@ bool Stream::serve_from(StreamRead& r, std::string_view& data) {
             n = std::min(r.n_, data.size());
             break;
         case Kind::kInto:
-            n = r.count_ = std::min(r.n_, data.size());
+            n = r.count() = std::min(r.n_, data.size());
             std::memcpy(r.detail_.into, data.data(), n);
             data.remove_prefix(n);
             return true;
@@ -474,13 +477,13 @@ bool Stream::enough(StreamRead& r) const noexcept {
 bool Stream::feed_function(StreamRead& r, std::string_view data) {
     if (buffer_.empty()) {
         r.call_function(data);
-        if (r.count_ < data.size()) buffer_.append(data.substr(r.count_));
+        if (r.n_ < data.size()) buffer_.append(data.substr(r.n_));
     } else {
         buffer_.append(data);
         r.call_function(buffer_.view());
-        buffer_.drop(r.count_);
+        buffer_.drop(r.n_);
     }
-    if (!r.error_ && r.count_ == 0) {
+    if (!r.error_ && r.n_ == 0) {
         if (r.searched_ <= limit_) return false;
         r.error_ = std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_));
     }
@@ -560,9 +563,9 @@ Stream::~Stream() {
         if (running) wake_reader();
         r->stream_ = nullptr;
     }
-    while (Waiter* w = waiters_.pop_front()) {
+    while (Waiter* w = waiters_ ? waiters_->pop_front() : nullptr) {
         // Safe because only StreamWaiters are put in.
-        *static_cast<StreamWaiter*>(w)->stream = nullptr;
+        static_cast<StreamWaiter*>(w)->stream = nullptr;
         if (running && !w->done()) w->set();
     }
     core_.detach();
@@ -644,7 +647,8 @@ void Stream::resume_writing() {
 }
 
 void Stream::wake_waiters(StreamWaiter::For what) noexcept {
-    for (Waiter* w = waiters_.front(); w; w = WaiterList::next(*w)) {
+    if (!waiters_) return;
+    for (Waiter* w = waiters_->front(); w; w = WaiterList::next(*w)) {
         // Safe because only StreamWaiters are put in.
         if (!w->done() && static_cast<StreamWaiter*>(w)->what == what) w->set();
     }
@@ -711,62 +715,59 @@ void Stream::close_unclosed() noexcept {
 }
 
 bool Drain::look() {
-    slow_ = true;
-    slot_.begin();
-    Stream& s = *stream_;
+    const Stream& s = *stream_;
     if (s.exception_) {
-        error_ = s.exception_;
+        state_ = State::kFails;
         return true;
     }
-    const bool may_wait = s.writing_paused_ && !s.lost_;
-    if (may_wait) return false;
-    if (s.transport().is_closing()) {
-        yields_ = true;
-        kept_ = s.shared_from_this();
+    if (s.writing_paused_ && !s.lost_) {
+        state_ = State::kWaits;
         return false;
     }
-    if (s.lost_) error_ = std::make_exception_ptr(ConnectionResetError("Connection lost"));
+    if (s.transport().is_closing()) {
+        state_ = State::kYields;
+        wait();
+        return false;
+    }
+    if (s.lost_) state_ = State::kFails;
     return true;
 }
 
-StreamWaiter& Drain::wait() {
-    StreamWaiter& w = slot_.wait(&stream_, StreamWaiter::For::kDrain);
-    stream_->waiters_.push_back(w);
-    return w;
-}
-
-std::exception_ptr Drain::settle_slow() {
-    if (error_) return std::move(error_);
-    if (yields_) {
-        TaskBase* const task = thread_state.task;
-        if (task->resumed()) return task->take_cancel();
-        if (!stream_->lost_) return nullptr;
-        return std::make_exception_ptr(ConnectionResetError("Connection lost"));
-    }
-    if (!slot_.slow()) return nullptr;
-    if (std::exception_ptr e = slot_.get().resume()) return e;
-    if (!stream_) return went_away();
-    stream_->waiters_.remove(slot_.get());
-    return stream_->lost_ ? stream_->lost_error_ : nullptr;
-}
-
 bool WaitClosed::await_ready() {
-    slot_.begin();
+    begin();
+    if (!stream_->lost_) state_ = State::kWaits;
+    if (stream_->lost_error_) state_ = State::kFails;
     return stream_->lost_;
 }
 
-StreamWaiter& WaitClosed::wait() {
-    StreamWaiter& w = slot_.wait(&stream_, StreamWaiter::For::kClosed);
-    stream_->waiters_.push_back(w);
-    return w;
+StreamWaiter& StreamWait::wait() {
+    std::unique_ptr<WaiterList>& list = stream_->waiters_;
+    if (!list) list = std::make_unique<WaiterList>();
+    waiter_ = new StreamWaiter(stream_, what_);
+    list->push_back(*waiter_);
+    return *waiter_;
 }
 
-std::exception_ptr WaitClosed::settle() {
-    if (slot_.slow()) {
-        if (std::exception_ptr e = slot_.get().resume()) return e;
-        if (!stream_) return went_away();
+// The error to raise, or null.
+std::exception_ptr StreamWait::settle() {
+    if (state_ == State::kFails) return stream_->failure(what_);
+    if (state_ == State::kYields) {
+        TaskBase* const task = thread_state.task;
+        if (task->resumed()) return task->take_cancel();
+    } else if (std::exception_ptr e = waiter_->resume()) {
+        return e;
     }
-    return stream_->lost_error_;
+    if (!waiter_->stream) return went_away();
+    const Stream& s = *stream_;
+    if (!s.lost_) return nullptr;
+    return state_ == State::kYields ? s.failure(what_) : s.lost_error_;
+}
+
+// What drain() and wait_closed() raise where they need not wait.
+std::exception_ptr Stream::failure(StreamWaiter::For what) const {
+    if (what == StreamWaiter::For::kClosed) return lost_error_;
+    if (exception_) return exception_;
+    return std::make_exception_ptr(ConnectionResetError("Connection lost"));
 }
 
 // ---- how they print -----------------------------------------------------------------------------

@@ -219,7 +219,7 @@ std::uint32_t uncancel(FutureBase& f) {
     return t.cancel_requests_;
 }
 
-bool Waiter::cancel_wait(const std::exception_ptr& error) {
+bool SoleWaiter::cancel_wait(const std::exception_ptr& error) {
     if (done()) return false;
     state_ = State::kCancelled;
     error_ = error;
@@ -227,7 +227,7 @@ bool Waiter::cancel_wait(const std::exception_ptr& error) {
     return true;
 }
 
-std::exception_ptr Waiter::resume_error() noexcept {
+std::exception_ptr SoleWaiter::resume_error() noexcept {
     const bool due = (task_->flags_ & FutureBase::kMustCancel) != 0;
     std::exception_ptr cancel;
     if (due) cancel = task_->take_cancel();

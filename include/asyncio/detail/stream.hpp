@@ -34,12 +34,19 @@ namespace detail {
 
 class Stream;
 
-// Bytes that came and were not read yet. Owns no memory while it is empty.
+// Bytes that came and were not read yet. One pointer, and no memory while it is empty.
 class ByteQueue {
   public:
-    std::size_t size() const noexcept { return bytes_.size() - start_; }
-    bool empty() const noexcept { return bytes_.empty(); }
-    std::string_view view() const noexcept { return std::string_view(bytes_).substr(start_); }
+    ByteQueue() noexcept = default;
+    ByteQueue(const ByteQueue&) = delete;
+    ByteQueue& operator=(const ByteQueue&) = delete;
+    ~ByteQueue() { clear(); }
+
+    std::size_t size() const noexcept { return held_ ? held_->bytes.size() - held_->start : 0; }
+    bool empty() const noexcept { return held_ == nullptr; }
+    std::string_view view() const noexcept {
+        return held_ ? std::string_view(held_->bytes).substr(held_->start) : std::string_view();
+    }
 
     void append(std::string_view data);
     // Puts bytes back to where they were taken from.
@@ -48,11 +55,14 @@ class ByteQueue {
     // Takes the first `n` out; there must be as many. All of them are moved, not copied.
     std::string take(std::size_t n);
     void drop(std::size_t n) noexcept;
-    void clear() noexcept;
+    void clear() noexcept { delete std::exchange(held_, nullptr); }
 
   private:
-    std::string bytes_;
-    std::size_t start_ = 0;  // those before it were read
+    struct Held : Pooled {
+        std::string bytes;
+        std::size_t start = 0;  // those before it were read
+    };
+    Held* held_ = nullptr;  // null, or some bytes are unread
 };
 
 // The separators of a readuntil(): the match that ends first counts, of two that end together the
@@ -78,6 +88,8 @@ class ASYNCIO_API Separators {
     std::vector<std::string> many_;  // else all, the shortest first
     std::size_t count_;
 };
+
+class StreamReadWaiter final : public SoleWaiter {};
 
 // A read in progress: the base of the awaiters of StreamReader. The stream fills it in, if it can
 // from the transport's receive buffer; else the task takes its bytes out of the stream's buffer
@@ -119,12 +131,14 @@ class ASYNCIO_API StreamRead {
 
   protected:
     // What a kind asks for beside a number.
+    struct Function {
+        std::size_t (*call)(Function& self, std::string_view bytes);
+    };
     union Detail {
         const Separators* separators;  // kUntil
         char* into;                    // kInto
-        void* function;                // kWith: the object
+        Function* function;            // kWith
     };
-    using Call = std::size_t (*)(void* function, std::string_view bytes);
 
     // To be called first by await_resume(): the error to raise, or null.
     std::exception_ptr settle() {
@@ -135,12 +149,12 @@ class ASYNCIO_API StreamRead {
         if (std::exception_ptr e = settle()) std::rethrow_exception(std::move(e));
     }
 
+    // What kInto and kWith give. Their own use of these members leaves one free.
+    std::size_t& count() noexcept { return kind_ == Kind::kInto ? searched_ : n_; }
+
     Detail detail_{};
-    Call call_ = nullptr;    // kWith
-    std::string data_;       // the result, but for kInto and kWith
-    std::size_t count_ = 0;  // of kInto and kWith: the result
-    Stream* stream_;         // null: it went away while a task waited
-    std::size_t n_;
+    std::string data_;  // what the other kinds give
+    Stream* stream_;    // null: it went away while a task waited
 
   private:
     friend class Stream;
@@ -158,10 +172,11 @@ class ASYNCIO_API StreamRead {
         return true;
     }
 
+    std::size_t n_;
     // kUntil, kLine: no separator begins before it; kWith: what the function did not use.
     std::size_t searched_ = 0;
     std::exception_ptr error_;
-    WaitSlot<Waiter> slot_;
+    WaitSlot<StreamReadWaiter> slot_;
     Kind kind_;
     bool served_ = false;      // has bytes that came from no buffer: a cancel puts them back
     bool registered_ = false;  // is the stream's reader_
@@ -222,11 +237,11 @@ class [[nodiscard("co_await it")]] ReadCount : public StreamRead {
     }
     std::size_t await_resume() {
         check();
-        return count_;
+        return count();
     }
     Result<std::size_t> await_result() {
         if (std::exception_ptr e = settle()) return Result<std::size_t>::failure(std::move(e));
-        return Result<std::size_t>::success(count_);
+        return Result<std::size_t>::success(count());
     }
 
   protected:
@@ -239,89 +254,103 @@ class [[nodiscard("co_await it")]] ReadWith : public ReadCount {
     ReadWith(Stream* stream, F function) : ReadCount(stream), function_(std::move(function)) {}
     bool await_ready() {
         detail_.function = &function_;
-        call_ = [](void* f, std::string_view bytes) -> std::size_t {
-            // Safe because detail_.function is set, just above, to an object of this type.
-            return static_cast<std::size_t>((*static_cast<F*>(f))(bytes));
-        };
         return ReadCount::await_ready();
     }
 
   private:
-    F function_;
+    struct Holder : Function {
+        explicit Holder(F f) : Function{&call_it}, fn(std::move(f)) {}
+        static std::size_t call_it(Function& self, std::string_view bytes) {
+            // Safe because only a Holder is made with this function.
+            return static_cast<std::size_t>(static_cast<Holder&>(self).fn(bytes));
+        }
+        F fn;
+    };
+    Holder function_;
 };
 
-// What a task waits for that drains a writer or waits for its end.
-class StreamWaiter final : public Waiter {
+// A task that drains a writer or waits for its end. Made only where it has to wait, so that the
+// awaiter is small.
+class StreamWaiter final : public Waiter, public Pooled {
   public:
     enum class For : std::uint8_t { kDrain, kClosed };
-    StreamWaiter(Stream** stream, For what) noexcept : stream(stream), what(what) {}
+    StreamWaiter(Stream* stream, For what) noexcept : stream(stream), what(what) {}
+    ~StreamWaiter() = default;
 
-    Stream** stream;  // in the awaiter: set to null if the stream goes away
+    Stream* stream;  // null: it went away
     For what;
 };
 
-// The awaiter of drain().
-class [[nodiscard("co_await it")]] Drain {
+// The base of the awaiters of drain() and wait_closed().
+class ASYNCIO_API StreamWait {
   public:
     using asyncio_native = void;
 
-    explicit Drain(Stream* stream) noexcept : stream_(stream) {}
-    bool await_ready();
+    StreamWait(StreamWait&& o) noexcept : stream_(o.stream_) {}
+    StreamWait& operator=(StreamWait&&) = delete;
+
     template <std::derived_from<PromiseBase> P>
     void await_suspend(std::coroutine_handle<P> h) {
-        if (yields_) return thread_state.task->suspend_yield(h.promise());
+        if (state_ == State::kYields) return thread_state.task->suspend_yield(h.promise());
         wait().suspend(h.promise());
     }
     void await_resume() {
+        if (state_ == State::kReady) return;
         if (std::exception_ptr e = settle()) std::rethrow_exception(std::move(e));
     }
     Result<void> await_result() {
-        if (std::exception_ptr e = settle()) return Result<void>::failure(std::move(e));
+        if (state_ != State::kReady) {
+            if (std::exception_ptr e = settle()) return Result<void>::failure(std::move(e));
+        }
         return Result<void>::success();
     }
+
+  protected:
+    enum class State : std::uint8_t {
+        kNew,
+        kReady,   // there is nothing to wait for or to raise
+        kFails,   // there is an error to raise
+        kYields,  // the transport closes: connection_lost may come in the meantime
+        kWaits,
+    };
+
+    StreamWait(Stream* stream, StreamWaiter::For what) noexcept : stream_(stream), what_(what) {}
+    ~StreamWait() { delete waiter_; }
+
+    // Raises: RuntimeError if it was awaited before.
+    void begin() {
+        if (state_ != State::kNew) throw_awaited_twice();
+        state_ = State::kReady;
+    }
+
+    // Stands in the stream's line from now on. Raises: std::bad_alloc.
+    StreamWaiter& wait();
+
+    Stream* stream_;
+    State state_ = State::kNew;
+    StreamWaiter::For what_;
+
+  private:
+    std::exception_ptr settle();
+
+    StreamWaiter* waiter_ = nullptr;  // of kWaits and kYields, to know that the stream lives
+};
+
+// The awaiter of drain().
+class [[nodiscard("co_await it")]] Drain : public StreamWait {
+  public:
+    explicit Drain(Stream* stream) noexcept : StreamWait(stream, StreamWaiter::For::kDrain) {}
+    bool await_ready();
 
   private:
     ASYNCIO_API bool look();
-    ASYNCIO_API StreamWaiter& wait();
-    std::exception_ptr settle() {
-        if (!slow_) return nullptr;
-        return settle_slow();
-    }
-    ASYNCIO_API std::exception_ptr settle_slow();
-
-    Stream* stream_;
-    bool slow_ = false;    // there is more to do than nothing
-    bool yields_ = false;  // the transport closes: connection_lost may come in the meantime
-    std::shared_ptr<Stream> kept_;  // while it yields
-    std::exception_ptr error_;
-    WaitSlot<StreamWaiter> slot_;
 };
 
 // The awaiter of wait_closed().
-class [[nodiscard("co_await it")]] WaitClosed {
+class [[nodiscard("co_await it")]] WaitClosed : public StreamWait {
   public:
-    using asyncio_native = void;
-
-    explicit WaitClosed(Stream* stream) noexcept : stream_(stream) {}
+    explicit WaitClosed(Stream* stream) noexcept : StreamWait(stream, StreamWaiter::For::kClosed) {}
     ASYNCIO_API bool await_ready();
-    template <std::derived_from<PromiseBase> P>
-    void await_suspend(std::coroutine_handle<P> h) {
-        wait().suspend(h.promise());
-    }
-    void await_resume() {
-        if (std::exception_ptr e = settle()) std::rethrow_exception(std::move(e));
-    }
-    Result<void> await_result() {
-        if (std::exception_ptr e = settle()) return Result<void>::failure(std::move(e));
-        return Result<void>::success();
-    }
-
-  private:
-    ASYNCIO_API StreamWaiter& wait();
-    ASYNCIO_API std::exception_ptr settle();
-
-    Stream* stream_;
-    WaitSlot<StreamWaiter> slot_;
 };
 
 // What the connections of one start_server() share: the handler, which lives until the last task
@@ -404,6 +433,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
 
   private:
     friend class StreamRead;
+    friend class StreamWait;
     friend class Drain;
     friend class WaitClosed;
 
@@ -443,6 +473,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void resume_if_low();
     void resume_transport();
     void wake_waiters(StreamWaiter::For what) noexcept;
+    std::exception_ptr failure(StreamWaiter::For what) const;
     void last_writer_gone() noexcept;
     void close_unclosed() noexcept;
 
@@ -452,9 +483,9 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     std::size_t limit_;
     StreamRead* reader_ = nullptr;  // the read that waits or was woken
     std::exception_ptr exception_;
-    std::exception_ptr lost_error_;  // of connection_lost
-    WaiterList waiters_;             // of StreamWaiters
-    Ref<StreamServer> server_;       // while its handler may be used
+    std::exception_ptr lost_error_;        // of connection_lost
+    std::unique_ptr<WaiterList> waiters_;  // of StreamWaiters; null until there is one
+    Ref<StreamServer> server_;             // while its handler may be used
     HandlerEnd handler_end_;
     RefCount writers_{1};
     bool has_writer_ = false;
@@ -470,6 +501,7 @@ inline bool StreamRead::begin() { return stream_->begin(*this); }
 inline bool StreamRead::enter() { return stream_->enter(*this); }
 
 inline bool Drain::await_ready() {
+    begin();
     if (!stream_->exception_ && !stream_->lost_ && !stream_->writing_paused_ &&
         !stream_->transport().is_closing()) {
         return true;

@@ -15,13 +15,12 @@ namespace asyncio::inline v1::detail {
 
 class WaiterList;
 
-class ASYNCIO_API Waiter : public Waitable {
+// One that is in no list.
+class ASYNCIO_API SoleWaiter : public Waitable {
   public:
     enum class State : std::uint8_t { kPending, kSet, kCancelled };
 
-    Waiter() noexcept = default;
-    // Leaves the list it is in.
-    ~Waiter();
+    SoleWaiter() noexcept = default;
 
     // Done, set or cancelled (Future.done()).
     bool done() const noexcept { return state_ != State::kPending; }
@@ -61,16 +60,30 @@ class ASYNCIO_API Waiter : public Waitable {
     void run() override {}
     void drop() noexcept override {}
 
+  protected:
+    ~SoleWaiter() = default;
+
   private:
-    friend class WaiterList;
     std::exception_ptr resume_error() noexcept;
 
     TaskBase* task_ = nullptr;
     std::exception_ptr error_;  // the CancelledError of a cancel with a message
+    State state_ = State::kPending;
+};
+
+// One that may stand in a line.
+class ASYNCIO_API Waiter : public SoleWaiter {
+  public:
+    Waiter() noexcept = default;
+    // Leaves the list it is in.
+    ~Waiter();
+
+  private:
+    friend class WaiterList;
+
     WaiterList* list_ = nullptr;
     Waiter* previous_ = nullptr;
     Waiter* following_ = nullptr;
-    State state_ = State::kPending;
 };
 
 // FIFO of waiters (CPython's deque of futures). A waiter that dies leaves it.
