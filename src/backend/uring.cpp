@@ -13,6 +13,7 @@
 // Names of operations carry the descriptor and its registration's generation. Before a descriptor
 // is closed what is in flight on it is cancelled, synchronously, since an operation keeps the file
 // open; completions of an earlier generation only give their buffer back.
+#include "backend/datagrams.hpp"
 #include "backend/posix.hpp"
 #include "backend/ring.hpp"
 
@@ -218,6 +219,24 @@ class UringBackend final : public Backend {
         const int fd = accept_one(channel.fd_, from);
         if (fd == -EAGAIN) channel.readable_ = false;
         return fd;
+    }
+
+    ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
+                                        std::size_t most) noexcept override {
+        const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
+        const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
+                                                   got.error == 0 && !channel.hung_up_);
+        if (empty) channel.readable_ = false;
+        if (got.error == EAGAIN) channel.hung_up_ = false;
+        return got;
+    }
+
+    Transferred send_datagrams(Channel& channel,
+                               std::span<const DatagramToSend> datagrams) noexcept override {
+        const int n = detail::send_datagrams(channel.fd_, datagrams);
+        if (n == -EAGAIN) channel.awaits_room_ = true;
+        if (n < 0) return {0, -n};
+        return {static_cast<std::size_t>(n), 0};
     }
 
     void wake() noexcept override { event_.wake(); }
