@@ -202,6 +202,24 @@ class TlsTransport final : public TransportBase, private SslSink {
     void force_close(std::exception_ptr error);
     void fatal(std::exception_ptr error, const char* message);
     void tell_lost(const std::exception_ptr& error);
+    void let_go() noexcept;
+
+    // Calls connection_lost() in the next iteration, if there is one.
+    class TellLost {
+      public:
+        TellLost(Ref<TlsTransport> transport, std::exception_ptr error) noexcept
+            : transport_(std::move(transport)), error_(std::move(error)) {}
+        TellLost(TellLost&&) noexcept = default;
+        TellLost& operator=(TellLost&&) = delete;
+        ~TellLost() {
+            if (transport_) transport_->let_go();
+        }
+        void operator()() { std::exchange(transport_, nullptr)->tell_lost(error_); }
+
+      private:
+        Ref<TlsTransport> transport_;
+        std::exception_ptr error_;
+    };
 
     void arm(std::int64_t delay, CallTimer::Function fn);
     void disarm() noexcept;
@@ -427,14 +445,19 @@ void TlsTransport::lost(std::exception_ptr error) {
         return;
     }
     app_state_ = App::kLost;
-    core_.loop->call_soon([keep, error] { keep->tell_lost(error); });
+    core_.loop->call_soon(TellLost(keep, std::move(error)));
 }
 
 void TlsTransport::tell_lost(const std::exception_ptr& error) {
     const std::shared_ptr<BaseProtocol> app = app_;
-    const Transport handle = std::exchange(handle_, Transport());
     if (app) app->connection_lost(error);
-    app_ = nullptr;
+    let_go();
+}
+
+// The user's protocol may hold a handle of this.
+void TlsTransport::let_go() noexcept {
+    handle_ = Transport();
+    std::exchange(app_, nullptr).reset();
 }
 
 void TlsTransport::forgotten() noexcept {
@@ -445,9 +468,8 @@ void TlsTransport::forgotten() noexcept {
     disarm();
     ssl_->finish();
     // These may be all that keeps this alive, but for the protocol that calls here.
-    handle_ = Transport();
     below_ = nullptr;
-    app_ = nullptr;
+    let_go();
 }
 
 void TlsTransport::resume_below() {

@@ -26,10 +26,12 @@ namespace asyncio::inline v1 {
 
 class AnyTask;
 class AnyFuture;
+class BaseProtocol;
 class Executor;
 class ThreadPoolExecutor;
 class OwnedDescriptor;
 class Server;
+class Transport;
 struct ConnectionOptions;
 struct DatagramOptions;
 struct ExceptionContext;
@@ -44,6 +46,9 @@ template <class T>
 class Future;
 template <class T>
 class Task;
+namespace ssl {
+class SSLContext;
+}
 
 struct CallbackOptions {
     const Context* context = nullptr;  // used uncopied; null: a copy of the current one
@@ -398,6 +403,20 @@ class ASYNCIO_API EventLoop {
     auto connect_accepted_socket(F&& factory, OwnedDescriptor sock, TlsOptions options);
     template <class F>
     auto connect_accepted_socket(F&& factory, OwnedDescriptor sock);
+
+    // Secures a connection by TLS, which may be secured already; returns the transport to use from
+    // now on, with `protocol` (in general the one of `transport`) on it, whose connection_made() is
+    // not called again. The old transport must not be used any more. TL-01.
+    // Raises: TypeError "transport ... is not supported by start_tls()"; ValueError; SSLError;
+    // ConnectionAbortedError if the handshake takes too long; ConnectionResetError if the
+    // connection ends meanwhile, or has.
+    // If cancelled: the connection is closed at once.
+    Coroutine<Transport> start_tls(const Transport& transport,
+                                   std::shared_ptr<BaseProtocol> protocol,
+                                   const ssl::SSLContext& sslcontext, const TlsOptions& options);
+    Coroutine<Transport> start_tls(const Transport& transport,
+                                   std::shared_ptr<BaseProtocol> protocol,
+                                   const ssl::SSLContext& sslcontext);
 
     // Listens at every address of a host, or of several, and serves each connection by a protocol
     // that `factory()` makes. `host` "": all interfaces; `port`: 0 or -1 for one that is free (one

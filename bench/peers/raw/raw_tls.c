@@ -111,6 +111,7 @@ _Noreturn static void server(int port, const char *pem) {
     connections = calloc(limit.rlim_cur, sizeof *connections);
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ctx, 1);  // one recv a record, not one for its head and one for the rest
     if (SSL_CTX_use_certificate_chain_file(ctx, pem) != 1 ||
         SSL_CTX_use_PrivateKey_file(ctx, pem, SSL_FILETYPE_PEM) != 1)
         die("certificate");
