@@ -85,7 +85,13 @@ class Backend {
 // Raises: OSError.
 std::unique_ptr<Backend> make_epoll_backend();
 std::unique_ptr<Backend> make_virtual_backend();
+
+struct UringSizes {
+    unsigned entries = 1024;      // operations between two calls of the kernel
+    unsigned completions = 8192;  // between two waits; more of them wait in the kernel
+    unsigned buffers = 256;       // of 16 KiB, for what is received; a power of two
+};
 // Null where there is no io_uring; `why` then says why, and what to change. Raises: OSError.
-std::unique_ptr<Backend> make_uring_backend(std::string& why);
+std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes sizes = {});
 
 }  // namespace asyncio::inline v1::detail

@@ -35,7 +35,7 @@ std::size_t offers_size(unsigned buffers) { return buffers * sizeof(io_uring_buf
 
 }  // namespace
 
-std::unique_ptr<Ring> Ring::make(Sizes sizes, std::string& why) {
+std::unique_ptr<Ring> Ring::make(UringSizes sizes, std::string& why) {
     auto ring = std::unique_ptr<Ring>(new Ring);
     ring->sizes_ = sizes;
     if (const int error = ring->open_ring()) {
@@ -152,6 +152,8 @@ void Ring::cancel_matching(io_uring_sync_cancel_reg request) noexcept {
     do {
         result = ::io_uring_register_sync_cancel(&ring_, &request);
     } while (result == -EINTR);
+    // What was cancelled lets its file go when it completes, which is in this thread's own time.
+    ::io_uring_get_events(&ring_);
 }
 
 void Ring::cancel(std::uint64_t name) noexcept {

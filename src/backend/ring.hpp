@@ -14,24 +14,17 @@
 #include <string>
 #include <thread>
 
+#include "backend/backend.hpp"
+
 namespace asyncio::inline v1::detail {
 
 class Ring {
   public:
-    static constexpr unsigned kEntries = 1024;
-    static constexpr unsigned kCompletions = 8192;
-    static constexpr unsigned kBuffers = 256;
     static constexpr std::size_t kBufferSize = std::size_t{16} * 1024;
     static constexpr int kGroup = 0;  // of the provided buffers
 
-    struct Sizes {
-        unsigned entries = kEntries;
-        unsigned completions = kCompletions;
-        unsigned buffers = kBuffers;  // a power of two
-    };
-
     // Null where the system refuses; `why` then says what and how to change that.
-    static std::unique_ptr<Ring> make(Sizes sizes, std::string& why);
+    static std::unique_ptr<Ring> make(UringSizes sizes, std::string& why);
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
     ~Ring();
@@ -77,7 +70,7 @@ class Ring {
     void offer(unsigned id) noexcept;
     void cancel_matching(io_uring_sync_cancel_reg request) noexcept;
 
-    Sizes sizes_;
+    UringSizes sizes_;
     io_uring ring_{};
     bool open_ = false;
     bool single_ = false;  // only owner_ may use it

@@ -591,8 +591,8 @@ class UringBackend final : public Backend {
     bool wake_armed_ = false;
 };
 
-std::unique_ptr<Backend> make_uring_backend(std::string& why) {
-    std::unique_ptr<Ring> ring = Ring::make({}, why);
+std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes sizes) {
+    std::unique_ptr<Ring> ring = Ring::make(sizes, why);
     return ring ? std::make_unique<UringBackend>(std::move(ring)) : nullptr;
 }
 

@@ -3,7 +3,7 @@
 
 namespace asyncio::inline v1::detail {
 
-std::unique_ptr<Backend> make_uring_backend(std::string& why) {
+std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes) {
     why = "this build of libasyncio was made without liburing";
     return nullptr;
 }
