@@ -33,7 +33,7 @@ void DatagramChannel::open(Socket socket) {
     socklen_t size = sizeof name;
     // Safe because the system writes a sockaddr of whatever family into that storage.
     connected_ = ::getpeername(socket.fileno(), reinterpret_cast<sockaddr*>(&name), &size) == 0;
-    engine().open_channel(*this, socket.fileno());
+    engine().open_channel(*this, socket.fileno(), ChannelKind::kDatagrams);
     socket_ = socket.detach();
     handle_ = DatagramTransport(Ref<TransportBase>::share(this));
     retain();  // the loop's, until let_go()

@@ -356,7 +356,7 @@ Endpoint::Endpoint(EventLoop& loop, DatagramSocket opened)
     } catch (const OSError&) {
         connected_ = false;  // That is the question.
     }
-    loop.impl().open_channel(*this, opened.socket.fileno());
+    loop.impl().open_channel(*this, opened.socket.fileno(), ChannelKind::kDatagrams);
     socket_ = std::move(opened.socket);
     core_.attach();
 }

@@ -20,6 +20,7 @@ namespace asyncio::inline v1::detail {
 enum class ChannelKind : std::uint8_t {
     kStream,      // receives and sends
     kListener,    // accepts
+    kDatagrams,   // receives and sends datagrams
     kConnecting,  // waits for room: then the connection is there, and the channel is handed over
 };
 

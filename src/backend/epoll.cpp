@@ -128,7 +128,7 @@ class EpollBackend final : public Backend {
     Transferred send_datagrams(Channel& channel,
                                std::span<const DatagramToSend> datagrams) noexcept override {
         const int n = detail::send_datagrams(channel.fd_, datagrams);
-        if (n == -EAGAIN) channel.awaits_room_ = true;
+        if (n == -EAGAIN) await_room(channel);
         if (n < 0) return {0, -n};
         return {static_cast<std::size_t>(n), 0};
     }

@@ -215,6 +215,25 @@ class UringBackend final : public Backend {
         return sent(channel, t, wanted);
     }
 
+    // As on epoll: the system tells that something has come, and recvmmsg(2) takes it.
+    ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
+                                        std::size_t most) noexcept override {
+        const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
+        const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
+                                                   got.error == 0 && !channel.hung_up_);
+        if (empty) channel.readable_ = false;
+        if (got.error == EAGAIN) channel.hung_up_ = false;
+        return got;
+    }
+
+    Transferred send_datagrams(Channel& channel,
+                               std::span<const DatagramToSend> datagrams) noexcept override {
+        const int n = detail::send_datagrams(channel.fd_, datagrams);
+        if (n == -EAGAIN) await_room(channel);
+        if (n < 0) return {0, -n};
+        return {static_cast<std::size_t>(n), 0};
+    }
+
     int accept(Channel& channel, SocketAddress& from) noexcept override {
         const int fd = accept_one(channel.fd_, from);
         if (fd == -EAGAIN) channel.readable_ = false;
@@ -327,7 +346,7 @@ class UringBackend final : public Backend {
     void begin(int fd, Entry& entry) noexcept {
         if (entry.kind == ChannelKind::kStream) {
             if (!entry.incoming) receive_more(fd, entry);
-        } else if (entry.kind == ChannelKind::kListener) {
+        } else if (entry.kind != ChannelKind::kConnecting) {
             poll_all(fd, entry);
         }
     }
@@ -349,7 +368,11 @@ class UringBackend final : public Backend {
     void poll_all(int fd, Entry& entry) noexcept {
         entry.polls = true;
         io_uring_sqe& s = ring_->next();
-        ::io_uring_prep_poll_multishot(&s, fd, POLLIN | POLLOUT | POLLRDHUP);
+        // Each datagram that has left makes room: nobody wants to hear of that.
+        const unsigned events = entry.kind == ChannelKind::kDatagrams
+                                    ? unsigned{POLLIN}
+                                    : unsigned{POLLIN | POLLOUT | POLLRDHUP};
+        ::io_uring_prep_poll_multishot(&s, fd, events);
         ::io_uring_sqe_set_data64(&s, NameOf(Operation::kPoll, entry, fd).bits());
     }
     void poll_in(int fd, Entry& entry) noexcept {
