@@ -240,24 +240,6 @@ class UringBackend final : public Backend {
         return fd;
     }
 
-    ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
-                                        std::size_t most) noexcept override {
-        const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
-        const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
-                                                   got.error == 0 && !channel.hung_up_);
-        if (empty) channel.readable_ = false;
-        if (got.error == EAGAIN) channel.hung_up_ = false;
-        return got;
-    }
-
-    Transferred send_datagrams(Channel& channel,
-                               std::span<const DatagramToSend> datagrams) noexcept override {
-        const int n = detail::send_datagrams(channel.fd_, datagrams);
-        if (n == -EAGAIN) channel.awaits_room_ = true;
-        if (n < 0) return {0, -n};
-        return {static_cast<std::size_t>(n), 0};
-    }
-
     void wake() noexcept override { event_.wake(); }
     std::int64_t now() noexcept override { return monotonic_ns(); }
     bool watches() const noexcept override { return watched_ > 0; }
