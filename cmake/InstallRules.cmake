@@ -5,9 +5,13 @@ include(CMakePackageConfigHelpers)
 
 set(asyncio_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/libasyncio")
 
+set(asyncio_headers_left_out "")
+if(NOT ASYNCIO_HTTP)
+    set(asyncio_headers_left_out REGEX "/asyncio/http\\.hpp$" EXCLUDE)
+endif()
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/"
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-    FILES_MATCHING PATTERN "*.hpp")
+    FILES_MATCHING PATTERN "*.hpp" ${asyncio_headers_left_out})
 install(TARGETS asyncio_static asyncio_shared
     EXPORT libasyncio-targets
     ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
@@ -16,6 +20,17 @@ install(TARGETS asyncio_static asyncio_shared
 install(EXPORT libasyncio-targets
     NAMESPACE libasyncio::
     DESTINATION "${asyncio_package_dir}")
+
+if(ASYNCIO_HTTP)
+    install(TARGETS asyncio_http_static asyncio_http_shared
+        EXPORT libasyncio-http-targets
+        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+    install(EXPORT libasyncio-http-targets
+        NAMESPACE libasyncio::
+        DESTINATION "${asyncio_package_dir}")
+endif()
 
 configure_package_config_file(
     "${PROJECT_SOURCE_DIR}/cmake/libasyncio-config.cmake.in"
@@ -48,6 +63,12 @@ install(CODE "
     set(asyncio_pc_libs_private \"${asyncio_pc_libs_private}\")
     get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
     configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio.pc.in\"
-        \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)")
+        \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)
+    configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio-http.pc.in\"
+        \"${PROJECT_BINARY_DIR}/cmake/libasyncio-http.pc\" @ONLY)")
 install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio.pc"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+if(ASYNCIO_HTTP)
+    install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio-http.pc"
+        DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+endif()

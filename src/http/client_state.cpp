@@ -1,0 +1,296 @@
+#include "http/client_state.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <new>
+
+#include "asyncio/exceptions.hpp"
+#include "http/exchange.hpp"
+
+namespace asyncio::inline v1::http::detail {
+
+namespace {
+
+// How long the client of the free functions, and with it its idle connections, stays after its last
+// request.
+constexpr std::chrono::seconds kKeepShared{60};
+// How long libcurl may use an address that we gave it, and how long we rely on that: less.
+constexpr std::chrono::seconds kKeepNames{60};
+
+void init_libcurl() {
+    static const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (code != CURLE_OK) {
+        throw RuntimeError(std::string("libcurl does not start: ") + curl_easy_strerror(code));
+    }
+}
+
+// The clients of shared(), by loop. Few, and asked for once a request.
+struct SharedClients {
+    std::mutex mutex;
+    std::vector<std::pair<LoopCore*, ClientState*>> list;
+};
+
+SharedClients& shared_clients() {
+    // Never destroyed: a loop may be closed after the static objects are.
+    static SharedClients& clients = *new SharedClients;
+    return clients;
+}
+
+bool is_token(std::string_view text) noexcept {
+    constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
+    return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+               kOthers.find(c) != std::string_view::npos;
+    });
+}
+
+char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+
+}  // namespace
+
+bool same_name(std::string_view a, std::string_view b) noexcept {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](char x, char y) { return lower(x) == lower(y); });
+}
+
+OwnedHeaders own_headers(std::span<const Header> headers) {
+    OwnedHeaders owned;
+    owned.reserve(headers.size());
+    for (const auto& [name, value] : headers) {
+        // RFC 9110, 5.1 and 5.5: anything else could be read as another header, or another request.
+        if (!is_token(name)) {
+            throw ValueError("invalid header name " + asyncio::detail::quoted(name));
+        }
+        const auto control = [](char c) {
+            return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+        };
+        if (std::any_of(value.begin(), value.end(), control)) {
+            throw ValueError("the value of header " + asyncio::detail::quoted(name) +
+                             " has control characters");
+        }
+        for (const std::string_view own : {"Content-Length", "Transfer-Encoding", "Connection"}) {
+            if (same_name(name, own)) {
+                throw ValueError("header " + asyncio::detail::quoted(name) +
+                                 " is set by the client");
+            }
+        }
+        owned.emplace_back(name, value);
+    }
+    return owned;
+}
+
+ClientState::ClientState(const ClientOptions& options) : headers_(own_headers(options.headers)) {
+    if (options.max_connections < 0 || options.max_connections_per_host < 0 ||
+        options.max_idle_connections < 0) {
+        throw ValueError("a number of connections must be >= 0");
+    }
+    init_libcurl();
+    multi_ = curl_multi_init();
+    if (!multi_) throw std::bad_alloc();
+    curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &ClientState::on_socket);
+    curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
+    curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &ClientState::on_timer);
+    curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                      static_cast<long>(options.max_connections));
+    curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS,
+                      static_cast<long>(options.max_connections_per_host));
+    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS,
+                      static_cast<long>(std::max(options.max_idle_connections, 1)));
+}
+
+ClientState::~ClientState() {
+    close();
+    if (is_shared_) {
+        SharedClients& clients = shared_clients();
+        const std::lock_guard lock(clients.mutex);
+        std::erase_if(clients.list, [&](const auto& entry) { return entry.second == this; });
+    }
+    if (core_) core_->detach();
+}
+
+Ref<ClientState> ClientState::shared() {
+    LoopCore& core = asyncio::detail::running_core();
+    SharedClients& clients = shared_clients();
+    const std::lock_guard lock(clients.mutex);
+    for (const auto& [owner, client] : clients.list) {
+        // Safe because a client leaves the list before it is destroyed, on the thread of its loop,
+        // which is this one.
+        if (owner == &core) return Ref<ClientState>::share(client);
+    }
+    auto client = Ref<ClientState>::adopt(new ClientState(ClientOptions{}));
+    client->use();
+    clients.list.emplace_back(&core, client.get());
+    client->is_shared_ = true;
+    return client;
+}
+
+void ClientState::use() {
+    LoopCore& core = asyncio::detail::running_core();
+    if (closed_) throw RuntimeError("the HTTP client is closed");
+    if (core_ && core_ != &core) {
+        throw RuntimeError("the HTTP client is bound to a different event loop");
+    }
+    if (!core_) {
+        core.attach();
+        core_ = &core;
+    }
+}
+
+EventLoop* ClientState::loop() const noexcept {
+    return core_ && !core_->closed ? core_->loop : nullptr;
+}
+
+void ClientState::close() noexcept {
+    if (std::exchange(closed_, true)) return;
+    // 1. Who waits is told. This takes all transfers back from libcurl.
+    const std::vector<Exchange*> open = std::move(exchanges_);
+    exchanges_.clear();
+    for (Exchange* exchange : open) exchange->close();
+    // 2. The connections go, and with them what libcurl wants watched. It no longer asks for
+    // timers.
+    curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, nullptr);
+    curl_multi_cleanup(multi_);
+    multi_ = nullptr;
+    // 3. Nothing of the loop calls this object any more.
+    unwatch_all();
+    timer_.cancel();
+}
+
+void ClientState::forget(Exchange& exchange) noexcept { std::erase(exchanges_, &exchange); }
+
+void ClientState::start(CURL* easy) {
+    const CURLMcode code = curl_multi_add_handle(multi_, easy);
+    if (code == CURLM_OUT_OF_MEMORY) throw std::bad_alloc();
+    if (code != CURLM_OK) throw RuntimeError(curl_multi_strerror(code));
+    if (broken_) {
+        curl_multi_remove_handle(multi_, easy);
+        std::rethrow_exception(std::exchange(broken_, nullptr));
+    }
+    last_used_ = loop()->time();
+    if (is_shared_ && !expires_) expire_later(kKeepShared);
+}
+
+void ClientState::stop(CURL* easy) noexcept {
+    if (multi_) curl_multi_remove_handle(multi_, easy);
+}
+
+bool ClientState::knows(const std::string& key) const {
+    const auto found = known_.find(key);
+    return found != known_.end() && loop()->time() < found->second;
+}
+
+void ClientState::note_known(const std::string& key) {
+    constexpr std::size_t kMost = 1000;
+    if (known_.size() >= kMost) known_.clear();
+    known_[key] = loop()->time() + kKeepNames;
+}
+
+// ---- what libcurl asks for ---------------------------------------------------------------------
+
+int ClientState::on_socket(CURL*, curl_socket_t fd, int what, void* self, void*) {
+    auto& client = *static_cast<ClientState*>(self);
+    try {
+        client.watch(fd, what);
+    } catch (...) {
+        // No exception may pass through libcurl; act() and start() see to it.
+        client.broken_ = std::current_exception();
+    }
+    return 0;
+}
+
+int ClientState::on_timer(CURLM*, long milliseconds, void* self) {
+    auto& client = *static_cast<ClientState*>(self);
+    try {
+        client.set_timer(milliseconds);
+    } catch (...) {
+        // As in on_socket.
+        client.broken_ = std::current_exception();
+    }
+    return 0;
+}
+
+void ClientState::watch(int fd, int what) {
+    EventLoop* const loop = this->loop();
+    if (!loop) return;
+    if (what == CURL_POLL_REMOVE) what = CURL_POLL_NONE;
+    const auto found = watched_.find(fd);
+    const int before = found == watched_.end() ? CURL_POLL_NONE : found->second;
+    const int more = what & ~before;
+    const int less = before & ~what;
+    if (what == CURL_POLL_NONE) {
+        if (found != watched_.end()) watched_.erase(found);
+    } else {
+        watched_[fd] = what;
+    }
+    if (more & CURL_POLL_IN) {
+        loop->add_reader(fd, [this, fd] { act(fd, CURL_CSELECT_IN); });
+    }
+    if (more & CURL_POLL_OUT) {
+        loop->add_writer(fd, [this, fd] { act(fd, CURL_CSELECT_OUT); });
+    }
+    if (less & CURL_POLL_IN) loop->remove_reader(fd);
+    if (less & CURL_POLL_OUT) loop->remove_writer(fd);
+}
+
+// libcurl has asked for that before it closed them; this is for those that it might have forgotten.
+void ClientState::unwatch_all() noexcept {
+    EventLoop* const loop = this->loop();
+    for (const auto& [fd, what] : std::exchange(watched_, {})) {
+        if (!loop) continue;
+        loop->remove_reader(fd);
+        loop->remove_writer(fd);
+    }
+}
+
+void ClientState::set_timer(long milliseconds) {
+    timer_.cancel();
+    EventLoop* const loop = this->loop();
+    if (!loop || milliseconds < 0) return;
+    // Even if it is due at once: libcurl must not be called from inside its callback.
+    timer_ = loop->call_later(std::chrono::milliseconds(milliseconds),
+                              [this] { act(CURL_SOCKET_TIMEOUT, 0); });
+}
+
+// ---- what has happened -------------------------------------------------------------------------
+
+void ClientState::act(curl_socket_t fd, int events) {
+    int running = 0;
+    const CURLMcode code = curl_multi_socket_action(multi_, fd, events, &running);
+    harvest();
+    if (broken_) {
+        fail_all(std::exchange(broken_, nullptr));
+    } else if (code != CURLM_OK && code != CURLM_BAD_SOCKET) {
+        fail_all(std::make_exception_ptr(RuntimeError(curl_multi_strerror(code))));
+    }
+}
+
+void ClientState::harvest() {
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+        if (message->msg != CURLMSG_DONE) continue;
+        void* exchange = nullptr;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &exchange);
+        static_cast<Exchange*>(exchange)->finish(message->data.result);
+    }
+}
+
+void ClientState::fail_all(const std::exception_ptr& error) noexcept {
+    const std::vector<Exchange*> all = exchanges_;
+    for (Exchange* exchange : all) exchange->fail(error);
+}
+
+// One timer at a time, and none a request: when it is due it looks whether there were any since.
+void ClientState::expire_later(Delay delay) {
+    expires_ = true;
+    loop()->call_later(delay, [self = Ref<ClientState>::share(this)] {
+        self->expires_ = false;
+        const Duration idle = self->loop()->time() - self->last_used_;
+        if (self->exchanges_.empty() && idle >= kKeepShared) return;
+        self->expire_later(self->exchanges_.empty() ? Duration(kKeepShared) - idle
+                                                    : Duration(kKeepShared));
+    });
+}
+
+}  // namespace asyncio::inline v1::http::detail

@@ -1,0 +1,103 @@
+// What a Client is: one libcurl multi handle, driven by one loop.
+//
+// libcurl says which descriptors it wants watched (on_socket) and when it wants to be called
+// (on_timer); we tell it what has happened (curl_multi_socket_action) and then fetch what is over
+// (harvest). Nothing of a user's runs inside libcurl's callbacks: they set waiters, which resume
+// tasks in the next iteration. So a transfer is never removed while libcurl works on it.
+#pragma once
+
+#include <curl/curl.h>
+
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "asyncio/detail/loop_core.hpp"
+#include "asyncio/detail/refcount.hpp"
+#include "asyncio/events.hpp"
+#include "asyncio/http.hpp"
+
+namespace asyncio::inline v1::http::detail {
+
+using asyncio::detail::LoopCore;
+using asyncio::detail::Ref;
+using asyncio::detail::RefCount;
+
+class Exchange;
+
+using OwnedHeaders = std::vector<std::pair<std::string, std::string>>;
+
+// Copies. Raises: ValueError for a name or value that would not be one header, and for those that
+// are the client's own business.
+OwnedHeaders own_headers(std::span<const Header> headers);
+bool same_name(std::string_view a, std::string_view b) noexcept;
+
+class ClientState {
+  public:
+    explicit ClientState(const ClientOptions& options);
+    ClientState(const ClientState&) = delete;
+    ClientState& operator=(const ClientState&) = delete;
+
+    // The running loop's own client; made if there is none.
+    static Ref<ClientState> shared();
+
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+
+    // Binds to the running loop at the first call.
+    // Raises: RuntimeError if there is none, it is another one, or the client is closed.
+    void use();
+    // Null once the loop is closed.
+    EventLoop* loop() const noexcept;
+    bool closed() const noexcept { return closed_; }
+    void close() noexcept;
+    const OwnedHeaders& headers() const noexcept { return headers_; }
+
+    // Exchanges that are to be told when the client is closed.
+    void enlist(Exchange& exchange) { exchanges_.push_back(&exchange); }
+    void forget(Exchange& exchange) noexcept;
+
+    // Hands a transfer over to libcurl; the loop does the rest. Raises: std::bad_alloc;
+    // RuntimeError.
+    void start(CURL* easy);
+    // Takes it back. Its connection is closed, unless the transfer is over.
+    void stop(CURL* easy) noexcept;
+
+    // Whether `key` (host and port) was looked up a short time ago, so that libcurl still knows it.
+    bool knows(const std::string& key) const;
+    void note_known(const std::string& key);
+
+  private:
+    ~ClientState();
+
+    static int on_socket(CURL* easy, curl_socket_t fd, int what, void* self, void* unused);
+    static int on_timer(CURLM* multi, long milliseconds, void* self);
+    void watch(int fd, int what);
+    void unwatch_all() noexcept;
+    void set_timer(long milliseconds);
+    void act(curl_socket_t fd, int events);
+    void harvest();
+    void fail_all(const std::exception_ptr& error) noexcept;
+    void expire_later(Delay delay);
+
+    RefCount refs_{1};
+    LoopCore* core_ = nullptr;  // once bound; kept alive
+    CURLM* multi_ = nullptr;
+    OwnedHeaders headers_;
+    std::vector<Exchange*> exchanges_;
+    std::unordered_map<int, int> watched_;  // descriptor: CURL_POLL_*
+    std::unordered_map<std::string, TimePoint> known_;
+    TimerHandle timer_;
+    TimePoint last_used_{};
+    bool is_shared_ = false;  // made by shared()
+    bool expires_ = false;    // expire_later() waits
+    bool closed_ = false;
+    std::exception_ptr broken_;  // what the loop raised inside a callback of libcurl's
+};
+
+}  // namespace asyncio::inline v1::http::detail

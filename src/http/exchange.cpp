@@ -1,0 +1,591 @@
+#include "http/exchange.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <charconv>
+#include <climits>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+#include "asyncio/exceptions.hpp"
+#include "asyncio/sockets.hpp"
+#include "asyncio/tasks.hpp"
+#include "asyncio/version.hpp"
+#include "asyncio/with.hpp"
+#include "http/errors.hpp"
+
+namespace asyncio::inline v1::http::detail {
+
+namespace {
+
+// What is kept of a stream while nobody takes it: as much as libcurl hands over in many pieces.
+constexpr std::size_t kHighWater = std::size_t{256} << 10;
+// The body of a redirect is read, so that its connection can be used again, if it is small.
+constexpr std::size_t kMostDiscarded = std::size_t{64} << 10;
+// All header lines of a response together.
+constexpr std::size_t kMostHeaders = std::size_t{256} << 10;
+// libcurl 7.87 and later never raise SIGPIPE; others switch the signal off for a moment, unless
+// told not to touch signals.
+constexpr unsigned kNoSigpipe = 0x075700;
+
+constexpr std::string_view kCredentialHeaders[] = {"Authorization", "Cookie", "Cookie2",
+                                                   "Proxy-Authorization", "Host"};
+
+std::string_view trimmed(std::string_view text) noexcept {
+    constexpr std::string_view kBlank = " \t\r\n";
+    const std::size_t first = text.find_first_not_of(kBlank);
+    if (first == std::string_view::npos) return {};
+    return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
+}
+
+bool is_control(char c) noexcept { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; }
+
+// For libcurl, where 0 would mean its default.
+long milliseconds_of(Delay delay) noexcept {
+    const std::int64_t ms = delay.count() / 1'000'000;
+    return static_cast<long>(std::clamp<std::int64_t>(ms, 1, INT_MAX));
+}
+
+// As CURLOPT_RESOLVE wants them, which knows no scopes.
+std::string joined_hosts(const std::vector<AddrInfo>& infos) {
+    std::string joined;
+    for (const AddrInfo& info : infos) {
+        const std::string host(info.address.host());
+        if (host.find('%') != std::string::npos) continue;
+        if (!joined.empty()) joined += ',';
+        joined += host.find(':') == std::string::npos ? host : '[' + host + ']';
+    }
+    return joined;
+}
+
+std::string seconds_text(Delay delay) {
+    char text[32];
+    const double seconds = static_cast<double>(delay.count()) / 1e9;
+    const auto end = std::to_chars(text, text + sizeof text, seconds).ptr;
+    return std::string(text, end) + " s";
+}
+
+}  // namespace
+
+// ---- settings ----------------------------------------------------------------------------------
+
+Settings::Settings(std::string_view verb, const RequestOptions& options, bool stream)
+    : method(verb),
+      headers(own_headers(options.headers)),
+      body(options.body),
+      timeout(options.timeout),
+      connect_timeout(options.connect_timeout),
+      max_redirects(options.max_redirects),
+      max_body(options.max_body),
+      http2(options.http2),
+      verify(options.verify),
+      decompress(options.decompress),
+      streaming(stream),
+      ca_file(options.ca_file) {
+    // One word, so that it cannot continue as another request.
+    if (method.empty() || std::any_of(method.begin(), method.end(), is_control)) {
+        throw ValueError("invalid HTTP method " + asyncio::detail::quoted(method));
+    }
+    if (method == "CONNECT") throw ValueError("the HTTP method CONNECT is for proxies");
+    if (max_redirects < 0) throw ValueError("max_redirects must be >= 0");
+    if (ca_file.find('\0') != std::string::npos) {
+        throw ValueError("ca_file has a null character");
+    }
+    for (const std::string_view text : {options.user, options.password}) {
+        if (text.find('\0') != std::string_view::npos) {
+            throw ValueError("user and password must not have null characters");
+        }
+    }
+    if (options.user.find(':') != std::string_view::npos) {
+        throw ValueError("a user's name must not have a colon");  // RFC 7617, 2
+    }
+    if (!options.user.empty() || !options.password.empty()) {
+        credentials = Credentials{std::string(options.user), std::string(options.password)};
+    }
+}
+
+// ---- life --------------------------------------------------------------------------------------
+
+Exchange::Exchange(Ref<ClientState> client, Settings settings, Url url)
+    : client_(std::move(client)), settings_(std::move(settings)), url_(std::move(url)) {
+    if (!settings_.credentials) settings_.credentials = url_.credentials;
+    url_.credentials.reset();
+    for (const auto& own : client_->headers()) {
+        const auto given = [&](const auto& h) { return same_name(h.first, own.first); };
+        if (std::none_of(settings_.headers.begin(), settings_.headers.end(), given)) {
+            settings_.headers.push_back(own);
+        }
+    }
+    client_->enlist(*this);
+}
+
+Exchange::~Exchange() {
+    end_hop();
+    deadline_timer_.cancel();
+    client_->forget(*this);
+    if (easy_) curl_easy_cleanup(easy_);
+    curl_slist_free_all(header_list_);
+    curl_slist_free_all(address_list_);
+}
+
+void Exchange::end_hop() noexcept {
+    if (std::exchange(running_, false)) client_->stop(easy_);
+}
+
+void Exchange::finish(CURLcode code) {
+    version_ = version();
+    long os_error = 0;
+    if (code != CURLE_OK) curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &os_error);
+    end_hop();
+    if (code != CURLE_OK && !error_ && !discarding_) {
+        error_ = error_of(code, error_text_, os_error, url_.text);
+    } else if (phase_ == Phase::kHeaders && !error_) {
+        error_ = std::make_exception_ptr(
+            ProtocolError(std::errc::connection_reset,
+                          "the connection was closed before the end of the headers", url_.text));
+    }
+    phase_ = Phase::kDone;
+    if (final_ || error_) deadline_timer_.cancel();
+    wake();
+}
+
+void Exchange::fail(std::exception_ptr error) noexcept {
+    if (phase_ == Phase::kDone && final_) return;
+    if (!error_) error_ = std::move(error);
+    end_hop();
+    phase_ = Phase::kDone;
+    deadline_timer_.cancel();
+    end_look_up();
+    wake();
+}
+
+// The look-up of a name is waited for in a scope of its own: its deadline is now.
+void Exchange::end_look_up() noexcept {
+    if (!scope_ || scope_->expired()) return;
+    try {
+        scope_->reschedule(TimePoint{});
+    } catch (const std::bad_alloc&) {
+        // The look-up then ends by its own deadline, and error_ is seen there.
+    }
+}
+
+void Exchange::close() noexcept {
+    const bool over = phase_ == Phase::kDone && final_;
+    // A whole response that its task has not looked at yet.
+    if (over && !settings_.streaming) return;
+    buffer_.clear();
+    auto error = std::make_exception_ptr(ClosedError(
+        std::errc::operation_canceled,
+        client_->closed() ? "the HTTP client was closed" : "the stream is closed", url_.text));
+    if (!over) return fail(std::move(error));
+    if (!error_) error_ = std::move(error);
+}
+
+bool Exchange::satisfied(Want want) const noexcept {
+    if (phase_ == Phase::kDone) return true;
+    switch (want) {
+        case Want::kHeaders:
+            return phase_ == Phase::kBody;
+        case Want::kData:
+            return !buffer_.empty();
+        case Want::kEnd:
+            break;
+    }
+    return false;
+}
+
+void Exchange::wake() noexcept {
+    if (waiter_ && !waiter_->done() && satisfied(want_)) waiter_->set();
+}
+
+void Exchange::check() const {
+    if (error_) std::rethrow_exception(error_);
+}
+
+// ---- what comes --------------------------------------------------------------------------------
+
+std::size_t Exchange::on_header(char* data, std::size_t one, std::size_t size, void* self) {
+    auto& exchange = *static_cast<Exchange*>(self);
+    try {
+        exchange.take_header({data, one * size});
+    } catch (...) {
+        // No exception may pass through libcurl: a short count ends the transfer, and finish()
+        // leaves this error in place.
+        exchange.error_ = std::current_exception();
+        return 0;
+    }
+    return one * size;
+}
+
+void Exchange::take_header(std::string_view line) {
+    // Trailers come after the body, and are not asked for.
+    if (phase_ != Phase::kHeaders) return;
+    header_bytes_ += line.size();
+    if (header_bytes_ > kMostHeaders) {
+        throw ProtocolError(std::errc::message_size, "the response has too many headers",
+                            url_.text);
+    }
+    if (line.starts_with("HTTP/")) return headers_.clear();
+    const std::string_view text = trimmed(line);
+    if (text.empty()) return end_of_headers();
+    // A line that begins with a blank goes on with the one before (RFC 9112, 5.2).
+    if (line.front() == ' ' || line.front() == '\t') {
+        return headers_.append_to_last(" " + std::string(text));
+    }
+    const std::size_t colon = text.find(':');
+    if (colon == std::string_view::npos) return;
+    headers_.add(std::string(trimmed(text.substr(0, colon))),
+                 std::string(trimmed(text.substr(colon + 1))));
+}
+
+void Exchange::end_of_headers() {
+    long status = 0;
+    curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
+    status_ = static_cast<int>(status);
+    if (status_ < 200) return headers_.clear();  // "go on": the response is still to come
+    phase_ = Phase::kBody;
+    discarding_ = is_redirect();
+    final_ = !discarding_;
+    const std::optional<std::uint64_t> length = content_length();
+    const bool has_body = settings_.method != "HEAD" && status_ != 204 && status_ != 304;
+    if (final_ && has_body && length && *length > settings_.max_body) {
+        throw BodyTooLargeError(std::errc::message_size,
+                                "the body has " + std::to_string(*length) +
+                                    " bytes, more than the limit of " +
+                                    std::to_string(settings_.max_body) + " (max_body)",
+                                url_.text);
+    }
+    wake();
+}
+
+std::size_t Exchange::on_body(char* data, std::size_t one, std::size_t size, void* self) {
+    auto& exchange = *static_cast<Exchange*>(self);
+    const std::size_t count = one * size;
+    if (exchange.settings_.streaming && exchange.buffer_.size() >= kHighWater) {
+        // libcurl keeps these bytes, and reads no more.
+        exchange.paused_ = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    try {
+        if (!exchange.take_body({data, count})) return 0;
+    } catch (...) {
+        // As in on_header.
+        exchange.error_ = std::current_exception();
+        return 0;
+    }
+    return count;
+}
+
+// Returns false if the transfer is to end here.
+bool Exchange::take_body(std::string_view data) {
+    received_ += data.size();
+    if (discarding_) return received_ <= kMostDiscarded;
+    if (received_ > settings_.max_body) {
+        throw BodyTooLargeError(std::errc::message_size,
+                                "the body has more bytes than the limit of " +
+                                    std::to_string(settings_.max_body) + " (max_body)",
+                                url_.text);
+    }
+    buffer_ += data;
+    wake();
+    return true;
+}
+
+std::optional<std::uint64_t> Exchange::content_length() const noexcept {
+    const std::optional<std::string_view> text = headers_.get("Content-Length");
+    if (!text || headers_.contains("Content-Encoding") || headers_.contains("Transfer-Encoding")) {
+        return std::nullopt;
+    }
+    std::uint64_t length = 0;
+    const char* const end = text->data() + text->size();
+    const auto parsed = std::from_chars(text->data(), end, length);
+    if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
+    return length;
+}
+
+std::string Exchange::version() const {
+    long version = 0;
+    curl_easy_getinfo(easy_, CURLINFO_HTTP_VERSION, &version);
+    switch (version) {
+        case CURL_HTTP_VERSION_1_0:
+            return "1.0";
+        case CURL_HTTP_VERSION_1_1:
+            return "1.1";
+        case CURL_HTTP_VERSION_2_0:
+            return "2";
+        default:
+            return {};
+    }
+}
+
+// ---- redirects ---------------------------------------------------------------------------------
+
+bool Exchange::is_redirect() const noexcept {
+    const bool moved =
+        status_ == 301 || status_ == 302 || status_ == 303 || status_ == 307 || status_ == 308;
+    return moved && settings_.max_redirects > 0 && headers_.contains("Location");
+}
+
+// RFC 9110, 15.4.
+void Exchange::follow() {
+    if (++redirects_ > settings_.max_redirects) {
+        throw RedirectError(std::errc::too_many_symbolic_link_levels,
+                            "more than " + std::to_string(settings_.max_redirects) + " redirects",
+                            url_.text);
+    }
+    Url next;
+    try {
+        next = join_url(url_, *headers_.get("Location"));
+    } catch (const ValueError& e) {
+        throw RedirectError(std::errc::protocol_error,
+                            std::string("a redirect that cannot be followed: ") + e.what(),
+                            url_.text);
+    }
+    if (!next.same_origin(url_)) {
+        settings_.credentials.reset();
+        std::erase_if(settings_.headers, [](const auto& header) {
+            return std::any_of(
+                std::begin(kCredentialHeaders), std::end(kCredentialHeaders),
+                [&](std::string_view secret) { return same_name(header.first, secret); });
+        });
+    }
+    const bool becomes_get =
+        (status_ == 303 && settings_.method != "HEAD" && settings_.method != "GET") ||
+        ((status_ == 301 || status_ == 302) && settings_.method == "POST");
+    if (becomes_get) {
+        settings_.method = "GET";
+        settings_.body.clear();
+        std::erase_if(settings_.headers, [](const auto& header) {
+            return same_name(header.first.substr(0, 8), "Content-");
+        });
+    }
+    url_ = std::move(next);
+}
+
+// ---- sending -----------------------------------------------------------------------------------
+
+template <class V>
+void Exchange::set(CURLoption option, V value) {
+    const CURLcode code = curl_easy_setopt(easy_, option, value);
+    if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
+    if (code != CURLE_OK) {
+        throw RuntimeError(std::string("libcurl refuses an option: ") + curl_easy_strerror(code));
+    }
+}
+
+void Exchange::append(curl_slist*& list, const std::string& line) {
+    curl_slist* const longer = curl_slist_append(list, line.c_str());
+    if (!longer) throw std::bad_alloc();
+    list = longer;
+}
+
+void Exchange::start_hop() {
+    phase_ = Phase::kHeaders;
+    discarding_ = paused_ = false;
+    received_ = header_bytes_ = 0;
+    headers_.clear();
+    set_options();
+    set_protocols();
+    set_method();
+    set_tls();
+    set_headers();
+    client_->start(easy_);
+    running_ = true;
+}
+
+void Exchange::set_options() {
+    set(CURLOPT_PRIVATE, static_cast<void*>(this));
+    set(CURLOPT_ERRORBUFFER, error_text_);
+    set(CURLOPT_URL, url_.text.c_str());
+    set(CURLOPT_HEADERFUNCTION, &Exchange::on_header);
+    set(CURLOPT_HEADERDATA, static_cast<void*>(this));
+    set(CURLOPT_WRITEFUNCTION, &Exchange::on_body);
+    set(CURLOPT_WRITEDATA, static_cast<void*>(this));
+    set(CURLOPT_NOSIGNAL, curl_version_info(CURLVERSION_NOW)->version_num >= kNoSigpipe ? 1L : 0L);
+    set(CURLOPT_PROXY, "");
+    set(CURLOPT_FOLLOWLOCATION, 0L);
+    set(CURLOPT_TCP_KEEPALIVE, 1L);
+    set(CURLOPT_DNS_CACHE_TIMEOUT, 120L);
+    set(CURLOPT_CONNECTTIMEOUT_MS, milliseconds_of(settings_.connect_timeout));
+    if (address_list_) set(CURLOPT_RESOLVE, address_list_);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    // Should libcurl look up a name itself, nothing waits for its thread.
+    set(CURLOPT_QUICK_EXIT, 1L);
+#endif
+    if (settings_.decompress) set(CURLOPT_ACCEPT_ENCODING, "");
+}
+
+void Exchange::set_protocols() {
+#if LIBCURL_VERSION_NUM >= 0x075500
+    set(CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+    set(CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+    set(CURLOPT_HTTP_VERSION,
+        static_cast<long>(settings_.http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+}
+
+void Exchange::set_method() {
+    const std::string& method = settings_.method;
+    if (method == "HEAD") return set(CURLOPT_NOBODY, 1L);
+    const bool takes_body = method == "POST" || method == "PUT" || method == "PATCH";
+    if (takes_body || !settings_.body.empty()) {
+        set(CURLOPT_POST, 1L);
+        set(CURLOPT_POSTFIELDS, settings_.body.c_str());
+        set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(settings_.body.size()));
+    }
+    set(CURLOPT_CUSTOMREQUEST, method.c_str());
+}
+
+void Exchange::set_tls() {
+    set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+    set(CURLOPT_SSL_VERIFYPEER, settings_.verify ? 1L : 0L);
+    set(CURLOPT_SSL_VERIFYHOST, settings_.verify ? 2L : 0L);
+    if (settings_.ca_file.empty()) return;
+    set(CURLOPT_CAINFO, settings_.ca_file.c_str());
+    set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
+}
+
+void Exchange::set_headers() {
+    curl_slist_free_all(std::exchange(header_list_, nullptr));
+    // What libcurl would add: a wait before large bodies, and a type that nobody said.
+    append(header_list_, "Expect:");
+    bool typed = false;
+    for (const auto& [name, value] : settings_.headers) {
+        if (same_name(name, "Expect")) continue;
+        typed = typed || same_name(name, "Content-Type");
+        append(header_list_, value.empty() ? name + ";" : name + ": " + value);
+    }
+    if (!typed) append(header_list_, "Content-Type:");
+    set(CURLOPT_HTTPHEADER, header_list_);
+    const std::string agent = "libasyncio/" + std::string(asyncio::version());
+    set(CURLOPT_USERAGENT, agent.c_str());
+    if (!settings_.credentials) return;
+    set(CURLOPT_HTTPAUTH, static_cast<long>(CURLAUTH_BASIC));
+    set(CURLOPT_USERNAME, settings_.credentials->user.c_str());
+    set(CURLOPT_PASSWORD, settings_.credentials->password.c_str());
+}
+
+// ---- the coroutines ----------------------------------------------------------------------------
+
+void Exchange::begin_clock() {
+    EventLoop& loop = *client_->loop();
+    if (settings_.timeout.is_none()) return;
+    deadline_ = loop.time() + settings_.timeout.duration();
+    deadline_timer_ = loop.call_later(settings_.timeout, [this] {
+        fail(std::make_exception_ptr(
+            Timeout(std::errc::timed_out,
+                    "the request took longer than " + seconds_text(settings_.timeout), url_.text)));
+    });
+}
+
+// Asks the loop for the addresses of the host, so that libcurl need not: its own look-up could not
+// be abandoned.
+Coroutine<void> Exchange::look_up(Ref<Exchange> self) {
+    Exchange& x = *self;
+    curl_slist_free_all(std::exchange(x.address_list_, nullptr));
+    const std::string key = x.url_.host + ':' + x.url_.port;
+    const bool ascii = std::all_of(key.begin(), key.end(),
+                                   [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+    if (x.url_.numeric_host() || !ascii || x.client_->knows(key)) co_return;
+
+    EventLoop& loop = *x.client_->loop();
+    asyncio::Timeout scope = asyncio::timeout(x.settings_.connect_timeout);
+    auto ask = [&]() -> Coroutine<std::vector<AddrInfo>> {
+        AddrInfoOptions options;
+        options.type = SOCK_STREAM;
+        co_return co_await loop.getaddrinfo(x.url_.host, std::atoi(x.url_.port.c_str()), options);
+    };
+    // Cleared also when the loop closes meanwhile and destroys this frame.
+    struct Entered {
+        Exchange& exchange;
+        ~Entered() { exchange.scope_ = nullptr; }
+    } entered{x};
+    x.scope_ = &scope;
+    auto found = co_await as_result(with(scope, ask));
+    x.check();
+    if (found.holds<asyncio::TimeoutError>()) {
+        throw Timeout(
+            std::errc::timed_out,
+            "no address of " + x.url_.host + " within " + seconds_text(x.settings_.connect_timeout),
+            x.url_.text);
+    }
+    if (const auto* unknown = asyncio::detail::find<gaierror>(found.error())) {
+        ConnectError error(std::errc::host_unreachable,
+                           "Could not resolve host " + x.url_.host + ": " + unknown->what(),
+                           x.url_.text);
+        std::rethrow_exception(with_cause(std::move(error), found.error()));
+    }
+    const std::string hosts = joined_hosts(found.value());
+    if (hosts.empty()) co_return;
+    // With the plus sign libcurl forgets it after a time.
+    x.append(x.address_list_, '+' + key + ':' + hosts);
+    x.client_->note_known(key);
+}
+
+Coroutine<void> Exchange::open(Ref<Exchange> self) {
+    Exchange& x = *self;
+    if (x.client_->closed()) x.close();
+    x.check();
+    x.begin_clock();
+    x.easy_ = curl_easy_init();
+    if (!x.easy_) throw std::bad_alloc();
+    for (;;) {
+        co_await look_up(self);
+        x.check();
+        x.start_hop();
+        co_await Wait(x, Want::kHeaders);
+        if (x.discarding_) co_await Wait(x, Want::kEnd);
+        if (!x.discarding_ || x.error_) break;
+        x.follow();
+        curl_easy_reset(x.easy_);
+    }
+    // A stream that has broken says so when the bytes before are taken.
+    if (!x.settings_.streaming || x.buffer_.empty()) x.check();
+}
+
+Coroutine<Response> Exchange::fetch(Ref<Exchange> self) {
+    Exchange& x = *self;
+    co_await open(self);
+    co_await Wait(x, Want::kEnd);
+    x.check();
+    Response response;
+    response.status = x.status_;
+    response.headers = std::move(x.headers_);
+    response.url = x.url_.text;
+    response.body = std::move(x.buffer_);
+    response.http_version = x.version_;
+    co_return response;
+}
+
+Coroutine<Stream> Exchange::open_stream(Ref<Exchange> self) {
+    co_await open(self);
+    co_return Stream(std::move(self));
+}
+
+Coroutine<std::optional<std::string>> Exchange::next_chunk(Ref<Exchange> self) {
+    Exchange& x = *self;
+    if (x.waiter_) throw RuntimeError("another task waits for a chunk of this stream");
+    co_await Wait(x, Want::kData);
+    if (!x.buffer_.empty()) co_return x.take_chunk();
+    x.check();
+    co_return std::nullopt;
+}
+
+std::string Exchange::take_chunk() {
+    std::string chunk = std::exchange(buffer_, {});
+    if (paused_) unpause();
+    return chunk;
+}
+
+void Exchange::unpause() {
+    paused_ = false;
+    // Hands over at once what libcurl has kept, by on_body(), and has itself called for the rest.
+    const CURLcode code = curl_easy_pause(easy_, CURLPAUSE_CONT);
+    if (code == CURLE_OK || phase_ == Phase::kDone) return;
+    fail(error_ ? error_ : error_of(code, error_text_, 0, url_.text));
+}
+
+}  // namespace asyncio::inline v1::http::detail

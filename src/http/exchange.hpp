@@ -1,0 +1,189 @@
+// One request with its redirects: settings, the libcurl handle, what has come, and who waits.
+#pragma once
+
+#include <curl/curl.h>
+
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "asyncio/coroutines.hpp"
+#include "asyncio/detail/promise.hpp"
+#include "asyncio/detail/wait_slot.hpp"
+#include "asyncio/detail/waiter.hpp"
+#include "asyncio/http.hpp"
+#include "asyncio/timeouts.hpp"
+#include "http/client_state.hpp"
+#include "http/url.hpp"
+
+namespace asyncio::inline v1::http::detail {
+
+using asyncio::detail::PromiseBase;
+using asyncio::detail::Waiter;
+using asyncio::detail::WaitSlot;
+
+// RequestOptions, owned.
+struct Settings {
+    // Raises: ValueError.
+    Settings(std::string_view method, const RequestOptions& options, bool streaming);
+
+    std::string method;
+    OwnedHeaders headers;
+    std::string body;
+    Delay timeout;
+    Delay connect_timeout;
+    int max_redirects;
+    std::uint64_t max_body;
+    bool http2;
+    bool verify;
+    bool decompress;
+    bool streaming;
+    std::string ca_file;
+    std::optional<Credentials> credentials;
+};
+
+class Exchange {
+  public:
+    // What a task can wait for.
+    enum class Want : std::uint8_t {
+        kHeaders,  // the final ones of this hop
+        kData,     // a chunk, or the end
+        kEnd,      // all of it
+    };
+    class Wait;
+
+    Exchange(Ref<ClientState> client, Settings settings, Url url);
+    Exchange(const Exchange&) = delete;
+    Exchange& operator=(const Exchange&) = delete;
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+
+    // Sends the request and follows redirects, until the headers of the response are there.
+    static Coroutine<void> open(Ref<Exchange> self);
+    static Coroutine<Response> fetch(Ref<Exchange> self);
+    static Coroutine<Stream> open_stream(Ref<Exchange> self);
+    static Coroutine<std::optional<std::string>> next_chunk(Ref<Exchange> self);
+
+    // By the client: the transfer of this hop is over.
+    void finish(CURLcode code);
+    // Ends everything; whoever waits gets `error`.
+    void fail(std::exception_ptr error) noexcept;
+    // The same, with ClosedError, and what was not taken is dropped.
+    void close() noexcept;
+
+    int status() const noexcept { return status_; }
+    const Headers& headers() const noexcept { return headers_; }
+    const std::string& url() const noexcept { return url_.text; }
+    std::optional<std::uint64_t> content_length() const noexcept;
+
+  private:
+    // Where this hop is.
+    enum class Phase : std::uint8_t {
+        kHeaders,  // the headers have not all come
+        kBody,     // they have
+        kDone,     // over, well or with error_
+    };
+
+    ~Exchange();
+
+    static std::size_t on_header(char* data, std::size_t one, std::size_t size, void* self);
+    static std::size_t on_body(char* data, std::size_t one, std::size_t size, void* self);
+    void take_header(std::string_view line);
+    void end_of_headers();
+    bool take_body(std::string_view data);
+
+    static Coroutine<void> look_up(Ref<Exchange> self);
+    void start_hop();
+    void set_options();
+    void set_method();
+    void set_tls();
+    void set_headers();
+    void set_protocols();
+    template <class V>
+    void set(CURLoption option, V value);
+    void append(curl_slist*& list, const std::string& line);
+    void end_hop() noexcept;
+    void end_look_up() noexcept;
+    void begin_clock();
+
+    bool is_redirect() const noexcept;
+    void follow();
+    bool satisfied(Want want) const noexcept;
+    void wake() noexcept;
+    void check() const;
+    std::string take_chunk();
+    void unpause();
+    std::string version() const;
+
+    RefCount refs_{1};
+    Phase phase_ = Phase::kHeaders;
+    Want want_ = Want::kHeaders;
+    bool running_ = false;     // libcurl has it
+    bool paused_ = false;      // the body, until a chunk is taken
+    bool discarding_ = false;  // the body is a redirect's
+    bool final_ = false;       // this hop gives the response
+    int status_ = 0;
+    int redirects_ = 0;
+    std::uint64_t received_ = 0;
+    std::size_t header_bytes_ = 0;
+    Ref<ClientState> client_;
+    Settings settings_;
+    Url url_;
+    CURL* easy_ = nullptr;
+    curl_slist* header_list_ = nullptr;
+    curl_slist* address_list_ = nullptr;
+    Headers headers_;
+    std::string buffer_;
+    std::string version_;
+    std::exception_ptr error_;
+    Waiter* waiter_ = nullptr;
+    asyncio::Timeout* scope_ = nullptr;  // of look_up()
+    TimerHandle deadline_timer_;
+    std::optional<TimePoint> deadline_;
+    char error_text_[CURL_ERROR_SIZE] = {};
+};
+
+// Awaits that `want` is there. One task at a time.
+// If cancelled: the exchange stays as it is.
+class [[nodiscard]] Exchange::Wait {
+  public:
+    using asyncio_native = void;
+
+    Wait(Exchange& exchange, Want want) noexcept : exchange_(exchange), want_(want) {}
+    ~Wait() {
+        if (slot_.slow() && exchange_.waiter_ == &slot_.get()) exchange_.waiter_ = nullptr;
+    }
+
+    bool await_ready() {
+        slot_.begin();
+        return exchange_.satisfied(want_);
+    }
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        Waiter& waiter = slot_.wait();
+        exchange_.waiter_ = &waiter;
+        exchange_.want_ = want_;
+        waiter.suspend(h.promise());
+    }
+    void await_resume() {
+        if (!slot_.slow()) return;
+        exchange_.waiter_ = nullptr;
+        if (std::exception_ptr e = slot_.get().resume()) std::rethrow_exception(std::move(e));
+    }
+
+  private:
+    Exchange& exchange_;
+    Want want_;
+    WaitSlot<Waiter> slot_;
+};
+
+}  // namespace asyncio::inline v1::http::detail

@@ -1,0 +1,960 @@
+// The HTTP client, against a server of the test's own that sends byte by byte what a test wants,
+// and over TLS against Python's.
+#include <asyncio.hpp>
+#include <asyncio/http.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <future>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "http_server.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using asyncio::as_result;
+using asyncio::Coroutine;
+using support::HttpServer;
+using Connection = HttpServer::Connection;
+using Request = HttpServer::Request;
+namespace http = asyncio::http;
+
+// Runs `main` on a real loop, for 20 s at most.
+template <class F>
+void run(F main) {
+    const auto loop = asyncio::EpollEventLoop::create();
+    loop->run_until_complete(asyncio::wait_for(main(), 20s));
+}
+
+// The error of class E that awaiting `x` ends with.
+template <class E, class A>
+Coroutine<std::string> error_of(A x) {
+    const auto result = co_await as_result(std::move(x));
+    co_return support::error_text<E>(result);
+}
+
+void hello(const Request&, Connection& c) { c.reply("hello"); }
+
+// ---- requests ----------------------------------------------------------------------------------
+
+TEST(Http, GetGivesStatusHeadersUrlAndBody) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.reply("hello", "X-One: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nEmpty:\r\n");
+    });
+    run([&]() -> Coroutine<> {
+        const http::Response r = co_await http::get(server.url("/path?q=1"));
+        EXPECT_EQ(r.status, 200);
+        EXPECT_TRUE(r.ok());
+        EXPECT_EQ(r.text(), "hello");
+        EXPECT_EQ(r.url, server.url("/path?q=1"));
+        EXPECT_EQ(r.http_version, "1.1");
+        EXPECT_EQ(r.headers.get("x-ONE"), "1");
+        EXPECT_EQ(r.headers.get_all("set-cookie"), (std::vector<std::string_view>{"a", "b"}));
+        EXPECT_EQ(r.headers.get("empty"), "");
+        EXPECT_FALSE(r.headers.contains("X-Two"));
+        EXPECT_NO_THROW(r.raise_for_status());
+    });
+    const Request seen = server.last();
+    EXPECT_EQ(seen.method, "GET");
+    EXPECT_EQ(seen.target, "/path?q=1");
+    EXPECT_EQ(seen.header("Host"), "127.0.0.1:" + std::to_string(server.port()));
+    EXPECT_TRUE(seen.header("User-Agent").starts_with("libasyncio/"));
+    EXPECT_EQ(seen.header("Authorization"), "(none)");
+}
+
+TEST(Http, SendsMethodHeadersAndBodyCopiedAtTheCall) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        std::string body = "body with \0 in it";
+        std::string value = "two words";
+        std::string method = "PUT";
+        std::string url = server.url();
+        const std::array headers{http::Header{"X-Mine", value}, http::Header{"X-Empty", ""},
+                                 http::Header{"Content-Type", "text/plain"}};
+        auto call = http::request(method, url, {.headers = headers, .body = body});
+        value.assign(value.size(), '#');
+        body.assign(body.size(), '#');
+        method = "???";
+        url.assign(url.size(), '#');
+        EXPECT_EQ((co_await std::move(call)).status, 200);
+    });
+    const Request seen = server.last();
+    EXPECT_EQ(seen.method, "PUT");
+    EXPECT_EQ(seen.body, "body with \0 in it");
+    EXPECT_EQ(seen.header("X-Mine"), "two words");
+    EXPECT_EQ(seen.header("X-Empty"), "");
+    EXPECT_EQ(seen.header("Content-Type"), "text/plain");
+}
+
+TEST(Http, PostWithoutABodySaysSoAndNamesNoType) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> { co_await http::post(server.url()); });
+    EXPECT_EQ(server.last().method, "POST");
+    EXPECT_EQ(server.last().header("Content-Length"), "0");
+    EXPECT_EQ(server.last().header("Content-Type"), "(none)");
+}
+
+TEST(Http, LargeBodiesGoOutWithoutAskingFirst) {
+    const HttpServer server(hello);
+    const std::string body(3 << 20, 'b');
+    run([&]() -> Coroutine<> { co_await http::post(server.url(), {.body = body}); });
+    EXPECT_EQ(server.last().body, body);
+    EXPECT_EQ(server.last().header("Expect"), "(none)");
+}
+
+TEST(Http, HeadHasALengthAndNoBody) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n");
+    });
+    run([&]() -> Coroutine<> {
+        const auto r = co_await http::head(server.url());
+        EXPECT_EQ(r.headers.get("Content-Length"), "999999999999");
+        EXPECT_EQ(r.body, "");
+    });
+}
+
+TEST(Http, AnErrorStatusIsAResponseUntilAsked) {
+    const HttpServer server(
+        [](const Request&, Connection& c) { c.reply("gone", "", "404 Not Found"); });
+    run([&]() -> Coroutine<> {
+        const auto r = co_await http::get(server.url("/missing"));
+        EXPECT_EQ(r.status, 404);
+        EXPECT_FALSE(r.ok());
+        EXPECT_EQ(r.body, "gone");
+        try {
+            r.raise_for_status();
+            ADD_FAILURE() << "raised nothing";
+        } catch (const http::StatusError& e) {
+            EXPECT_EQ(e.status(), 404);
+            EXPECT_EQ(std::string(e.what()),
+                      "the server answered with status 404: " + server.url("/missing"));
+        }
+    });
+}
+
+TEST(Http, InterimResponsesAreSkipped) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
+        c.reply("hello");
+    });
+    run([&]() -> Coroutine<> {
+        const auto r = co_await http::get(server.url());
+        EXPECT_EQ(r.status, 200);
+        EXPECT_FALSE(r.headers.contains("Link"));
+    });
+}
+
+TEST(Http, AChunkedBodyIsPutTogether) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        c.send("5\r\nhello\r\n");
+        c.send("6\r\n world\r\n0\r\nTrailer: t\r\n\r\n");
+    });
+    run([&]() -> Coroutine<> {
+        const auto r = co_await http::get(server.url());
+        EXPECT_EQ(r.body, "hello world");
+        EXPECT_FALSE(r.headers.contains("Trailer"));
+    });
+}
+
+// 100,000 times the letter z.
+const std::string kPacked(
+    "\037\213\010\000\000\000\000\000\002\003\355\301\061\001\000\000\000\302\240\336"
+    "\113\157\015\017\240\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000"
+    "\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000"
+    "\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000"
+    "\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000"
+    "\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000"
+    "\000\200\127\003\044\227\341\377\240\206\001\000",
+    132);
+
+TEST(Http, CompressedBodiesAreUnpackedAndCountedUnpacked) {
+    const std::string text(std::size_t{100} * 1000, 'z');
+    const HttpServer server([](const Request& r, Connection& c) {
+        const bool wanted = r.header("Accept-Encoding").find("gzip") != std::string::npos;
+        c.reply(kPacked, wanted ? "Content-Encoding: gzip\r\n" : "");
+    });
+    run([&]() -> Coroutine<> {
+        EXPECT_EQ((co_await http::get(server.url())).body, text);
+        EXPECT_EQ((co_await http::get(server.url(), {.decompress = false})).body, kPacked);
+        // A small body that would become a large one.
+        co_await error_of<http::BodyTooLargeError>(http::get(server.url(), {.max_body = 99'999}));
+    });
+}
+
+// ---- bad arguments -----------------------------------------------------------------------------
+
+TEST(Http, BadArgumentsAreRefusedAtTheCall) {
+    run([]() -> Coroutine<> {
+        using support::raised;
+        const auto bad_url = [](const char* url) {
+            return raised<asyncio::ValueError>([&] { http::get(url).close(); });
+        };
+        EXPECT_EQ(bad_url("file:///etc/passwd"),
+                  "only http and https URLs can be requested, not 'file'");
+        EXPECT_EQ(bad_url("ftp://example.org/"),
+                  "only http and https URLs can be requested, not 'ftp'");
+        for (const char* url : {"", "example.org", "/path", "http://", "http://a b/",
+                                "http://host:99999/", "http://host\r\nX: y/"}) {
+            EXPECT_NE(bad_url(url), "") << url;
+        }
+        // A password in a bad URL is not repeated.
+        EXPECT_EQ(bad_url("http://me:secret@host:port/").find("secret"), std::string::npos);
+
+        const auto bad = [](std::string_view method, http::Header header,
+                            http::RequestOptions options = {}) {
+            options.headers = {&header, 1};
+            return raised<asyncio::ValueError>(
+                [&] { http::request(method, "http://127.0.0.1:1/", options).close(); });
+        };
+        EXPECT_EQ(bad("GET\r\nX: y", {"A", "b"}), "invalid HTTP method 'GET\\r\\nX: y'");
+        EXPECT_EQ(bad("", {"A", "b"}), "invalid HTTP method ''");
+        EXPECT_EQ(bad("GET", {"A b", "c"}), "invalid header name 'A b'");
+        EXPECT_EQ(bad("GET", {"A", "b\r\nC: d"}), "the value of header 'A' has control characters");
+        EXPECT_EQ(bad("GET", {"content-length", "5"}),
+                  "header 'content-length' is set by the client");
+        EXPECT_EQ(bad("GET", {"A", "b"}, {.max_redirects = -1}), "max_redirects must be >= 0");
+        EXPECT_EQ(bad("GET", {"A", "b"}, {.user = "a:b"}), "a user's name must not have a colon");
+        co_return;
+    });
+}
+
+TEST(Http, NeedsARunningLoopAndKeepsToIt) {
+    EXPECT_EQ(support::raised<asyncio::RuntimeError>([] { http::get("http://h/").close(); }),
+              "no running event loop");
+    const HttpServer server(hello);
+    http::Client client;
+    run([&]() -> Coroutine<> { co_await client.get(server.url()); });
+    run([&]() -> Coroutine<> {
+        EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { client.get("http://h/").close(); }),
+                  "the HTTP client is bound to a different event loop");
+        co_return;
+    });
+}
+
+TEST(Http, OnVirtualTimeItSaysThatThereIsNoNetwork) {
+    const HttpServer server(hello);
+    const auto loop = asyncio::VirtualTimeEventLoop::create();
+    const auto main = [&]() -> Coroutine<> {
+        co_await error_of<asyncio::NotImplementedError>(http::get(server.url()));
+    };
+    loop->run_until_complete(main());
+}
+
+// ---- connections -------------------------------------------------------------------------------
+
+TEST(Http, AClientUsesItsConnectionsAgain) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        for (int i = 0; i < 5; ++i) co_await client.get(server.url());
+        EXPECT_EQ(server.accepted(), 1);
+        for (int i = 0; i < 5; ++i) co_await http::get(server.url());
+        EXPECT_EQ(server.accepted(), 2);
+    });
+}
+
+TEST(Http, AConnectionThatTheServerClosedIsReplaced) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.reply("hello");
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        for (int i = 0; i < 5; ++i) EXPECT_EQ((co_await client.get(server.url())).body, "hello");
+    });
+    EXPECT_EQ(server.accepted(), 5);
+}
+
+TEST(Http, AHundredTransfersAtOnce) {
+    const HttpServer server([](const Request& r, Connection& c) { c.reply(r.target); });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        std::vector<asyncio::Task<http::Response>> tasks;
+        for (int i = 0; i < 100; ++i) {
+            const std::string url = server.url("/" + std::to_string(i));
+            tasks.push_back(asyncio::create_task(client.get(url)));
+        }
+        for (int i = 0; i < 100; ++i) {
+            EXPECT_EQ((co_await tasks[static_cast<std::size_t>(i)]).body, "/" + std::to_string(i));
+        }
+    });
+    EXPECT_EQ(server.requests().size(), 100U);
+}
+
+TEST(Http, NoMoreConnectionsThanAllowed) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        http::Client client({.max_connections = 2});
+        std::vector<asyncio::Task<http::Response>> tasks;
+        for (int i = 0; i < 20; ++i)
+            tasks.push_back(asyncio::create_task(client.get(server.url())));
+        for (auto& task : tasks) co_await task;
+    });
+    EXPECT_LE(server.accepted(), 2);
+}
+
+TEST(Http, AClientsHeadersAreSentUnlessTheRequestHasItsOwn) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        const std::array common{http::Header{"X-A", "client"}, http::Header{"X-B", "client"}};
+        http::Client client({.headers = common});
+        const std::array own{http::Header{"x-a", "request"}};
+        co_await client.get(server.url(), {.headers = own});
+    });
+    EXPECT_EQ(server.last().header("X-A"), "request");
+    EXPECT_EQ(server.last().header("X-B"), "client");
+}
+
+TEST(Http, NobodyListensIsAConnectError) {
+    int port = 0;
+    {
+        const HttpServer gone(hello);
+        port = gone.port();
+    }
+    run([&]() -> Coroutine<> {
+        const std::string url = "http://127.0.0.1:" + std::to_string(port) + "/";
+        const auto r = co_await as_result(http::get("http://me:secret@" + url.substr(7)));
+        const auto* e = asyncio::detail::find<http::ConnectError>(r.error());
+        EXPECT_NE(e, nullptr) << asyncio::detail::describe(r.error());
+        if (!e) co_return;
+        EXPECT_EQ(e->code(), std::errc::connection_refused);
+        EXPECT_EQ(e->url(), url);
+        EXPECT_EQ(std::string(e->what()), e->text() + ": " + url);
+        EXPECT_EQ(std::string(e->what()).find("secret"), std::string::npos);
+    });
+}
+
+TEST(Http, NamesAreLookedUpByTheLoop) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        const std::string port = std::to_string(server.port());
+        const auto r = co_await http::get("http://localhost:" + port + "/");
+        EXPECT_EQ(r.body, "hello");
+        const auto text =
+            co_await error_of<http::ConnectError>(http::get("http://no-such-host.invalid/"));
+        EXPECT_TRUE(text.starts_with("Could not resolve host no-such-host.invalid: ")) << text;
+    });
+}
+
+// ---- redirects ---------------------------------------------------------------------------------
+
+TEST(Http, RedirectsAreFollowedAndTheUrlIsTheLast) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/a/1") return c.redirect("302 Found", "../b/2?x#part");
+        if (r.target == "/b/2?x") return c.redirect("301 Moved", "/3");
+        c.reply("here");
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        const auto r = co_await client.get(server.url("/a/1"));
+        EXPECT_EQ(r.body, "here");
+        EXPECT_EQ(r.url, server.url("/3"));
+        const auto as_it_is = co_await client.get(server.url("/a/1"), {.max_redirects = 0});
+        EXPECT_EQ(as_it_is.status, 302);
+        EXPECT_EQ(as_it_is.body, "moved");
+        EXPECT_EQ(server.accepted(), 1);
+    });
+}
+
+TEST(Http, TooManyRedirectsAreAnError) {
+    const HttpServer server(
+        [](const Request&, Connection& c) { c.redirect("302 Found", "/again"); });
+    run([&]() -> Coroutine<> {
+        const auto text =
+            co_await error_of<http::RedirectError>(http::get(server.url(), {.max_redirects = 3}));
+        EXPECT_EQ(text, "more than 3 redirects: " + server.url("/again"));
+    });
+    EXPECT_EQ(server.requests().size(), 4U);
+}
+
+TEST(Http, RedirectsToOtherSchemesAreRefused) {
+    std::string location;
+    const HttpServer server(
+        [&](const Request&, Connection& c) { c.redirect("302 Found", location); });
+    run([&]() -> Coroutine<> {
+        for (const char* where : {"file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/",
+                                  "javascript:alert(1)", "http://"}) {
+            location = where;
+            const auto text = co_await error_of<http::RedirectError>(http::get(server.url()));
+            EXPECT_TRUE(text.starts_with("a redirect that cannot be followed: ")) << text;
+        }
+    });
+}
+
+TEST(Http, AMethodChangesAfterARedirectAsInABrowser) {
+    std::string status;
+    const HttpServer server([&](const Request& r, Connection& c) {
+        if (r.target == "/") return c.redirect(status, "/there");
+        c.reply(r.method + " " + r.body);
+    });
+    run([&]() -> Coroutine<> {
+        const std::pair<const char*, const char*> cases[] = {{"301 x", "GET "},
+                                                             {"302 x", "GET "},
+                                                             {"303 x", "GET "},
+                                                             {"307 x", "POST data"},
+                                                             {"308 x", "POST data"}};
+        for (const auto& [code, expected] : cases) {
+            status = code;
+            const auto r = co_await http::post(server.url(), {.body = "data"});
+            EXPECT_EQ(r.body, expected) << code;
+        }
+    });
+}
+
+TEST(Http, CredentialsStayWithTheirOrigin) {
+    const HttpServer other(hello);
+    const HttpServer server([&](const Request& r, Connection& c) {
+        if (r.target == "/out") return c.redirect("302 x", other.url("/in"));
+        if (r.target == "/same") return c.redirect("302 x", "/in");
+        if (r.target == "/evil") {
+            return c.redirect("302 x", "http://x:y@" + other.url("/in").substr(7));
+        }
+        c.reply("hello");
+    });
+    run([&]() -> Coroutine<> {
+        const std::array secrets{http::Header{"Cookie", "c=1"}, http::Header{"X-Plain", "p"}};
+        const std::string with_user =
+            "http://me:s%20ecret@127.0.0.1:" + std::to_string(server.port());
+
+        auto r = co_await http::get(with_user + "/same", {.headers = secrets});
+        EXPECT_EQ(r.url, server.url("/in"));
+        EXPECT_EQ(server.last().header("Authorization"), "Basic bWU6cyBlY3JldA==");
+        EXPECT_EQ(server.last().header("Cookie"), "c=1");
+
+        r = co_await http::get(with_user + "/out", {.headers = secrets});
+        EXPECT_EQ(r.url, other.url("/in"));
+        EXPECT_EQ(other.last().header("Authorization"), "(none)");
+        EXPECT_EQ(other.last().header("Cookie"), "(none)");
+        EXPECT_EQ(other.last().header("X-Plain"), "p");
+
+        const std::array token{http::Header{"authorization", "Bearer t"}};
+        co_await http::get(server.url("/out"), {.headers = token});
+        EXPECT_EQ(other.last().header("Authorization"), "(none)");
+        co_await http::get(server.url("/out"), {.user = "me", .password = "p"});
+        EXPECT_EQ(server.last().header("Authorization"), "Basic bWU6cA==");
+        EXPECT_EQ(other.last().header("Authorization"), "(none)");
+
+        co_await http::get(server.url("/evil"));
+        EXPECT_EQ(other.last().header("Authorization"), "(none)");
+    });
+    EXPECT_EQ(other.requests().size(), 4U);
+}
+
+// ---- limits ------------------------------------------------------------------------------------
+
+TEST(Http, ABodyLargerThanTheLimitIsRefusedBeforeItComes) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n");
+        c.wait_for_end();
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        const auto text =
+            co_await error_of<http::BodyTooLargeError>(http::get(server.url(), {.max_body = 1000}));
+        EXPECT_EQ(text, "the body has 1001 bytes, more than the limit of 1000 (max_body): " +
+                            server.url());
+    });
+}
+
+TEST(Http, ABodyThatGrowsOverTheLimitIsCutOff) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\n\r\n");
+        while (c.send(std::string(10000, 'x')) == 10000) {
+        }
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        const auto text = co_await error_of<http::BodyTooLargeError>(
+            http::get(server.url(), {.max_body = 50000}));
+        EXPECT_EQ(text,
+                  "the body has more bytes than the limit of 50000 (max_body): " + server.url());
+    });
+}
+
+TEST(Http, ABodyOfExactlyTheLimitIsFine) {
+    const HttpServer server([](const Request&, Connection& c) { c.reply(std::string(1000, 'x')); });
+    run([&]() -> Coroutine<> {
+        EXPECT_EQ((co_await http::get(server.url(), {.max_body = 1000})).body.size(), 1000U);
+        static_assert(http::RequestOptions{}.max_body == 64 << 20);
+    });
+}
+
+TEST(Http, EndlessHeadersAreCutOff) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\n");
+        const std::string line = "X-Header: " + std::string(1000, 'x') + "\r\n";
+        while (c.send(line) == line.size()) {
+        }
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> { co_await error_of<http::ProtocolError>(http::get(server.url())); });
+}
+
+TEST(Http, ABodyThatIsCutShortIsAnError) {
+    std::string bytes;
+    const HttpServer server([&](const Request&, Connection& c) {
+        c.send(bytes);
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        for (const char* cut : {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+                                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+                                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                                "HTTP/1.1 200 OK\r\nContent-Le", "garbage\r\n\r\n", ""}) {
+            bytes = cut;
+            co_await error_of<http::ProtocolError>(http::get(server.url()));
+        }
+    });
+}
+
+TEST(Http, ASlowServerMeetsTheTimeout) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/body") c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        c.wait_for_end();
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        for (const char* path : {"/headers", "/body"}) {
+            const auto r = co_await as_result(http::get(server.url(path), {.timeout = 50ms}));
+            EXPECT_EQ(support::error_text<http::Timeout>(r),
+                      "the request took longer than 0.05 s: " + server.url(path));
+            const auto* e = asyncio::detail::find<asyncio::OSError>(r.error());
+            EXPECT_TRUE(e && e->code() == std::errc::timed_out);
+        }
+        co_await error_of<http::Timeout>(http::get(server.url(), {.timeout = 0s}));
+        // asyncio's own timeouts work as well.
+        auto limited = asyncio::wait_for(http::get(server.url()), 20ms);
+        const auto r = co_await as_result(std::move(limited));
+        support::error_text<asyncio::TimeoutError>(r);
+    });
+}
+
+TEST(Http, TheTimeoutSpansRedirects) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/") return c.redirect("302 x", "/slow");
+        c.wait_for_end();
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        const auto text =
+            co_await error_of<http::Timeout>(http::get(server.url(), {.timeout = 80ms}));
+        EXPECT_EQ(text, "the request took longer than 0.08 s: " + server.url("/slow"));
+    });
+}
+
+// ---- cancellation ------------------------------------------------------------------------------
+
+TEST(Http, CancelledBeforeItBeginsItSendsNothing) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        auto task = asyncio::create_task(http::get(server.url()));
+        task.cancel();
+        co_await asyncio::wait(task);
+        EXPECT_TRUE(task.cancelled());
+    });
+    EXPECT_EQ(server.accepted(), 0);
+}
+
+TEST(Http, CancelledWhileItWaitsItClosesTheConnectionAtOnce) {
+    std::promise<void> began;
+    std::promise<bool> ended;
+    const HttpServer server([&](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        began.set_value();
+        ended.set_value(c.wait_for_end());
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        auto task = asyncio::create_task(client.get(server.url()));
+        co_await asyncio::to_thread([&] { began.get_future().wait(); });
+        task.cancel("enough");
+        const auto r = co_await as_result(task);
+        EXPECT_EQ(support::error_text<asyncio::CancelledError>(r), "enough");
+        EXPECT_TRUE(co_await asyncio::to_thread([&] { return ended.get_future().get(); }));
+    });
+}
+
+TEST(Http, CancelledInWhateverTickItIsWholeOrCancelled) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        int whole = 0;
+        for (int ticks = 0; ticks < 200; ++ticks) {
+            auto task = asyncio::create_task(client.get(server.url()));
+            for (int i = 0; i < ticks; ++i) co_await asyncio::sleep(0s);
+            task.cancel();
+            const auto r = co_await as_result(task);
+            if (r.has_value()) {
+                EXPECT_EQ(r.value().body, "hello");
+                ++whole;
+            } else {
+                EXPECT_TRUE(r.holds<asyncio::CancelledError>());
+            }
+        }
+        EXPECT_LT(whole, 200);
+        EXPECT_EQ((co_await client.get(server.url())).body, "hello");
+    });
+}
+
+TEST(Http, CancelledDuringALookUpNothingWaitsForIt) {
+    run([]() -> Coroutine<> {
+        auto task = asyncio::create_task(http::get("http://no-such-host.invalid/"));
+        co_await asyncio::sleep(0s);
+        task.cancel();
+        co_await asyncio::wait(task);
+        EXPECT_TRUE(task.cancelled());
+    });
+}
+
+// ---- closing -----------------------------------------------------------------------------------
+
+void never(const Request&, Connection& c) {
+    c.wait_for_end();
+    c.close_after();
+}
+
+TEST(Http, AClientThatGoesEndsWhatIsUnderWay) {
+    const HttpServer server(never);
+    run([&]() -> Coroutine<> {
+        auto client = std::make_unique<http::Client>();
+        auto sent = asyncio::create_task(client->get(server.url()));
+        auto looking = asyncio::create_task(client->get("http://no-such-host.invalid/"));
+        auto not_begun = client->get(server.url());
+        co_await asyncio::sleep(5ms);
+        client.reset();
+        const auto a = co_await as_result(sent);
+        EXPECT_EQ(support::error_text<http::ClosedError>(a),
+                  "the HTTP client was closed: " + server.url());
+        // Unless the answer was there already.
+        const auto b = co_await as_result(looking);
+        EXPECT_TRUE(b.holds<http::ClosedError>() || b.holds<http::ConnectError>());
+        const auto c = co_await as_result(std::move(not_begun));
+        support::error_text<http::ClosedError>(c);
+    });
+}
+
+TEST(Http, AClosedClientTakesNoRequests) {
+    run([]() -> Coroutine<> {
+        http::Client client;
+        EXPECT_FALSE(client.is_closed());
+        client.close();
+        client.close();
+        EXPECT_TRUE(client.is_closed());
+        EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { client.get("http://h/").close(); }),
+                  "the HTTP client is closed");
+        co_return;
+    });
+}
+
+TEST(Http, ALoopMayCloseWithTransfersUnderWay) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/part") c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        never(r, c);
+    });
+    const support::LogCapture log;  // "Task was destroyed but it is pending!"
+    http::Client outside;
+    {
+        const auto loop = asyncio::EpollEventLoop::create();
+        const auto main = [&]() -> Coroutine<> {
+            // The tasks belong to the loop.
+            asyncio::create_task(http::get(server.url()));
+            asyncio::create_task(outside.get(server.url("/part")));
+            asyncio::create_task(http::get("http://no-such-host.invalid/"));
+            co_await asyncio::sleep(20ms);
+            EXPECT_EQ(server.accepted(), 2);
+        };
+        loop->run_until_complete(main());
+        loop->close();
+    }
+}
+
+TEST(Http, WorksInDebugMode) {
+    const HttpServer server(hello);
+    const auto loop = asyncio::EpollEventLoop::create();
+    loop->set_debug(true);
+    const auto main = [&]() -> Coroutine<> {
+        http::Client client;
+        EXPECT_EQ((co_await client.get(server.url())).body, "hello");
+        EXPECT_EQ((co_await http::get(server.url())).body, "hello");
+    };
+    loop->run_until_complete(main());
+    loop->close();
+}
+
+// ---- streams -----------------------------------------------------------------------------------
+
+TEST(Http, AStreamGivesTheBodyAsItComes) {
+    std::promise<void> first_taken;
+    const HttpServer server([&](const Request& r, Connection& c) {
+        if (r.target != "/s") return c.reply("again");
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        first_taken.get_future().wait();
+        c.send("world");
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        const http::Stream s = co_await client.stream("GET", server.url("/s"));
+        EXPECT_EQ(s.status(), 200);
+        EXPECT_EQ(s.url(), server.url("/s"));
+        EXPECT_EQ(s.content_length(), 10U);
+        EXPECT_NO_THROW(s.raise_for_status());
+        EXPECT_EQ(co_await s.next_chunk(), "hello");
+        first_taken.set_value();
+        EXPECT_EQ(co_await s.next_chunk(), "world");
+        EXPECT_EQ(co_await s.next_chunk(), std::nullopt);
+        EXPECT_EQ(co_await s.next_chunk(), std::nullopt);
+        // The connection is used again.
+        const http::Stream t = co_await client.stream("GET", server.url("/t"));
+        EXPECT_EQ(server.accepted(), 1);
+    });
+}
+
+TEST(Http, AStreamThatBreaksGivesFirstWhatCame) {
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        const http::Stream s = co_await client.stream("GET", server.url());
+        EXPECT_EQ(co_await s.next_chunk(), "hello");
+        co_await error_of<http::ProtocolError>(s.next_chunk());
+        co_await error_of<http::ProtocolError>(s.next_chunk());
+    });
+}
+
+TEST(Http, AStreamsLimitsAreThoseOfARequest) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/large") return c.reply(std::string(2000, 'x'));
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        never(r, c);
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        co_await error_of<http::BodyTooLargeError>(
+            client.stream("GET", server.url("/large"), {.max_body = 1000}));
+        const http::Stream s =
+            co_await client.stream("GET", server.url("/slow"), {.timeout = 100ms});
+        EXPECT_EQ(co_await s.next_chunk(), "hello");
+        co_await error_of<http::Timeout>(s.next_chunk());
+    });
+}
+
+TEST(Http, ACancelledChunkIsNotLost) {
+    std::promise<void> go_on;
+    const HttpServer server([&](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        go_on.get_future().wait();
+        c.send("hello");
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        const http::Stream s = co_await client.stream("GET", server.url());
+        auto early = asyncio::create_task(s.next_chunk());
+        early.cancel();
+        auto waiting = asyncio::create_task(s.next_chunk());
+        co_await asyncio::sleep(0s);
+        EXPECT_EQ(co_await error_of<asyncio::RuntimeError>(s.next_chunk()),
+                  "another task waits for a chunk of this stream");
+        waiting.cancel();
+        co_await asyncio::wait(early, waiting);
+        EXPECT_TRUE(early.cancelled() && waiting.cancelled());
+        go_on.set_value();
+        // Cancelled in the tick in which it comes, or in another: the bytes stay.
+        std::string got;
+        while (got.empty()) {
+            auto task = asyncio::create_task(s.next_chunk());
+            co_await asyncio::sleep(0s);
+            co_await asyncio::sleep(0s);
+            task.cancel();
+            const auto r = co_await as_result(task);
+            if (r.has_value()) got = r.value().value_or("the end came first");
+        }
+        EXPECT_EQ(got, "hello");
+        EXPECT_EQ(co_await s.next_chunk(), std::nullopt);
+    });
+}
+
+TEST(Http, AStreamNobodyReadsMakesTheServerWait) {
+    constexpr std::size_t kTotal = std::size_t{48} << 20;
+    std::promise<std::size_t> blocked;
+    const HttpServer server([&](const Request&, Connection& c) {
+        const timeval limit{0, 300'000};
+        ::setsockopt(c.fileno(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kTotal) + "\r\n\r\n");
+        std::string body(kTotal, '\0');
+        for (std::size_t i = 0; i < kTotal; ++i) body[i] = static_cast<char>(i % 251);
+        std::size_t sent = c.send(body);
+        blocked.set_value(sent);
+        const timeval none{0, 0};
+        ::setsockopt(c.fileno(), SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
+        c.send(std::string_view(body).substr(sent));
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        const http::Stream s = co_await client.stream("GET", server.url());
+        const auto sent = co_await asyncio::to_thread([&] { return blocked.get_future().get(); });
+        EXPECT_LT(sent, kTotal / 2) << "all of it is kept in memory";
+        std::size_t received = 0;
+        bool equal = true;
+        while (const auto chunk = co_await s.next_chunk()) {
+            for (const char c : *chunk) equal = equal && c == static_cast<char>(received++ % 251);
+        }
+        EXPECT_EQ(received, kTotal);
+        EXPECT_TRUE(equal);
+    });
+}
+
+TEST(Http, AStreamThatIsClosedEndsItsTransfer) {
+    std::promise<bool> ended;
+    const HttpServer server([&](const Request& r, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        if (r.target == "/close") return never(r, c);
+        ended.set_value(c.wait_for_end());
+        c.close_after();
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        http::Stream s = co_await client.stream("GET", server.url("/close"));
+        auto waiting = asyncio::create_task(s.next_chunk());
+        EXPECT_EQ(co_await waiting, "hello");
+        waiting = asyncio::create_task(s.next_chunk());
+        co_await asyncio::sleep(0s);
+        s.close();
+        s.close();
+        const auto r = co_await as_result(waiting);
+        EXPECT_EQ(support::error_text<http::ClosedError>(r),
+                  "the stream is closed: " + server.url("/close"));
+        co_await error_of<http::ClosedError>(s.next_chunk());
+        s = co_await client.stream("GET", server.url("/drop"));
+        s = http::Stream();
+        EXPECT_TRUE(co_await asyncio::to_thread([&] { return ended.get_future().get(); }));
+        EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { s.next_chunk().close(); }),
+                  "this stream is empty");
+    });
+}
+
+TEST(Http, AStreamOutlivesItsClientOnlyToSaySo) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        never(r, c);
+    });
+    run([&]() -> Coroutine<> {
+        auto client = std::make_unique<http::Client>();
+        const http::Stream s = co_await client->stream("GET", server.url());
+        client.reset();
+        EXPECT_EQ(s.status(), 200);
+        EXPECT_EQ(co_await error_of<http::ClosedError>(s.next_chunk()),
+                  "the HTTP client was closed: " + server.url());
+    });
+}
+
+// ---- TLS ---------------------------------------------------------------------------------------
+
+// Certificates that openssl makes, and Python's server with one of them.
+class HttpTls : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (std::system("openssl version >/dev/null 2>&1") != 0) {
+            GTEST_SKIP() << "there is no openssl command to make certificates with";
+        }
+        char name[] = "/tmp/asyncio-http-XXXXXX";
+        folder_ = ::mkdtemp(name);
+        const std::string make =
+            "cd " + folder_ +
+            " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key"
+            " -out ca.pem -addext basicConstraints=critical,CA:TRUE >log 2>&1"
+            " && openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout key.pem -out req.pem"
+            " >>log 2>&1 && printf 'subjectAltName=DNS:localhost' >names"
+            " && openssl x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
+            " -extfile names -out cert.pem >>log 2>&1";
+        ASSERT_EQ(std::system(make.c_str()), 0);
+        std::ofstream(folder_ + "/server.py")
+            << "import http.server, ssl\n"
+               "class H(http.server.BaseHTTPRequestHandler):\n"
+               "    def do_GET(self):\n"
+               "        self.send_response(200)\n"
+               "        self.send_header('Content-Length', '6')\n"
+               "        self.end_headers()\n"
+               "        self.wfile.write(b'secret')\n"
+               "    def log_message(self, *args): pass\n"
+               "s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)\n"
+               "c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+               "c.load_cert_chain('cert.pem', 'key.pem')\n"
+               "s.socket = c.wrap_socket(s.socket, server_side=True)\n"
+               "print(s.server_address[1], flush=True)\n"
+               "s.serve_forever()\n";
+        start();
+    }
+    void TearDown() override {
+        if (pid_ > 0) {
+            ::kill(pid_, SIGKILL);
+            ::waitpid(pid_, nullptr, 0);
+        }
+        if (!folder_.empty()) std::system(("rm -rf " + folder_).c_str());
+    }
+    void start() {
+        int ends[2];
+        ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            if (::chdir(folder_.c_str()) != 0 || ::dup2(ends[1], 1) < 0) ::_exit(126);
+            ::execlp("python3", "python3", "server.py", nullptr);
+            ::_exit(127);
+        }
+        ::close(ends[1]);
+        char digit;
+        while (::read(ends[0], &digit, 1) == 1 && digit != '\n') port_ += digit;
+        ::close(ends[0]);
+        ASSERT_NE(port_, "") << "Python's server does not start";
+    }
+    std::string url(const char* host) const {
+        return std::string("https://") + host + ':' + port_ + '/';
+    }
+
+    std::string folder_;
+    std::string port_;
+    pid_t pid_ = -1;
+};
+
+TEST_F(HttpTls, CertificatesAndHostNamesAreVerified) {
+    run([&]() -> Coroutine<> {
+        const std::string ca = folder_ + "/ca.pem";
+        EXPECT_EQ((co_await http::get(url("localhost"), {.ca_file = ca})).body, "secret");
+        // Signed by nobody that the system trusts.
+        co_await error_of<http::CertificateError>(http::get(url("localhost")));
+        // For another host.
+        co_await error_of<http::CertificateError>(http::get(url("127.0.0.1"), {.ca_file = ca}));
+        EXPECT_EQ((co_await http::get(url("127.0.0.1"), {.verify = false})).body, "secret");
+        // A connection that was not verified is not used for a request that wants it to be.
+        co_await error_of<http::CertificateError>(http::get(url("127.0.0.1")));
+        co_await error_of<http::TLSError>(
+            http::get(url("localhost"), {.ca_file = "/no/such/file"}));
+    });
+}
+
+TEST_F(HttpTls, PlainHttpBehindHttpsIsATlsError) {
+    const HttpServer server([](const Request&, Connection& c) { c.close_after(); });
+    run([&]() -> Coroutine<> {
+        const std::string wrong = "https://127.0.0.1:" + std::to_string(server.port()) + "/";
+        co_await error_of<http::Error>(http::get(wrong, {.timeout = 300ms}));
+    });
+}
+
+}  // namespace
