@@ -35,6 +35,7 @@ class Transport;
 struct ConnectionOptions;
 struct DatagramOptions;
 struct ExceptionContext;
+struct SubprocessOptions;
 struct ServerOptions;
 struct TaskOptions;
 struct TlsOptions;
@@ -307,6 +308,26 @@ class ASYNCIO_API EventLoop {
     // If cancelled: the transport is closed.
     template <class F>
     auto connect_write_pipe(F&& factory, OwnedDescriptor pipe);
+
+    // Starts a child process: `factory()` gives a std::shared_ptr of a SubprocessProtocol; then
+    // options, then the program and its arguments (or a range of them), as for
+    // create_subprocess_exec, but its standard streams are pipes unless the options say otherwise.
+    // Gives the SubprocessTransport and that pointer. The protocol is told of everything in the
+    // order in which it comes, each by a callback of its own: connection_made() first,
+    // connection_lost(nullptr) last, when the process has ended and all its pipes have (P-10).
+    // Needs <asyncio/subprocess.hpp>. P-08.
+    // Raises: as create_subprocess_exec.
+    // If cancelled: the child is killed, and its end awaited (P-11).
+    template <class F, class... A>
+    auto subprocess_exec(F&& factory, SubprocessOptions options, const A&... args);
+    template <class F, class A, class... More>
+        requires(!std::is_same_v<A, SubprocessOptions>)
+    auto subprocess_exec(F&& factory, const A& program, const More&... args);
+    // The same for a command of /bin/sh.
+    template <class F>
+    auto subprocess_shell(F&& factory, std::string_view command, SubprocessOptions options);
+    template <class F>
+    auto subprocess_shell(F&& factory, std::string_view command);
 
     // Calls `fn()` each time the process gets the signal `sig` (a number of <csignal>), in a copy
     // of the current context, until remove_signal_handler(sig) or close(); a second call replaces
