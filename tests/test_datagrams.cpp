@@ -42,7 +42,7 @@ using namespace std::string_view_literals;
 
 template <class F>
 auto run(F main) {
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     return loop->run_until_complete(main(*loop));
 }
 
@@ -672,7 +672,7 @@ TEST(DatagramEndpointOfProtocol, CancelledThreeWays) {  // CN-06
 }
 
 TEST(DatagramEndpointOfProtocol, TheLoopClosesWithItOpen) {  // TR-15
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     DatagramTransport transport;
     loop->run_until_complete([&]() -> Coroutine<> {
         const auto server = co_await loop->create_datagram_endpoint(make_recorder, local());
@@ -957,7 +957,7 @@ TEST(DatagramEndpoint, TheLastHandleClosesIt) {
 }
 
 TEST(DatagramEndpoint, DroppedOnAnotherThreadAndAfterItsLoop) {
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     DatagramEndpoint outlives;
     loop->run_until_complete([&]() -> Coroutine<> {
         DatagramEndpoint moved = co_await asyncio::open_datagram_endpoint(local());

@@ -107,7 +107,7 @@ class FakeResolver {
 
 template <class F>
 auto run(F main) {
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     return loop->run_until_complete(main(*loop));
 }
 
@@ -366,7 +366,7 @@ TEST(GetAddrInfo, NotBegunAndCancelledIsNeverAsked) {  // DN-01
 
 TEST(GetAddrInfo, TheLoopClosesWhileALookupHangs) {  // DN-01
     const FakeResolver fake;
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     const auto begin = std::chrono::steady_clock::now();
     {
         support::LogCapture log;
@@ -385,7 +385,7 @@ TEST(GetAddrInfo, TheProcessExitsWhileALookupHangs) {  // DN-01
         asyncio::detail::replace_ask_system([](const NameQuery&, NameAnswer&) {
             for (;;) ::pause();
         });
-        const auto loop = asyncio::EpollEventLoop::create();
+        const auto loop = asyncio::new_event_loop();
         auto main = [&]() -> Coroutine<> {
             co_await asyncio::wait_for(loop->getaddrinfo("host", 1), 10ms);
         };
@@ -417,8 +417,8 @@ TEST(GetAddrInfo, VirtualTimeWaitsForTheAnswer) {  // DN-01
 }
 
 TEST(GetAddrInfo, ClosedLoopAndForeignLoopAreRefused) {  // DN-01
-    const auto other = asyncio::EpollEventLoop::create();
-    const auto closed = asyncio::EpollEventLoop::create();
+    const auto other = asyncio::new_event_loop();
+    const auto closed = asyncio::new_event_loop();
     closed->close();
     run([&](EventLoop&) -> Coroutine<> {
         const auto refused = co_await asyncio::as_result(closed->getaddrinfo("127.0.0.1", 1));
@@ -432,7 +432,7 @@ TEST(GetAddrInfo, ClosedLoopAndForeignLoopAreRefused) {  // DN-01
 TEST(GetAddrInfo, DebugModeReportsTheTimeItTook) {  // DN-01
     const FakeResolver fake;
     const support::LogCapture log;
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     loop->set_debug(true);
     loop->slow_callback_duration = 0s;
     loop->run_until_complete([&]() -> Coroutine<> {

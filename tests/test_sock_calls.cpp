@@ -32,7 +32,7 @@ using namespace std::string_view_literals;
 
 template <class F>
 auto run(F main) {
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     return loop->run_until_complete(main(*loop));
 }
 
@@ -263,7 +263,7 @@ TEST(SockRecv, ReadsWhileAnotherTaskWrites) {  // RS-01, RS-03
 
 TEST(SockRecv, TheLoopClosesWhileItWaits) {  // RS-01, LC-05
     const Pair pair;
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     const support::LogCapture log;
     auto reading = loop->create_task(loop->sock_recv(pair.a, 100));
     loop->run_until_complete(settle());
@@ -645,8 +645,8 @@ TEST(SockAccept, OfAUnixSocketHasNoAddress) {  // RS-06
 }
 
 TEST(SockCalls, OfAnotherLoopOrAClosedOneAreRefused) {  // RS-01
-    const auto other = asyncio::EpollEventLoop::create();
-    const auto closed = asyncio::EpollEventLoop::create();
+    const auto other = asyncio::new_event_loop();
+    const auto closed = asyncio::new_event_loop();
     closed->close();
     run([&](EventLoop&) -> Coroutine<> {
         const Pair pair;
