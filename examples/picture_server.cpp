@@ -1,0 +1,108 @@
+// A small HTTP server with pictures that it makes itself, for trying download_pictures: prints the
+// URL of each, then an empty line, and serves them on 127.0.0.1 until it is stopped.
+//
+//   picture_server [PICTURES [DELAY_MS]]     default: 20 pictures, 200 ms before each
+//
+// Each third picture is refused once, as by a server that is too busy.
+#include <asyncio.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace {
+
+constexpr int kSide = 160;  // pixels
+
+std::string little_endian(std::uint32_t value) {
+    std::string bytes;
+    for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(value >> shift);
+    return bytes;
+}
+
+// A BMP: two headers, then rows of blue, green and red, from the bottom up. Each row is a multiple
+// of four bytes long, as the format demands.
+std::string picture(unsigned number) {
+    constexpr std::uint32_t kHeader = 14 + 40;
+    constexpr std::uint32_t kPixels = 3 * kSide * kSide;
+    static_assert(kSide % 4 == 0);
+    std::string bytes = "BM" + little_endian(kHeader + kPixels) + little_endian(0) +
+                        little_endian(kHeader) + little_endian(40) + little_endian(kSide) +
+                        little_endian(kSide) + little_endian(1 | 24 << 16) + little_endian(0) +
+                        little_endian(kPixels);
+    for (int i = 0; i < 4; ++i) bytes += little_endian(0);
+    for (unsigned y = 0; y < kSide; ++y) {
+        for (unsigned x = 0; x < kSide; ++x) {
+            bytes += static_cast<char>(x + 37 * number);
+            bytes += static_cast<char>(y + 91 * number);
+            bytes += static_cast<char>((x * y) >> 6);
+        }
+    }
+    return bytes;
+}
+
+std::string response(std::string_view status, std::string_view type, std::string_view body) {
+    return "HTTP/1.1 " + std::string(status) + "\r\nContent-Type: " + std::string(type) +
+           "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+}
+
+class PictureServer {
+  public:
+    PictureServer(int pictures, int delay) : pictures_(pictures), delay_(delay) {}
+
+    asyncio::Coroutine<> run() {
+        auto handler = [this](asyncio::StreamReader r, asyncio::StreamWriter w) {
+            return serve(std::move(r), std::move(w));
+        };
+        auto server = co_await asyncio::start_server(handler, "127.0.0.1", 0);
+        const int port = server.sockets()[0].getsockname().port();
+        for (int i = 1; i <= pictures_; ++i) {
+            std::printf("http://127.0.0.1:%d/holiday/%d.bmp\n", port, i);
+        }
+        std::printf("\n");
+        std::fflush(stdout);
+        co_await server.serve_forever();
+    }
+
+  private:
+    // One connection: requests come one after the other, until the client closes it.
+    asyncio::Coroutine<> serve(asyncio::StreamReader reader, asyncio::StreamWriter writer) {
+        while (const auto line = co_await reader.next()) {
+            // The other headers do not matter here.
+            while (const auto header = co_await reader.next()) {
+                if (*header == "\r\n") break;
+            }
+            co_await asyncio::sleep(delay_);
+            writer.write(answer(*line));
+            co_await writer.drain();
+        }
+        writer.close();
+    }
+
+    std::string answer(const std::string& line) {
+        int number = 0;
+        if (std::sscanf(line.c_str(), "GET /holiday/%d.bmp ", &number) != 1 || number < 1 ||
+            number > pictures_) {
+            return response("404 Not Found", "text/plain", "no such picture\n");
+        }
+        if (number % 3 == 0 && refused_.insert(number).second) {
+            return response("503 Service Unavailable", "text/plain", "busy\n");
+        }
+        return response("200 OK", "image/bmp", picture(static_cast<unsigned>(number)));
+    }
+
+    int pictures_;
+    std::chrono::milliseconds delay_;
+    std::set<int> refused_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    PictureServer server(argc > 1 ? std::atoi(argv[1]) : 20, argc > 2 ? std::atoi(argv[2]) : 200);
+    return asyncio::run_main(server.run());
+}
