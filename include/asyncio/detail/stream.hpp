@@ -286,7 +286,7 @@ class ASYNCIO_API StreamWait {
   public:
     using asyncio_native = void;
 
-    StreamWait(StreamWait&& o) noexcept : stream_(o.stream_) {}
+    StreamWait(StreamWait&& o) noexcept : stream_(o.stream_), what_(o.what_) {}
     StreamWait& operator=(StreamWait&&) = delete;
 
     template <std::derived_from<PromiseBase> P>
