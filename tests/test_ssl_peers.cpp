@@ -64,8 +64,8 @@ class Peer {
         output_ = authority().folder / ("output" + std::to_string(++count));
         // `exec` in a group, so that a pipe's first part has no output of its own.
         const std::string whole = "{ " + command + "; } >" + output_ + " 2>&1";
-        status_ = get_running_loop().run_in_executor(
-            nullptr, [whole] { return std::system(whole.c_str()); });
+        auto runs = [whole] { return std::system(whole.c_str()); };
+        status_ = get_running_loop().run_in_executor(nullptr, std::move(runs));
     }
     // Waits for its end; returns what it printed.
     Coroutine<std::string> ended() {
@@ -251,11 +251,11 @@ TEST(OpensslPeer, ItsServerAsksForOurCertificate) {
         ConnectionOptions options;
         options.ssl = &context;
         auto pair = co_await open_connection("127.0.0.1", port, options);  // its IP name matches
-        pair.writer.write("abc\n");
-        const std::string line = co_await pair.reader.readline();
+        pair.second.write("abc\n");
+        const std::string line = co_await pair.first.readline();
         EXPECT_EQ(line, "cba\n");
-        pair.writer.close();
-        co_await as_result(pair.writer.wait_closed());
+        pair.second.close();
+        co_await as_result(pair.second.wait_closed());
         const std::string printed = co_await peer.ended();
         EXPECT_NE(printed.find("CN = carol"), std::string::npos) << printed;
     }(own.file()));
@@ -361,11 +361,11 @@ TEST(CPythonPeer, OurClientTalksToItsServer) {  // TL-02 TL-03
         auto pair = co_await open_connection("127.0.0.1", port, options);
         std::string sent;
         for (int i = 0; i < 300'000; ++i) sent += static_cast<char>(i * 7);
-        pair.writer.write(sent);
-        const std::string got = co_await pair.reader.readexactly(sent.size());
+        pair.second.write(sent);
+        const std::string got = co_await pair.first.readexactly(sent.size());
         EXPECT_EQ(got, sent);
-        pair.writer.close();
-        co_await pair.writer.wait_closed();
+        pair.second.close();
+        co_await pair.second.wait_closed();
         const std::string printed = co_await peer.ended();
         EXPECT_NE(printed.find("stopped"), std::string::npos) << printed;
     }());
@@ -487,11 +487,11 @@ TEST(SSLStreams, ServerAndClientOfOurOwn) {  // TL-05 CN-01 SV-01
             clients.push_back([](int number, int to, ConnectionOptions how) -> Coroutine<> {
                 auto pair = co_await open_connection("127.0.0.1", to, how);
                 const std::string text(static_cast<std::size_t>(number * 5000 + 1), 'x');
-                pair.writer.write(text);
-                const std::string back = co_await pair.reader.readexactly(text.size());
+                pair.second.write(text);
+                const std::string back = co_await pair.first.readexactly(text.size());
                 EXPECT_EQ(back, text);
-                pair.writer.close();
-                co_await pair.writer.wait_closed();
+                pair.second.close();
+                co_await pair.second.wait_closed();
             }(i, port, options));
         }
         co_await gather(std::move(clients));
@@ -560,16 +560,16 @@ TEST(SSLStreams, TruncationIsTheReadersErrorIfWanted) {  // TL-03
             ConnectionOptions options;
             options.ssl = &context;
             auto pair = co_await open_connection("127.0.0.1", port, options);
-            pair.writer.write("go\n");
-            const auto all = co_await as_result(pair.reader.read());
+            pair.second.write("go\n");
+            const auto all = co_await as_result(pair.first.read());
             if (wanted) {
                 EXPECT_EQ(support::error_text<SSLError>(all),
                           "EOF occurred in violation of protocol");
             } else {
                 EXPECT_EQ(all.value(), "part");
             }
-            pair.writer.close();
-            co_await as_result(pair.writer.wait_closed());
+            pair.second.close();
+            co_await as_result(pair.second.wait_closed());
             server.close();
             co_await server.wait_closed();
         }(strict));
