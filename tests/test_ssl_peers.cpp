@@ -62,10 +62,10 @@ class Peer {
     explicit Peer(const std::string& command) {
         static int count = 0;
         output_ = authority().folder / ("output" + std::to_string(++count));
-        // `exec` in a group, so that a pipe's first part has no output of its own.
+        // In a group, so that all of a pipe has one output.
         const std::string whole = "{ " + command + "; } >" + output_ + " 2>&1";
         auto runs = [whole] { return std::system(whole.c_str()); };
-        status_ = get_running_loop().run_in_executor(nullptr, std::move(runs));
+        status_ = get_running_loop().run_in_executor(nullptr, runs);
     }
     // Waits for its end; returns what it printed.
     Coroutine<std::string> ended() {
