@@ -808,8 +808,19 @@ ProtocolFactory factory_of(LoopCore& core, Ref<StreamServer> server) {
     };
 }
 
-Coroutine<StreamPair> opened(std::shared_ptr<Stream> stream, Coroutine<Connected> connecting) {
-    const Connected connected = co_await std::move(connecting);
+// A call that is dropped without a report if the one that it is a part of never begins.
+class PartOfCall {
+  public:
+    explicit PartOfCall(Coroutine<Connected> call) noexcept : call(std::move(call)) {}
+    PartOfCall(PartOfCall&&) noexcept = default;
+    PartOfCall& operator=(PartOfCall&&) = delete;
+    ~PartOfCall() { call.close(); }
+
+    Coroutine<Connected> call;
+};
+
+Coroutine<StreamPair> opened(std::shared_ptr<Stream> stream, PartOfCall connecting) {
+    const Connected connected = co_await std::move(connecting.call);
     co_return StreamPair(StreamReader(stream), StreamWriter(stream));
 }
 
@@ -857,8 +868,9 @@ Coroutine<StreamPair> open_connection(ConnectionOptions options) {
 Coroutine<StreamPair> open_unix_connection(std::string_view path, UnixConnectionOptions options) {
     detail::LoopCore& core = detail::running_core();
     auto stream = detail::make_client(core, options.limit);
-    return detail::opened(stream, detail::create_unix_connection(
-                                      *core.loop, detail::factory_of(stream), path, options));
+    detail::PartOfCall connecting(
+        detail::create_unix_connection(*core.loop, detail::factory_of(stream), path, options));
+    return detail::opened(std::move(stream), std::move(connecting));
 }
 
 // ---- handles ------------------------------------------------------------------------------------
