@@ -857,8 +857,9 @@ Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view 
 Coroutine<StreamPair> open_connection(std::string_view host, int port, ConnectionOptions options) {
     detail::LoopCore& core = detail::running_core();
     auto stream = detail::make_client(core, options.limit);
-    return detail::opened(stream, detail::create_connection(*core.loop, detail::factory_of(stream),
-                                                            host, port, options));
+    detail::PartOfCall connecting(
+        detail::create_connection(*core.loop, detail::factory_of(stream), host, port, options));
+    return detail::opened(std::move(stream), std::move(connecting));
 }
 
 Coroutine<StreamPair> open_connection(ConnectionOptions options) {
