@@ -327,6 +327,18 @@ Coroutine<> thread_post(std::uint64_t n) {
     report(n, ns);
 }
 
+Coroutine<> run_true() {
+    auto process = co_await asyncio::create_subprocess_exec("/bin/true");
+    need(co_await process.wait() == 0);
+}
+
+Coroutine<> subprocess(std::uint64_t n) {
+    for (int i = 0; i < 5; ++i) co_await run_true();
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) co_await run_true();
+    report(n, since(start));
+}
+
 struct Workload {
     std::string_view name;
     Coroutine<> (*run)(std::uint64_t n);
@@ -349,6 +361,7 @@ constexpr Workload kWorkloads[] = {
     {"lock_100", lock_100},
     {"to_thread", to_thread},
     {"thread_post", thread_post},
+    {"subprocess", subprocess},
 };
 
 }  // namespace

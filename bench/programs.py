@@ -139,6 +139,7 @@ def peers(build_dir, wanted=None):
         "asio_bench_nt": lambda: compile_peer(
             at("asio_bench_nt"), cxx + ["-DBOOST_ASIO_DISABLE_THREADS"], "asio/bench.cpp"),
         "uv_bench": lambda: compile_peer(at("uv_bench"), cc + ["-luv"], "libuv/bench.c"),
+        "raw_spawn": lambda: compile_peer(at("raw_spawn"), cc, "raw/raw_spawn.c"),
         "tokio_bench": lambda: build_tokio(at("tokio_bench"), build_dir),
         "go_bench": lambda: build_go(at("go_bench")),
     }
@@ -154,6 +155,7 @@ def peers(build_dir, wanted=None):
     found = [
         Program("raw_coro", "floor", [at("raw_coro")]),
         Program("raw_coro_pool", "floor", [at("raw_coro_pool")]),
+        Program("raw_spawn", "peer", [at("raw_spawn")]),
         Program("asio", "peer", [at("asio_bench")]),
         Program("asio_nothreads", "peer", [at("asio_bench_nt")]),
         Program("libuv", "peer", [at("uv_bench")]),

@@ -20,6 +20,7 @@
 #include "asyncio/signals.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/ssl.hpp"
+#include "asyncio/stdio.hpp"
 #include "asyncio/streams.hpp"
 #include "asyncio/subprocess.hpp"
 #include "asyncio/taskgroups.hpp"

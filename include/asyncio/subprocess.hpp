@@ -120,6 +120,8 @@ struct SubprocessOptions {
     std::optional<std::span<const int>> extra_groups = {};  // setgroups(2)
 };
 
+static_assert(std::is_trivially_copyable_v<SubprocessOptions>);
+
 namespace detail {
 
 class ChildTransport;

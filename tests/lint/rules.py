@@ -35,7 +35,7 @@ LAYERS = (
     'transports resolver ssl signals',
     'base_events datagrams pipes files',
     'streams',
-    'subprocess watch http',
+    'subprocess stdio watch http',
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
