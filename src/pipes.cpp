@@ -8,13 +8,14 @@
 //
 // O_NONBLOCK belongs to the open file, which other processes may share (a terminal, the standard
 // output of a shell's pipeline). Where a transport had to set it, it takes it away again before it
-// closes.
+// closes. A socket can be asked not to wait call by call, and is left as it is.
 #include "pipes.hpp"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -163,6 +164,8 @@ class PipeTransport : public TransportBase, public LoopMember {
         if (!S_ISFIFO(info.st_mode) && !S_ISSOCK(info.st_mode) && !is_device_ && !is_file_) {
             throw ValueError(refusal);
         }
+        is_socket_ = S_ISSOCK(info.st_mode);
+        if (is_socket_) return;  // each call says that it does not wait
         const int flags = ::fcntl(fd, F_GETFL);
         if (flags < 0) std::rethrow_exception(make_os_error(errno));
         if ((flags & O_NONBLOCK) != 0 || is_file_) return;
@@ -276,6 +279,7 @@ class PipeTransport : public TransportBase, public LoopMember {
     bool watched_ = false;  // the back end knows the descriptor
     bool is_file_ = false;
     bool is_device_ = false;
+    bool is_socket_ = false;
     bool was_blocking_ = false;
     bool always_ready_ = false;
     bool wants_ = false;  // while always ready: to be told
@@ -421,7 +425,7 @@ class ReadPipe final : public PipeTransport {
     void read_some() {
         std::unique_ptr<char[]>& memory = engine().pipe_memory;
         if (!memory) memory.reset(new char[kReceive]);
-        const ssize_t n = ::read(fd_, memory.get(), kReceive);
+        const ssize_t n = receive(memory.get(), kReceive);
         if (n <= 0) return read_nothing(n);
         stream_->data_received({memory.get(), static_cast<std::size_t>(n)});
     }
@@ -429,9 +433,13 @@ class ReadPipe final : public PipeTransport {
     void read_into_protocol() {
         const std::span<char> memory = buffered_->get_buffer(0);
         if (memory.empty()) throw RuntimeError("get_buffer() returned an empty buffer");
-        const ssize_t n = ::read(fd_, memory.data(), memory.size());
+        const ssize_t n = receive(memory.data(), memory.size());
         if (n <= 0) return read_nothing(n);
         buffered_->buffer_updated(static_cast<std::size_t>(n));
+    }
+
+    ssize_t receive(char* memory, std::size_t size) noexcept {
+        return is_socket_ ? ::recv(fd_, memory, size, MSG_DONTWAIT) : ::read(fd_, memory, size);
     }
 
     void read_nothing(ssize_t n) {
@@ -573,15 +581,22 @@ class WritePipe final : public PipeTransport {
 
     // Bytes taken; an error closes.
     std::size_t send(std::string_view data) {
-        // Nobody reads the other end of a terminal or a file, so that none is missed.
-        const bool plain = is_device_ || is_file_;
-        const long n = plain ? ::write(fd_, data.data(), data.size()) : write_quietly(fd_, data);
+        const long n = write_some(data);
         if (n >= 0) return static_cast<std::size_t>(n);
         if (errno == EAGAIN || errno == EINTR) return 0;
         ++refused_;
         buffer_.clear();
         fatal_error("Fatal write error on pipe transport", make_os_error(errno), false);
         return 0;
+    }
+
+    long write_some(std::string_view data) noexcept {
+        if (is_socket_) {
+            return ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        // Nobody reads the other end of a terminal or a file, so that none is missed.
+        if (is_device_ || is_file_) return ::write(fd_, data.data(), data.size());
+        return write_quietly(fd_, data);
     }
 
     void flush() {

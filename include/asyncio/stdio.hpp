@@ -30,8 +30,8 @@ ASYNCIO_API Coroutine<StdioStreams> open_stdio(std::size_t limit);
 // pipe, a socket, /dev/null, a regular file (which is read and written at once, as it never makes a
 // reader wait). They are opened once more where that can be, so that closing these streams, or
 // their being non-blocking, changes nothing for others who use descriptors 0, 1 and 2: std::cout,
-// the programs that share the terminal. Where it cannot be (a socket, a terminal of another user)
-// they block again once the streams are closed. `co_await stdout_.drain()` before the program ends:
+// the programs that share the terminal. Where it cannot be (a terminal of another user) they block
+// again once the streams are closed. `co_await stdout_.drain()` before the program ends:
 // what is still buffered when the loop closes is lost.
 // Raises: OSError; on virtual time NotImplementedError.
 // If cancelled: what was opened is closed.
