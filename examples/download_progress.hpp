@@ -64,7 +64,7 @@ class Progress {
         const auto full = static_cast<std::size_t>(share * kWidth);
         std::string text = "[" + std::string(full, '#') + std::string(kWidth - full, '-') + "] ";
         text += count() + "  " + size_text(received_) + "  " + size_text(rate) + "/s";
-        if (share > 0 && share < 1) {
+        if (share > 0 && share < 1 && done_ < pictures_) {
             text +=
                 "  " + std::to_string(static_cast<int>(elapsed / share - elapsed) + 1) + " s left";
         }

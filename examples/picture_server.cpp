@@ -7,6 +7,7 @@
 #include <asyncio.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -85,10 +86,11 @@ class PictureServer {
 
     std::string answer(const std::string& line) {
         int number = 0;
-        if (std::sscanf(line.c_str(), "GET /holiday/%d.bmp ", &number) != 1 || number < 1 ||
-            number > pictures_) {
-            return response("404 Not Found", "text/plain", "no such picture\n");
-        }
+        int length = 0;  // of what matched: all but the rest of the line, " HTTP/1.1"
+        const bool known =
+            std::sscanf(line.c_str(), "GET /holiday/%d.bmp%n", &number, &length) == 1 &&
+            line[static_cast<std::size_t>(length)] == ' ' && number >= 1 && number <= pictures_;
+        if (!known) return response("404 Not Found", "text/plain", "no such picture\n");
         if (number % 3 == 0 && refused_.insert(number).second) {
             return response("503 Service Unavailable", "text/plain", "busy\n");
         }
