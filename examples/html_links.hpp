@@ -1,0 +1,46 @@
+// The links of a page, as rate_limited_crawler follows them.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace html {
+
+// "http://host:port" of "http://host:port/path".
+inline std::string origin_of(std::string_view url) {
+    const std::size_t host = url.find("://");
+    const std::size_t from = host == std::string_view::npos ? 0 : host + 3;
+    return std::string(url.substr(0, url.find_first_of("/?#", from)));
+}
+
+// Where a link on the page `base` leads; nothing if to another host, or to no page at all.
+inline std::optional<std::string> joined(const std::string& base, std::string_view link) {
+    const std::string origin = origin_of(base);
+    link = link.substr(0, link.find('#'));
+    if (link.empty() || link.starts_with("//")) return std::nullopt;
+    const bool absolute = link.find(':') < link.find_first_of("/?");
+    if (absolute && origin_of(link) != origin) return std::nullopt;
+    if (absolute) return std::string(link);
+    if (link.front() == '/') return origin + std::string(link);
+    std::string folder = base.substr(0, base.find_first_of("?#"));
+    folder =
+        folder.size() == origin.size() ? folder + '/' : folder.substr(0, folder.rfind('/') + 1);
+    return folder + std::string(link);  // the client takes "../" out
+}
+
+// The values of all href="...": enough for an example, if not for all of HTML.
+inline std::vector<std::string> links_of(const std::string& page) {
+    constexpr std::string_view kStart = "href=\"";
+    std::vector<std::string> links;
+    for (std::size_t at = page.find(kStart); at != std::string::npos; at = page.find(kStart, at)) {
+        at += kStart.size();
+        links.push_back(page.substr(at, page.find('"', at) - at));
+    }
+    return links;
+}
+
+}  // namespace html
