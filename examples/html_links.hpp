@@ -1,6 +1,7 @@
 // The links of a page, as rate_limited_crawler follows them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <optional>
@@ -25,11 +26,11 @@ inline std::optional<std::string> joined(const std::string& base, std::string_vi
     const bool absolute = link.find(':') < link.find_first_of("/?");
     if (absolute && origin_of(link) != origin) return std::nullopt;
     if (absolute) return std::string(link);
-    if (link.front() == '/') return origin + std::string(link);
-    std::string folder = base.substr(0, base.find_first_of("?#"));
-    folder =
-        folder.size() == origin.size() ? folder + '/' : folder.substr(0, folder.rfind('/') + 1);
-    return folder + std::string(link);  // the client takes "../" out
+    const std::size_t query = std::min(link.find('?'), link.size());
+    std::filesystem::path path = base.substr(origin.size(), base.find('?') - origin.size());
+    path = ("/" / path).parent_path() / link.substr(0, query);
+    // Without "../", so that one page has one name.
+    return origin + path.lexically_normal().generic_string() + std::string(link.substr(query));
 }
 
 // The values of all href="...": enough for an example, if not for all of HTML.
