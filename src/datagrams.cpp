@@ -207,8 +207,22 @@ Coroutine<DatagramSocket> open_datagram_socket(EventLoop& loop, DatagramRequest 
 
 // ---- with a transport and a protocol -----------------------------------------------------------
 
+namespace {
+
+void log_created(const DatagramRequest::Address& local, const DatagramRequest::Address& remote,
+                 const DatagramTransport& transport) {
+    std::string text = "Datagram endpoint ";
+    if (local.given) text += "local_addr=" + repr(local) + ' ';
+    text += "remote_addr=" + (remote.given ? repr(remote) : "None") + " created: ";
+    log::write(local.given ? log::Level::INFO : log::Level::DEBUG, text + transport.repr());
+}
+
+}  // namespace
+
 Coroutine<DatagramTransport> create_datagram_transport(EventLoop& loop, DatagramRequest request,
                                                        DatagramFactory factory) {
+    const DatagramRequest::Address local = request.local;
+    const DatagramRequest::Address remote = request.remote;
     DatagramSocket opened = co_await open_datagram_socket(loop, std::move(request));
     std::shared_ptr<DatagramProtocol> protocol = factory();
     if (!protocol) throw TypeError("the protocol factory returned no protocol");
@@ -217,6 +231,7 @@ Coroutine<DatagramTransport> create_datagram_transport(EventLoop& loop, Datagram
         new DatagramChannel(loop, std::move(protocol), made, opened.remote));
     channel->open(std::move(opened.socket));
     DatagramTransport transport(Ref<TransportBase>::share(channel.get()));
+    if (loop.get_debug()) log_created(local, remote, transport);
     const Result<void> outcome = co_await as_result(made);
     if (!outcome) {
         transport.close();

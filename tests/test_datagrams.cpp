@@ -671,6 +671,30 @@ TEST(DatagramEndpointOfProtocol, CancelledThreeWays) {  // CN-06
     });
 }
 
+TEST(DatagramEndpointOfProtocol, DebugModeTellsOfIt) {  // CN-06
+    const support::LogCapture log;
+    run([](EventLoop& loop) -> Coroutine<> {
+        loop.set_debug(true);
+        const auto server = co_await loop.create_datagram_endpoint(make_recorder, local());
+        const auto client = co_await loop.create_datagram_endpoint(make_recorder, remote(9));
+        server.first.close();
+        client.first.close();
+        loop.set_debug(false);
+    });
+    support::Lines told;
+    for (const std::string& line : log.lines(asyncio::log::Level::DEBUG)) {
+        if (line.rfind("Datagram endpoint", 0) == 0) told.push_back(line);
+    }
+    EXPECT_EQ(told.size(), 2u);
+    EXPECT_EQ(told.at(0).rfind("Datagram endpoint local_addr=('127.0.0.1', 0) remote_addr=None "
+                               "created: <asyncio.DatagramTransport fd=",
+                               0),
+              0u)
+        << told.at(0);
+    EXPECT_EQ(told.at(1).rfind("Datagram endpoint remote_addr=('127.0.0.1', 9) created: ", 0), 0u)
+        << told.at(1);
+}
+
 TEST(DatagramEndpointOfProtocol, TheLoopClosesWithItOpen) {  // TR-15
     const auto loop = asyncio::new_event_loop();
     DatagramTransport transport;

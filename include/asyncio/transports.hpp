@@ -221,6 +221,10 @@ class ASYNCIO_API DatagramTransport : public BaseTransport {
     // The same to `to`. Raises: ValueError "Invalid address: must be None or {address}" if it is
     // connected to another one.
     void sendto(std::string_view data, const SocketAddress& to) const { impl().sendto(data, &to); }
+    void sendto(std::span<const std::byte> data) const { sendto(detail::as_chars(data)); }
+    void sendto(std::span<const std::byte> data, const SocketAddress& to) const {
+        sendto(detail::as_chars(data), to);
+    }
     void abort() const { impl().abort(); }
     std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
     std::pair<std::size_t, std::size_t> get_write_buffer_limits() const {
