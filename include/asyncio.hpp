@@ -7,6 +7,7 @@
 #include "asyncio/datagrams.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
+#include "asyncio/files.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/generators.hpp"
 #include "asyncio/locks.hpp"

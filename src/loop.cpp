@@ -410,6 +410,7 @@ void Loop::close() {
     }
     drop_queued();
     resolver.reset();
+    files.reset();
     {
         const std::lock_guard lock(wake_mutex_);
         stopped_clock_ = backend->now();

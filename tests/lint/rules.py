@@ -31,7 +31,7 @@ LAYERS = (
     'events',
     'futures coroutines generators tasks',
     'timeouts taskgroups with runners',
-    'locks queues threads',
+    'locks queues threads parallel',
     'transports resolver ssl signals',
     'base_events datagrams pipes files',
     'streams',

@@ -1,0 +1,332 @@
+// Which calls may be made on the loop's thread. None that waits for a disk: reading with
+// RWF_NOWAIT (a page that is not in memory is EAGAIN), opening with RESOLVE_CACHED (a name that is
+// not in memory is EAGAIN). All else goes to threads of the loop's own for files: not to_thread's,
+// whose long jobs would hold up every read, nor the resolver's.
+#include "file_requests.hpp"
+
+#include <errno.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "asyncio/exceptions.hpp"
+
+namespace asyncio::inline v1::detail {
+
+int SharedDescriptor::close() noexcept {
+    const int fd = std::exchange(fd_, -1);
+    return fd >= 0 && ::close(fd) != 0 && errno != EINTR ? errno : 0;
+}
+
+// ---- doing it ----------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // the system's own limit is 2 GiB
+
+// A write beyond RLIMIT_FSIZE is EFBIG, and one to a pipe that nobody reads is EPIPE: neither is
+// the end of the process. For good: the thread is one that does nothing else.
+void block_write_signals() noexcept {
+    static thread_local const bool blocked = [] {
+        sigset_t set;
+        ::sigemptyset(&set);
+        ::sigaddset(&set, SIGXFSZ);
+        ::sigaddset(&set, SIGPIPE);
+        return ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0;
+    }();
+    static_cast<void>(blocked);
+}
+
+ssize_t read_some(int fd, char* to, std::size_t size, std::int64_t offset) noexcept {
+    size = std::min(size, kMostAtOnce);
+    return offset == FileRequest::kNoOffset ? ::read(fd, to, size) : ::pread(fd, to, size, offset);
+}
+
+ssize_t write_some(int fd, const char* from, std::size_t size, std::int64_t offset) noexcept {
+    size = std::min(size, kMostAtOnce);
+    return offset == FileRequest::kNoOffset ? ::write(fd, from, size)
+                                            : ::pwrite(fd, from, size, offset);
+}
+
+}  // namespace
+
+void FileRequest::perform() noexcept {
+    performed_ = true;
+    const int fd = file ? file->get() : -1;
+    int failed = 0;
+    switch (op) {
+        case Op::kOpen:
+            return open();
+        case Op::kRead:
+            return read();
+        case Op::kWrite:
+            return write();
+        case Op::kTruncate:
+            block_write_signals();
+            do {
+                failed = ::ftruncate(fd, offset);
+            } while (failed != 0 && errno == EINTR);
+            break;
+        case Op::kSync:
+            failed = ::fsync(fd);
+            break;
+        case Op::kDataSync:
+            failed = ::fdatasync(fd);
+            break;
+        case Op::kStat:
+            failed = ::fstat(fd, &stat);
+            break;
+        case Op::kClose:
+            error = file->close();
+            return;
+    }
+    if (failed != 0) error = errno;
+}
+
+void FileRequest::open() noexcept {
+    int fd;
+    do {
+        fd = ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(permissions));
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0 || ::fstat(fd, &stat) != 0) {
+        error = errno;
+        if (fd >= 0) ::close(fd);
+        return;
+    }
+    file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+}
+
+void FileRequest::read() noexcept {
+    std::size_t got = 0;
+    try {
+        while (got < most) {
+            if (got == data.size()) {
+                const std::size_t more = std::max<std::size_t>({expect, got, 4096});
+                data.resize(got + std::min(more, most - got));
+            }
+            const std::int64_t at =
+                offset == kNoOffset ? kNoOffset : offset + static_cast<std::int64_t>(got);
+            const ssize_t n = read_some(file->get(), data.data() + got, data.size() - got, at);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) error = errno;
+            if (n <= 0) break;
+            got += static_cast<std::size_t>(n);
+            expect = 0;
+            if (offset == kNoOffset) break;  // what a stream has is enough
+        }
+        data.resize(got);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+}
+
+void FileRequest::write() noexcept {
+    block_write_signals();
+    while (written < data.size()) {
+        const std::int64_t at =
+            offset == kNoOffset ? kNoOffset : offset + static_cast<std::int64_t>(written);
+        const ssize_t n = write_some(file->get(), data.data() + written, data.size() - written, at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) error = errno;
+        if (n == 0) error = EIO;
+        if (n <= 0) return;
+        written += static_cast<std::size_t>(n);
+    }
+}
+
+// ---- from the loop to a thread and back --------------------------------------------------------
+
+FileRequest::~FileRequest() {
+    if (core_) core_->detach();
+}
+
+void FileRequest::begin(Loop& loop) noexcept {
+    loop.attach();
+    loop.begin_external();
+    core_ = &loop;
+    retain();
+}
+
+bool FileRequest::leave() noexcept {
+    waiter_ = nullptr;
+    if (done_) return true;
+    // A write that is partly done is not left so.
+    if (written > 0 || op == Op::kClose || !claim()) {
+        run_on();
+        return false;
+    }
+    end();
+    settle();
+    return true;
+}
+
+void FileRequest::end() noexcept {
+    done_ = true;
+    static_cast<Loop*>(core_)->end_external();
+}
+
+void FileRequest::execute() noexcept {
+    if (claim()) {
+        perform();
+        if (push_threadsafe(*core_, this)) return;
+        // A loop that is closed has nobody to tell.
+        orphan();
+    }
+    release();
+}
+
+void FileRequest::discard() noexcept {
+    if (claim()) {
+        static_cast<Loop*>(core_)->end_external();
+        orphan();
+    }
+    release();
+}
+
+void FileRequest::run() {
+    end();
+    settle();
+    if (waiter_ && !waiter_->done()) waiter_->set();
+    release();
+}
+
+void FileRequest::drop() noexcept {
+    end();
+    settle();
+    release();
+}
+
+// ---- the loop's threads ------------------------------------------------------------------------
+
+namespace {
+
+class ThreadFileBackend final : public FileBackend {
+  public:
+    explicit ThreadFileBackend(Loop& loop) : loop_(loop), pool_(kThreads, "asyncio-file") {}
+    // What has not begun is dropped; nobody waits for what runs.
+    ~ThreadFileBackend() override {
+        pool_.shutdown(false, true);
+        pool_.leave_threads();
+    }
+    void start(FileRequest& request) override {
+        request.begin(loop_);
+        pool_.add(Executor::Job(&request));
+    }
+    Executor& threads() override { return pool_; }
+
+  private:
+    // As many as keep a disk's queue busy; idle ones end.
+    static constexpr int kThreads = 16;
+
+    Loop& loop_;
+    ThreadPoolExecutor pool_;
+};
+
+}  // namespace
+
+FileBackend& file_backend() {
+    auto& loop = static_cast<Loop&>(running_core());
+    if (!loop.files) loop.files = std::make_shared<ThreadFileBackend>(loop);
+    return *loop.files;
+}
+
+// ---- without a thread --------------------------------------------------------------------------
+
+FileCourtesy::FileCourtesy(std::size_t bytes) noexcept {
+    static thread_local std::size_t moved = 0;
+    moved += std::min(bytes, kMostInline) + 1024;  // a small call takes its time too
+    due_ = moved > kMostInline;
+    if (due_) moved = 0;
+}
+
+int open_cached(const std::string& path, int flags) noexcept {
+    if ((flags & (O_CREAT | O_TRUNC | O_TMPFILE)) != 0) return -1;
+    open_how how{};
+    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NONBLOCK);
+    how.resolve = RESOLVE_CACHED;
+    return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how));
+}
+
+std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept {
+    const iovec piece{to, size};
+    return ::preadv2(fd, &piece, 1, offset, RWF_NOWAIT);
+}
+
+std::int64_t write_cached(int fd, const void* from, std::size_t size,
+                          std::int64_t offset) noexcept {
+    rlimit limit;
+    // Beyond a limit there would be SIGXFSZ, which ends the process.
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY) {
+        errno = EAGAIN;
+        return -1;
+    }
+    const iovec piece{const_cast<void*>(from), size};
+    return ::pwritev2(fd, &piece, 1, offset, RWF_NOWAIT);
+}
+
+// ---- odds and ends -----------------------------------------------------------------------------
+
+void throw_file_error(int error, const std::string& path) {
+    if (path.empty()) std::rethrow_exception(make_os_error(error));
+    std::rethrow_exception(make_os_error(error, std::generic_category().message(error), path));
+}
+
+std::string checked_path(std::string_view path) {
+    if (path.find('\0') != std::string_view::npos) throw ValueError("embedded null byte");
+    return std::string(path);
+}
+
+FileType file_type(unsigned mode) noexcept {
+    switch (mode & S_IFMT) {
+        case S_IFREG:
+            return FileType::REGULAR;
+        case S_IFDIR:
+            return FileType::DIRECTORY;
+        case S_IFLNK:
+            return FileType::SYMLINK;
+        case S_IFIFO:
+            return FileType::FIFO;
+        case S_IFSOCK:
+            return FileType::SOCKET;
+        case S_IFCHR:
+            return FileType::CHARACTER_DEVICE;
+        case S_IFBLK:
+            return FileType::BLOCK_DEVICE;
+        default:
+            return FileType::UNKNOWN;
+    }
+}
+
+namespace {
+
+FileStat::Time time_of(const timespec& t) noexcept {
+    return FileStat::Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
+}
+
+}  // namespace
+
+FileStat file_stat(const struct stat& s) noexcept {
+    FileStat result;
+    result.size = s.st_size;
+    result.type = file_type(s.st_mode);
+    result.permissions = s.st_mode & 07777;
+    result.uid = s.st_uid;
+    result.gid = s.st_gid;
+    result.device = s.st_dev;
+    result.inode = s.st_ino;
+    result.links = s.st_nlink;
+    result.allocated = std::int64_t{s.st_blocks} * 512;
+    result.accessed = time_of(s.st_atim);
+    result.modified = time_of(s.st_mtim);
+    result.changed = time_of(s.st_ctim);
+    return result;
+}
+
+}  // namespace asyncio::inline v1::detail

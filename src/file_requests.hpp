@@ -1,0 +1,200 @@
+// Operations on files that may block, and what does them: the seam between files.cpp and the
+// system. Today threads do them; a ring of the kernel can, behind the same FileBackend.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <atomic>
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "asyncio/detail/refcount.hpp"
+#include "asyncio/detail/waiter.hpp"
+#include "asyncio/files.hpp"
+#include "asyncio/threads.hpp"
+#include "loop.hpp"
+
+namespace asyncio::inline v1::detail {
+
+// A descriptor that requests and a file share; closed with the last of them.
+class SharedDescriptor final : public Pooled {
+  public:
+    explicit SharedDescriptor(int fd) noexcept : fd_(fd) {}
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+    bool unique() const noexcept { return refs_.unique(); }
+    int get() const noexcept { return fd_; }
+    // Closes it now, by the only owner; gives errno. (Linux has closed it even if it was EINTR.)
+    int close() noexcept;
+
+  private:
+    ~SharedDescriptor() { close(); }
+
+    RefCount refs_{1};
+    int fd_;
+};
+
+// One operation, with all it works on: it lives until the operation has ended, whoever waits.
+// Made on the loop's thread, done on another, and back.
+class FileRequest : public Node, public JobBase, public Pooled {
+  public:
+    enum class Op : std::uint8_t {
+        kOpen,      // path, flags, permissions -> file, stat
+        kRead,      // file, offset, most -> data
+        kWrite,     // file, offset, data, written -> written
+        kTruncate,  // file, offset: the new size
+        kSync,      // file
+        kDataSync,  // file
+        kStat,      // file -> stat
+        kClose,     // file
+    };
+    // For kRead and kWrite: at the position that the system keeps.
+    static constexpr std::int64_t kNoOffset = -1;
+
+    explicit FileRequest(Op what) noexcept : op(what) {}
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept {
+        if (refs_.drop()) delete this;
+    }
+
+    const Op op;
+    Ref<SharedDescriptor> file;
+    std::string path;
+    int flags = 0;
+    unsigned permissions = 0;
+    std::int64_t offset = kNoOffset;
+    std::size_t most = 0;     // kRead: ends with so many bytes or at the end of the file
+    std::size_t expect = 0;   // kRead: how many there probably are
+    std::size_t written = 0;  // kWrite: how much of `data`
+    std::string data;
+    struct stat stat{};
+    int error = 0;
+    std::exception_ptr failure;  // no memory for what was read
+
+    bool done() const noexcept { return done_; }
+    // Whether it was done at all, rather than given up before it began.
+    bool performed() const noexcept { return performed_; }
+
+    // Does it, and blocks. Any thread.
+    void perform() noexcept;
+
+    // On the loop's thread, once, before it is handed to an executor.
+    void begin(Loop& loop) noexcept;
+    void set_waiter(Waiter* waiter) noexcept { waiter_ = waiter; }
+    // Nobody waits any more. Returns true if it has ended or will not begin; else it runs on.
+    bool leave() noexcept;
+
+    void execute() noexcept override;
+    void discard() noexcept override;
+    void run() override;
+    void drop() noexcept override;
+
+  protected:
+    virtual ~FileRequest();
+    // Its end, on the loop's thread, whether or not somebody still waits.
+    virtual void settle() noexcept {}
+    // Nobody waits, and it runs on.
+    virtual void run_on() noexcept {}
+    // Its end when the loop is gone, on any thread.
+    virtual void orphan() noexcept {}
+
+  private:
+    bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
+    void end() noexcept;
+    void open() noexcept;
+    void read() noexcept;
+    void write() noexcept;
+
+    RefCount refs_{1};
+    std::atomic<bool> claimed_{false};  // by the thread that does it or the loop that gives it up
+    bool done_ = false;
+    bool performed_ = false;
+    LoopCore* core_ = nullptr;
+    Waiter* waiter_ = nullptr;
+};
+
+// What does the operations of one loop.
+class FileBackend {
+  public:
+    virtual ~FileBackend() = default;
+    // Begins `request`; it ends on the loop's thread, by FileRequest::run or drop.
+    // Raises: RuntimeError "can't start new thread".
+    virtual void start(FileRequest& request) = 0;
+    // Threads for what is made of several operations.
+    virtual Executor& threads() = 0;
+};
+// The running loop's, made by its first file. Raises: RuntimeError "no running event loop".
+FileBackend& file_backend();
+
+// Starts a request and suspends the task until it ends.
+class FileWait {
+  public:
+    using asyncio_native = void;
+
+    explicit FileWait(FileRequest& request) : request_(Ref<FileRequest>::share(&request)) {
+        file_backend().start(request);
+    }
+    FileWait(const FileWait&) = delete;
+    FileWait& operator=(const FileWait&) = delete;
+    ~FileWait() { request_->leave(); }
+
+    bool await_ready() const noexcept { return false; }
+    template <std::derived_from<PromiseBase> P>
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        request_->set_waiter(&waiter_);
+        waiter_.suspend(h.promise());
+    }
+    void await_resume() {
+        if (std::exception_ptr error = waiter_.resume()) std::rethrow_exception(error);
+    }
+
+  private:
+    Ref<FileRequest> request_;
+    Waiter waiter_;
+};
+
+// What `fn` gives, called on a thread for files. It owns all that it works on. A cancelled caller
+// goes on at once; what has begun goes on too, and its result is destroyed.
+template <class F>
+auto on_file_thread(F fn) -> Coroutine<JobResult<F>> {
+    auto future =
+        start_job(running_core(), &file_backend().threads(), ContextSlot(), false, std::move(fn));
+    co_return co_await std::move(future);
+}
+
+// Lets other tasks run now and then in a loop over calls that need not wait, since the system has
+// the bytes in memory. `bytes`: about how many the next call will move.
+class FileCourtesy {
+  public:
+    explicit FileCourtesy(std::size_t bytes) noexcept;
+    bool due() const noexcept { return due_; }
+
+  private:
+    bool due_;
+};
+
+// Raises: the OSError of `error`, with a path if there is one.
+[[noreturn]] void throw_file_error(int error, const std::string& path = {});
+// Raises: ValueError "embedded null byte".
+std::string checked_path(std::string_view path);
+FileStat file_stat(const struct stat& s) noexcept;
+FileType file_type(unsigned mode) noexcept;
+// open(2) of an existing file if that needs no disk, else -1. The descriptor is O_NONBLOCK.
+int open_cached(const std::string& path, int flags) noexcept;
+// preadv2(2) of what is in memory: the number of bytes, or -1 and errno (EAGAIN: a thread must do
+// it; EOPNOTSUPP: so always for this file).
+std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept;
+std::int64_t write_cached(int fd, const void* from, std::size_t size, std::int64_t offset) noexcept;
+// More than this is not copied in the loop's thread.
+inline constexpr std::size_t kMostInline = 256 * 1024;
+
+}  // namespace asyncio::inline v1::detail
