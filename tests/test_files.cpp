@@ -1,0 +1,1018 @@
+// Files: open_file and what is done with one, whole files, directories, temporaries.
+#include <asyncio.hpp>
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "support.hpp"
+
+namespace {
+
+using asyncio::Coroutine;
+using asyncio::File;
+using asyncio::open_file;
+using support::raised;
+using namespace std::chrono_literals;
+
+namespace fs = std::filesystem;
+
+// A directory of its own for each test.
+class Files : public testing::Test {
+  protected:
+    Files() {
+        std::string name = (fs::temp_directory_path() / "asyncio-files-XXXXXX").string();
+        dir_ = ::mkdtemp(name.data());
+    }
+    ~Files() override { fs::remove_all(dir_); }
+
+    std::string path(const std::string& name) const { return dir_ + '/' + name; }
+    std::string make(const std::string& name, const std::string& text) const {
+        std::ofstream(path(name), std::ios::binary) << text;
+        return path(name);
+    }
+    static std::string content(const std::string& path) {
+        std::ifstream in(path, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    std::string fifo() const {
+        EXPECT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+        return path("fifo");
+    }
+
+    std::string dir_;
+};
+
+// Bytes that differ from place to place.
+std::string pattern(std::size_t n) {
+    std::string data(n, '\0');
+    std::uint32_t x = 1;
+    for (char& c : data) {
+        x = x * 1664525 + 1013904223;
+        c = static_cast<char>(x >> 24);
+    }
+    return data;
+}
+
+template <class F>
+auto run(F&& body) {
+    return asyncio::run(std::forward<F>(body));
+}
+
+Coroutine<> iterations(int n) {
+    for (int i = 0; i < n; ++i) co_await asyncio::sleep(0s);
+}
+
+// Lets the loop run until `done()`, for ten seconds at most.
+template <class F>
+Coroutine<> until(F done) {
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (!done() && std::chrono::steady_clock::now() < end) co_await asyncio::sleep(100us);
+    EXPECT_TRUE(done());
+}
+
+// Runs `body` in a process of its own, which has nothing to do with this one's limits and rights.
+// Returns what it returns.
+template <class F>
+int in_child(F body) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(body());
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+// ---- opening -----------------------------------------------------------------------------------
+
+TEST_F(Files, WhatWasWrittenIsRead) {
+    run([&]() -> Coroutine<> {
+        File out = co_await open_file(path("x"), "w");
+        EXPECT_EQ(co_await out.write("one\n"), 4u);
+        EXPECT_EQ(co_await out.write(std::string("two\n")), 4u);
+        EXPECT_EQ(out.tell(), 8);
+        co_await out.close();
+        EXPECT_EQ(content(path("x")), "one\ntwo\n");
+        File in = co_await open_file(path("x"));
+        EXPECT_EQ(co_await in.read(3), "one");
+        EXPECT_EQ(in.tell(), 3);
+        EXPECT_EQ(co_await in.read(), "\ntwo\n");
+        EXPECT_EQ(co_await in.read(), "");
+        EXPECT_EQ(co_await in.read(0), "");
+    });
+}
+
+TEST_F(Files, ModesAreThoseOfPython) {
+    const std::string x = make("x", "abc");
+    run([&]() -> Coroutine<> {
+        File both = co_await open_file(x, "r+b");
+        EXPECT_TRUE(both.readable() && both.writable() && both.seekable());
+        co_await both.write("X");
+        EXPECT_EQ(co_await both.read(), "bc");
+        File append = co_await open_file(x, "a+");
+        EXPECT_EQ(append.tell(), 3);
+        co_await append.seek(0);
+        co_await append.write("d");
+        EXPECT_EQ(append.tell(), 4);
+        co_await append.seek(0);
+        EXPECT_EQ(co_await append.read(), "Xbcd");
+        File emptied = co_await open_file(x, "w+");
+        EXPECT_EQ(co_await emptied.read(), "");
+        const auto exists = co_await asyncio::as_result(open_file(x, "x"));
+        EXPECT_EQ(support::error_text<asyncio::FileExistsError>(exists),
+                  "[Errno 17] File exists: '" + x + "'");
+        File made = co_await open_file(path("y"), "xb");
+        EXPECT_FALSE(made.readable());
+        EXPECT_EQ(made.mode(), "xb");
+        EXPECT_EQ(made.repr(), "<File name='" + path("y") + "' mode='xb'>");
+    });
+}
+
+TEST_F(Files, AModeThatIsNoneIsAValueError) {
+    const auto refusal = [&](const char* mode) {
+        return raised<asyncio::ValueError>([&] { open_file(path("x"), mode).close(); });
+    };
+    EXPECT_EQ(refusal("q"), "invalid mode: 'q'");
+    EXPECT_EQ(refusal("r++"), "invalid mode: 'r++'");
+    EXPECT_EQ(refusal("rr"), "invalid mode: 'rr'");
+    EXPECT_EQ(refusal("rw"), "must have exactly one of create/read/write/append mode");
+    EXPECT_EQ(refusal("bt"), "can't have text and binary mode at once");
+    const std::string none =
+        "Must have exactly one of create/read/write/append mode and at most one plus";
+    EXPECT_EQ(refusal(""), none);
+    EXPECT_EQ(refusal("+"), none);
+    EXPECT_EQ(raised<asyncio::ValueError>([] { open_file(std::string_view("a\0b", 3)).close(); }),
+              "embedded null byte");
+}
+
+TEST_F(Files, ErrorsNameTheFile) {
+    const std::string x = make("x", "abc");
+    run([&]() -> Coroutine<> {
+        const auto missing = co_await asyncio::as_result(open_file(path("no")));
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(missing),
+                  "[Errno 2] No such file or directory: '" + path("no") + "'");
+        const auto directory = co_await asyncio::as_result(open_file(dir_));
+        EXPECT_EQ(support::error_text<asyncio::IsADirectoryError>(directory),
+                  "[Errno 21] Is a directory: '" + dir_ + "'");
+        const auto written = co_await asyncio::as_result(open_file(dir_, "w"));
+        EXPECT_TRUE(written.holds<asyncio::IsADirectoryError>());
+        const auto below = co_await asyncio::as_result(open_file(x + "/y"));
+        EXPECT_EQ(support::error_text<asyncio::NotADirectoryError>(below),
+                  "[Errno 20] Not a directory: '" + x + "/y'");
+        const auto empty = co_await asyncio::as_result(open_file(""));
+        EXPECT_TRUE(empty.holds<asyncio::FileNotFoundError>());
+    });
+}
+
+TEST_F(Files, NoPermissionIsAPermissionError) {
+    const std::string x = make("x", "abc");
+    ::chmod(x.c_str(), 0);
+    ::chmod(dir_.c_str(), 0755);
+    const int code = in_child([&] {
+        if (::getuid() == 0 && ::setuid(65534) != 0) return 2;
+        return run([&]() -> Coroutine<int> {
+            const auto opened = co_await asyncio::as_result(open_file(x));
+            if (!opened.holds<asyncio::PermissionError>()) co_return 3;
+            const auto made = co_await asyncio::as_result(asyncio::write_file(path("y"), "y"));
+            co_return ::getuid() == 65534 && !made.holds<asyncio::PermissionError>() ? 4 : 0;
+        });
+    });
+    EXPECT_EQ(code, 0);
+}
+
+TEST_F(Files, AnEmptyHandleIsRefused) {
+    const File none;
+    EXPECT_FALSE(none);
+    EXPECT_EQ(raised<asyncio::RuntimeError>([&] { none.read().close(); }),
+              "this handle is empty: it refers to no object");
+}
+
+// ---- reading, writing, seeking -----------------------------------------------------------------
+
+TEST_F(Files, LinesEndWithTheirNewline) {
+    const std::string x = make("x", "one\n\nthree\nlast");
+    run([&]() -> Coroutine<> {
+        for (const std::size_t buffer : {1u, 3u, 5u, 65536u}) {
+            asyncio::OpenOptions options;
+            options.buffer_size = buffer;
+            File f = co_await open_file(x, "r", options);
+            std::vector<std::string> lines;
+            while (auto line = co_await f.next()) lines.push_back(*line);
+            EXPECT_EQ(lines, (std::vector<std::string>{"one\n", "\n", "three\n", "last"}));
+            EXPECT_EQ(co_await f.readline(), "");
+            co_await f.seek(0);
+            EXPECT_EQ(co_await f.readline(2), "on");
+            EXPECT_EQ(co_await f.readline(100), "e\n");
+            EXPECT_EQ(co_await f.readline(0), "");
+            EXPECT_EQ(f.tell(), 4);
+            EXPECT_EQ(co_await f.read(3), "\nth");
+            EXPECT_EQ(co_await f.readline(), "ree\n");
+            EXPECT_EQ(co_await f.read(), "last");
+        }
+    });
+}
+
+TEST_F(Files, WritingAfterReadingLinesGoesWhereTheLinesEnded) {
+    const std::string x = make("x", "one\ntwo\nthree\n");
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x, "r+");
+        EXPECT_EQ(co_await f.readline(), "one\n");
+        co_await f.write("TWO");
+        EXPECT_EQ(co_await f.readline(), "\n");
+        EXPECT_EQ(co_await f.readline(), "three\n");
+        EXPECT_EQ(content(x), "one\nTWO\nthree\n");
+    });
+}
+
+TEST_F(Files, SeekAndTruncate) {
+    const std::string x = make("x", "0123456789");
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x, "r+");
+        EXPECT_EQ(co_await f.seek(4), 4);
+        EXPECT_EQ(co_await f.seek(-1, SEEK_CUR), 3);
+        EXPECT_EQ(co_await f.read(2), "34");
+        EXPECT_EQ(co_await f.seek(-2, SEEK_END), 8);
+        EXPECT_EQ(co_await f.read(), "89");
+        const auto before = co_await asyncio::as_result(f.seek(-1));
+        EXPECT_EQ(support::error_text<asyncio::OSError>(before), "[Errno 22] Invalid argument");
+        const auto whence = co_await asyncio::as_result(f.seek(0, 9));
+        EXPECT_EQ(support::error_text<asyncio::ValueError>(whence), "whence value 9 unsupported");
+        co_await f.seek(4);
+        EXPECT_EQ(co_await f.truncate(), 4);
+        EXPECT_EQ(content(x), "0123");
+        EXPECT_EQ(co_await f.truncate(6), 6);
+        EXPECT_EQ(content(x), std::string("0123\0\0", 6));
+        EXPECT_EQ(f.tell(), 4);
+        const auto negative = co_await asyncio::as_result(f.truncate(-1));
+        EXPECT_EQ(support::error_text<asyncio::OSError>(negative), "[Errno 22] Invalid argument");
+        co_await f.sync();
+        co_await f.sync(true);
+    });
+}
+
+TEST_F(Files, PreadAndPwriteLeaveThePositionAlone) {
+    const std::string x = make("x", "0123456789");
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x, "r+");
+        EXPECT_EQ(co_await f.pread(3, 5), "567");
+        EXPECT_EQ(co_await f.pread(100, 8), "89");
+        EXPECT_EQ(co_await f.pread(5, 1000), "");
+        EXPECT_EQ(co_await f.pwrite("ab", 1), 2u);
+        EXPECT_EQ(f.tell(), 0);
+        EXPECT_EQ(co_await f.read(), "0ab3456789");
+        const auto negative = co_await asyncio::as_result(f.pread(1, -1));
+        EXPECT_TRUE(negative.holds<asyncio::ValueError>());
+    });
+}
+
+TEST_F(Files, StatIsTheSystems) {
+    const std::string x = make("x", "0123456789");
+    ::chmod(x.c_str(), 0640);
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x);
+        const asyncio::FileStat s = co_await f.stat();
+        EXPECT_EQ(s.size, 10);
+        EXPECT_TRUE(s.is_file());
+        EXPECT_EQ(s.permissions, 0640u);
+        EXPECT_EQ(s.links, 1u);
+        EXPECT_LT(std::chrono::system_clock::now() - s.modified, 1h);
+    });
+}
+
+TEST_F(Files, ReadIntoFillsTheCallersMemory) {
+    const std::string data = pattern(700'000);
+    const std::string x = make("x", data);
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x);
+        std::string small(1000, '\0');
+        EXPECT_EQ(co_await f.read_into(std::span<char>(small)), 1000u);
+        EXPECT_EQ(small, data.substr(0, 1000));
+        std::vector<std::byte> large(1'000'000);
+        EXPECT_EQ(co_await f.read_into(std::span<std::byte>(large)), 699'000u);
+        EXPECT_EQ(std::memcmp(large.data(), data.data() + 1000, 699'000), 0);
+        EXPECT_EQ(co_await f.read_into(std::span<char>(small)), 0u);
+        EXPECT_EQ(f.tell(), 700'000);
+    });
+}
+
+// More than is copied in the loop's thread, with and without a known size.
+TEST_F(Files, LargeReadsAndWritesAreWhole) {
+    const std::string data = pattern(3'000'000);
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(path("x"), "w+");
+        EXPECT_EQ(co_await f.write(data), data.size());
+        EXPECT_EQ(f.tell(), 3'000'000);
+        co_await f.seek(1);
+        EXPECT_EQ(co_await f.read(), data.substr(1));
+        co_await f.seek(5);
+        EXPECT_EQ(co_await f.read(2'000'000), data.substr(5, 2'000'000));
+        EXPECT_EQ(co_await f.readline(1'500'000),
+                  data.substr(2'000'005).substr(0, data.substr(2'000'005).find('\n') + 1));
+        EXPECT_EQ(co_await f.pread(1'000'000, 7), data.substr(7, 1'000'000));
+        EXPECT_EQ(co_await f.pwrite(data.substr(0, 1'000'000), 2'500'000), 1'000'000u);
+        EXPECT_EQ((co_await f.stat()).size, 3'500'000);
+        EXPECT_EQ(co_await asyncio::read_file(path("x")),
+                  data.substr(0, 2'500'000) + data.substr(0, 1'000'000));
+    });
+}
+
+TEST_F(Files, AFileThatTheKernelMakesUpIsReadWhole) {
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file("/proc/self/status");
+        const std::string text = co_await f.read();
+        EXPECT_EQ(text.substr(0, 5), "Name:");
+        EXPECT_NE(text.find("voluntary_ctxt_switches"), std::string::npos);
+        EXPECT_EQ((co_await asyncio::read_file("/proc/self/status")).substr(0, 5), "Name:");
+        EXPECT_GT(co_await asyncio::copy_file("/proc/self/status", path("x")), 100);
+        EXPECT_EQ(content(path("x")).substr(0, 5), "Name:");
+    });
+}
+
+TEST_F(Files, WhatAFileIsNotOpenedForIsUnsupported) {
+    const std::string x = make("x", "abc");
+    run([&]() -> Coroutine<> {
+        File in = co_await open_file(x);
+        File out = co_await open_file(path("y"), "w");
+        using asyncio::UnsupportedOperation;
+        EXPECT_EQ(
+            support::error_text<UnsupportedOperation>(co_await asyncio::as_result(in.write("x"))),
+            "write");
+        EXPECT_EQ(
+            support::error_text<UnsupportedOperation>(co_await asyncio::as_result(in.truncate(0))),
+            "truncate");
+        EXPECT_EQ(
+            support::error_text<UnsupportedOperation>(co_await asyncio::as_result(out.read())),
+            "read");
+        EXPECT_EQ(
+            support::error_text<UnsupportedOperation>(co_await asyncio::as_result(out.next())),
+            "read");
+        EXPECT_EQ(
+            support::error_text<asyncio::ValueError>(co_await asyncio::as_result(in.read(-2))),
+            "read length must be non-negative or -1");
+    });
+}
+
+TEST_F(Files, AClosedFileIsRefused) {
+    const std::string x = make("x", "abc");
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x, "r+");
+        const int fd = f.fileno();
+        co_await f.close();
+        co_await f.close();
+        EXPECT_TRUE(f.closed());
+        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        const std::string closed = "I/O operation on closed file";
+        using asyncio::ValueError;
+        EXPECT_EQ(support::error_text<ValueError>(co_await asyncio::as_result(f.read())), closed);
+        EXPECT_EQ(support::error_text<ValueError>(co_await asyncio::as_result(f.write("x"))),
+                  closed);
+        EXPECT_EQ(support::error_text<ValueError>(co_await asyncio::as_result(f.pread(1, 0))),
+                  closed);
+        EXPECT_EQ(support::error_text<ValueError>(co_await asyncio::as_result(f.seek(0))), closed);
+        EXPECT_EQ(support::error_text<ValueError>(co_await asyncio::as_result(f.stat())), closed);
+        EXPECT_EQ(raised<ValueError>([&] { static_cast<void>(f.tell()); }), closed);
+        EXPECT_EQ(raised<ValueError>([&] { static_cast<void>(f.fileno()); }), closed);
+        EXPECT_EQ(f.repr(), "<File name='" + x + "' mode='r+' closed>");
+    });
+}
+
+TEST_F(Files, WithClosesTheFile) {
+    File kept;
+    const auto result = run([&]() -> Coroutine<asyncio::Result<int>> {
+        File f = co_await open_file(path("x"), "w");
+        auto body = [&](File& inside) -> Coroutine<int> {
+            kept = inside;
+            co_await inside.write("abc");
+            throw asyncio::ValueError("stop");
+        };
+        co_return co_await asyncio::as_result(asyncio::with(f, body));
+    });
+    EXPECT_EQ(support::error_text<asyncio::ValueError>(result), "stop");
+    EXPECT_TRUE(kept.closed());
+    EXPECT_EQ(content(path("x")), "abc");
+}
+
+TEST_F(Files, AFileBelongsToItsLoop) {
+    const std::string x = make("x", "abc");
+    File f;
+    run([&]() -> Coroutine<> { f = co_await open_file(x); });
+    EXPECT_NE(raised<asyncio::RuntimeError>([&] {
+                  run([&]() -> Coroutine<> { co_await f.read(); });
+              }).find("is bound to a different event loop"),
+              std::string::npos);
+}
+
+TEST_F(Files, VirtualTimeWaitsForFiles) {
+    const std::string x = make("x", pattern(1'000'000));
+    support::run_virtual([&]() -> Coroutine<> {
+        const auto start = asyncio::get_running_loop().time();
+        File f = co_await open_file(path("y"), "w");
+        co_await f.write(co_await asyncio::read_file(x));
+        co_await f.close();
+        EXPECT_EQ(asyncio::get_running_loop().time(), start);
+    });
+    EXPECT_EQ(content(path("y")), pattern(1'000'000));
+}
+
+TEST_F(Files, CallsOfManyTasksTakeTurns) {
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(path("x"), "w+");
+        // Longer than what is written in the loop's thread.
+        std::vector<asyncio::Task<std::size_t>> writers;
+        for (char c = 'a'; c < 'i'; ++c) {
+            writers.push_back(asyncio::create_task(f.write(std::string(300'000, c))));
+        }
+        co_await asyncio::gather(writers);
+        const std::string data = content(path("x"));
+        EXPECT_EQ(data.size(), 8u * 300'000);
+        for (std::size_t i = 0; i < 8; ++i) {
+            const std::string part = data.substr(i * 300'000, 300'000);
+            EXPECT_EQ(part, std::string(300'000, static_cast<char>('a' + i)));
+        }
+    });
+}
+
+TEST_F(Files, ALoopOverCachedReadsLetsOthersRun) {
+    const std::string x = make("x", pattern(200'000));
+    run([&]() -> Coroutine<> {
+        support::Iterations counter(asyncio::get_running_loop());
+        File f = co_await open_file(x);
+        for (int i = 0; i < 100; ++i) {
+            co_await f.seek(0);
+            EXPECT_EQ((co_await f.read(200'000)).size(), 200'000u);
+        }
+        EXPECT_GE(counter.count(), 50);
+    });
+}
+
+// ---- faults ------------------------------------------------------------------------------------
+
+TEST_F(Files, AFullDiskIsAnError) {
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file("/dev/full", "w");
+        const auto written = co_await asyncio::as_result(f.write("x"));
+        EXPECT_EQ(support::error_text<asyncio::OSError>(written),
+                  "[Errno 28] No space left on device");
+        const auto whole = co_await asyncio::as_result(asyncio::write_file("/dev/full", "x"));
+        EXPECT_EQ(support::error_text<asyncio::OSError>(whole),
+                  "[Errno 28] No space left on device: '/dev/full'");
+        const auto copied =
+            co_await asyncio::as_result(asyncio::copy_file("/proc/self/status", "/dev/full"));
+        EXPECT_TRUE(copied.holds<asyncio::OSError>());
+    });
+}
+
+TEST_F(Files, TheLimitOfFileSizeIsAnErrorAndNoSignal) {
+    const int code = in_child([&] {
+        const rlimit limit{100'000, 100'000};
+        if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+        return run([&]() -> Coroutine<int> {
+            File f = co_await open_file(path("x"), "w");
+            co_await f.write(std::string(60'000, 'x'));
+            const auto written = co_await asyncio::as_result(f.write(std::string(60'000, 'y')));
+            const auto* error = asyncio::detail::find<asyncio::OSError>(written.error());
+            if (!error || error->code().value() != EFBIG) co_return 3;
+            // What fitted was written, and the position is behind it.
+            if (f.tell() != 100'000) co_return 4;
+            const auto replaced = co_await asyncio::as_result(
+                asyncio::replace_file(path("x"), std::string(200'000, 'z')));
+            if (!replaced.holds<asyncio::OSError>()) co_return 5;
+            co_return fs::file_size(path("x")) == 100'000 ? 0 : 6;
+        });
+    });
+    EXPECT_EQ(code, 0);
+    EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 1)
+        << "the temporary file is gone";
+}
+
+TEST_F(Files, ABrokenFifoIsAnErrorAndNoSignal) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        const int reader = ::open(p.c_str(), O_RDONLY | O_NONBLOCK);
+        File f = co_await open_file(p, "w");
+        ::close(reader);
+        const auto written = co_await asyncio::as_result(f.write("x"));
+        EXPECT_TRUE(written.holds<asyncio::BrokenPipeError>());
+    });
+}
+
+// ---- streams -----------------------------------------------------------------------------------
+
+TEST_F(Files, AFifoIsOpenedWhenBothEndsAreThere) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        auto reading = asyncio::create_task(open_file(p));
+        co_await iterations(20);
+        EXPECT_FALSE(reading.done());
+        File out = co_await open_file(p, "w");
+        File in = co_await reading;
+        EXPECT_FALSE(in.seekable());
+        co_await out.write("one\ntwo\nrest");
+        EXPECT_EQ(co_await in.readline(), "one\n");
+        EXPECT_EQ(co_await in.read(4), "two\n");
+        co_await out.close();
+        EXPECT_EQ(co_await in.read(), "rest");
+        EXPECT_EQ(co_await in.read(), "");
+        EXPECT_TRUE((co_await asyncio::as_result(in.seek(0))).holds<asyncio::OSError>());
+        EXPECT_EQ(raised<asyncio::OSError>([&] { static_cast<void>(in.tell()); }),
+                  "[Errno 29] Illegal seek");
+    });
+}
+
+TEST_F(Files, ACancelledReadOfAStreamLosesNothing) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        // Cancelled so many iterations after a thread has taken the bytes, the same one among them.
+        for (int late = 0; late < 6; ++late) {
+            File f = co_await open_file(p, "r+");
+            const int fd = f.fileno();
+            auto reading = asyncio::create_task(f.read(5));
+            co_await iterations(5);
+            EXPECT_EQ(::write(fd, "hello", 5), 5);
+            int left = 1;
+            while (left > 0) EXPECT_EQ(::ioctl(fd, FIONREAD, &left), 0);
+            co_await iterations(late);
+            reading.cancel();
+            const auto read = co_await asyncio::as_result(reading);
+            if (read) {
+                EXPECT_EQ(read.value(), "hello");
+                EXPECT_EQ(::write(fd, "hello", 5), 5);
+            }
+            EXPECT_EQ(co_await f.read(5), "hello");
+        }
+    });
+}
+
+TEST_F(Files, ACancelledReadOfAStreamReturnsAtOnce) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(p, "r+");
+        auto reading = asyncio::create_task(f.readline());
+        co_await iterations(5);
+        EXPECT_FALSE(reading.done());
+        reading.cancel();
+        EXPECT_TRUE((co_await asyncio::as_result(reading)).holds<asyncio::CancelledError>());
+        // The next one waits for the thread's read, and gets its bytes.
+        auto next = asyncio::create_task(f.readline());
+        co_await iterations(5);
+        EXPECT_FALSE(next.done());
+        EXPECT_EQ(::write(f.fileno(), "line\n", 5), 5);
+        EXPECT_EQ(co_await next, "line\n");
+    });
+}
+
+// A thread hangs in the read of a stream; the loop closes all the same, and nothing leaks.
+TEST_F(Files, ALoopClosesWhileAThreadReads) {
+    const std::string p = fifo();
+    const int keep = ::open(p.c_str(), O_RDWR);
+    const auto before =
+        std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+    {
+        const auto loop = asyncio::new_event_loop();
+        auto task = loop->create_task(
+            [](std::string name) -> Coroutine<> {
+                File f = co_await open_file(name);
+                co_await f.read(5);
+            }(p),
+            {});
+        loop->run_until_complete(asyncio::sleep(50ms));
+        EXPECT_FALSE(task.done());
+        loop->close();
+    }
+    EXPECT_EQ(::write(keep, "hello", 5), 5);
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    auto now = before + 1;
+    while (now != before && std::chrono::steady_clock::now() < end) {
+        ::usleep(1000);
+        now = std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+    }
+    EXPECT_EQ(now, before);
+    ::close(keep);
+}
+
+// ---- cancellation ------------------------------------------------------------------------------
+
+// Runs `make()` as a task that is cancelled after 0, 1, 2, ... iterations, the one in which it
+// completes among them; `check(was_cancelled)` looks at what is left.
+template <class M, class C>
+Coroutine<> cancel_at_each_point(M make, C check) {
+    for (int after = -1; after < 12; ++after) {
+        auto task = asyncio::create_task(make());
+        if (after >= 0) co_await asyncio::sleep(0s);
+        // Real time passes too, so that the thread gets to the end now and then.
+        for (int i = 0; i < after; ++i) co_await asyncio::sleep(i % 3 == 2 ? 300us : 0us);
+        task.cancel();
+        const auto result = co_await asyncio::as_result(task);
+        const bool cancelled = !result;
+        EXPECT_EQ(cancelled, result.template holds<asyncio::CancelledError>());
+        EXPECT_TRUE(cancelled || after >= 0);
+        co_await check(cancelled);
+    }
+}
+
+TEST_F(Files, ACancelledReadLeavesThePosition) {
+    const std::string data = pattern(1'000'000);
+    const std::string x = make("x", data);
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x);
+        auto make = [&] { return f.read(600'000); };
+        auto check = [&](bool cancelled) -> Coroutine<> {
+            EXPECT_EQ(f.tell(), cancelled ? 0 : 600'000);
+            EXPECT_EQ(co_await f.read(10), data.substr(cancelled ? 0 : 600'000, 10));
+            co_await f.seek(0);
+        };
+        co_await cancel_at_each_point(make, check);
+    });
+}
+
+TEST_F(Files, ACancelledReadIntoWritesNothingLater) {
+    const std::string x = make("x", std::string(1'000'000, 'x'));
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x);
+        std::string to(600'000, '-');
+        auto make = [&] { return f.read_into(std::span<char>(to)); };
+        auto check = [&](bool cancelled) -> Coroutine<> {
+            const std::string seen = to;
+            co_await f.seek(0);  // waits for what runs
+            EXPECT_EQ(to, seen);
+            EXPECT_EQ(std::count(to.begin(), to.end(), 'x'), cancelled ? 0 : 600'000);
+            std::fill(to.begin(), to.end(), '-');
+        };
+        co_await cancel_at_each_point(make, check);
+    });
+}
+
+TEST_F(Files, ACancelledWriteIsWholeOrNotMade) {
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(path("x"), "w+");
+        auto make = [&] { return f.write(std::string(600'000, 'x')); };
+        auto check = [&](bool cancelled) -> Coroutine<> {
+            const auto size = co_await f.seek(0, SEEK_END);
+            EXPECT_TRUE(size == 600'000 || (cancelled && size == 0)) << size;
+            co_await f.truncate(0);
+            co_await f.seek(0);
+        };
+        co_await cancel_at_each_point(make, check);
+    });
+}
+
+TEST_F(Files, ACancelledWriteMovesThePositionIfItHasBegun) {
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(path("x"), "w+");
+        auto make = [&] { return f.write(std::string(600'000, 'x')); };
+        auto check = [&](bool) -> Coroutine<> {
+            co_await f.write("end");
+            const std::string data = content(path("x"));
+            EXPECT_TRUE(data == "end" || data == std::string(600'000, 'x') + "end") << data.size();
+            co_await f.truncate(0);
+            co_await f.seek(0);
+        };
+        co_await cancel_at_each_point(make, check);
+    });
+}
+
+TEST_F(Files, EveryOtherCallMayBeCancelled) {
+    const std::string x = make("x", pattern(1'000'000));
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(x, "r+");
+        auto check = [&](bool) -> Coroutine<> {
+            EXPECT_EQ(f.tell(), 0);
+            EXPECT_EQ((co_await f.stat()).size, 1'000'000);
+        };
+        auto pread = [&] { return f.pread(700'000, 1); };
+        auto pwrite = [&] { return f.pwrite(pattern(1'000'000), 0); };
+        auto sync = [&] { return f.sync(); };
+        auto stat = [&] { return f.stat(); };
+        auto truncate = [&] { return f.truncate(1'000'000); };
+        auto open = [&] { return open_file(x, "a"); };
+        auto read = [&] { return asyncio::read_file(x); };
+        auto write = [&] { return asyncio::write_file(path("y"), pattern(500'000)); };
+        auto replace = [&] { return asyncio::replace_file(path("z"), "z"); };
+        auto copy = [&] { return asyncio::copy_file(x, path("c")); };
+        auto file = [&] { return asyncio::temporary_file(); };
+        co_await cancel_at_each_point(pread, check);
+        co_await cancel_at_each_point(pwrite, check);
+        co_await cancel_at_each_point(sync, check);
+        co_await cancel_at_each_point(stat, check);
+        co_await cancel_at_each_point(truncate, check);
+        co_await cancel_at_each_point(open, check);
+        co_await cancel_at_each_point(read, check);
+        co_await cancel_at_each_point(write, check);
+        co_await cancel_at_each_point(replace, check);
+        co_await cancel_at_each_point(copy, check);
+        co_await cancel_at_each_point(file, check);
+        EXPECT_EQ(content(x), pattern(1'000'000));
+    });
+}
+
+TEST_F(Files, ACancelledCloseClosesNevertheless) {
+    run([&]() -> Coroutine<> {
+        for (int after = -1; after < 6; ++after) {
+            File f = co_await open_file(path("x"), "w");
+            const int fd = f.fileno();
+            auto closing = asyncio::create_task(f.close());
+            co_await asyncio::sleep(0s);
+            for (int i = 0; i < after; ++i) co_await asyncio::sleep(0s);
+            closing.cancel();
+            co_await asyncio::as_result(closing);
+            EXPECT_TRUE(f.closed());
+            co_await until([fd] { return ::fcntl(fd, F_GETFD) == -1; });
+        }
+    });
+}
+
+TEST_F(Files, ClosingWaitsForTheCallThatRunsAndRefusesThoseBehindIt) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file(p, "r+");
+        const int fd = f.fileno();
+        auto first = asyncio::create_task(f.read(5));
+        auto second = asyncio::create_task(f.read(5));
+        co_await iterations(5);
+        auto closing = asyncio::create_task(f.close());
+        co_await iterations(5);
+        EXPECT_FALSE(closing.done());
+        EXPECT_EQ(::write(fd, "hello", 5), 5);
+        EXPECT_EQ(co_await first, "hello");
+        EXPECT_EQ(support::error_text<asyncio::ValueError>(co_await asyncio::as_result(second)),
+                  "I/O operation on closed file");
+        co_await closing;
+        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+    });
+}
+
+// ---- whole files -------------------------------------------------------------------------------
+
+TEST_F(Files, WholeFiles) {
+    run([&]() -> Coroutine<> {
+        for (const std::size_t size : {0, 1, 4096, 262'143, 262'144, 262'145, 1'000'000}) {
+            const std::string data = pattern(size);
+            co_await asyncio::write_file(path("x"), data);
+            EXPECT_EQ(content(path("x")), data);
+            EXPECT_EQ(co_await asyncio::read_file(path("x")), data);
+        }
+        const auto missing = co_await asyncio::as_result(asyncio::read_file(path("no")));
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(missing),
+                  "[Errno 2] No such file or directory: '" + path("no") + "'");
+        const auto directory = co_await asyncio::as_result(asyncio::read_file(dir_));
+        EXPECT_TRUE(directory.holds<asyncio::IsADirectoryError>());
+    });
+}
+
+TEST_F(Files, ReplaceKeepsPermissionsAndLeavesNoTemporary) {
+    const std::string x = make("x", "old");
+    ::chmod(x.c_str(), 0604);
+    run([&]() -> Coroutine<> {
+        co_await asyncio::replace_file(x, "new");
+        EXPECT_EQ(content(x), "new");
+        EXPECT_EQ(fs::status(x).permissions(), static_cast<fs::perms>(0604));
+        fs::create_symlink("x", path("link"));
+        co_await asyncio::replace_file(path("link"), "by link");
+        EXPECT_TRUE(fs::is_symlink(path("link")));
+        EXPECT_EQ(content(x), "by link");
+        co_await asyncio::replace_file(path("fresh"), "", {.permissions = 0600, .sync = false});
+        EXPECT_EQ(fs::status(path("fresh")).permissions(), static_cast<fs::perms>(0600));
+        const auto directory = co_await asyncio::as_result(asyncio::replace_file(dir_, "x"));
+        EXPECT_TRUE(directory.holds<asyncio::IsADirectoryError>());
+        const auto nowhere = co_await asyncio::as_result(asyncio::replace_file(path("no/x"), "x"));
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(nowhere),
+                  "[Errno 2] No such file or directory: '" + path("no/x") + "'");
+    });
+    EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 3);
+}
+
+TEST_F(Files, ReadersOfAReplacedFileSeeOldOrNew) {
+    const std::string x = make("x", std::string(100'000, 'a'));
+    run([&]() -> Coroutine<> {
+        auto replacing = asyncio::create_task([&]() -> Coroutine<> {
+            for (int i = 0; i < 50; ++i) {
+                const std::string data(100'000, i % 2 ? 'a' : 'b');
+                co_await asyncio::replace_file(x, data, {.sync = false});
+            }
+        });
+        while (!replacing.done()) {
+            const std::string seen = co_await asyncio::read_file(x);
+            EXPECT_EQ(seen, std::string(100'000, seen[0]));
+            co_await asyncio::sleep(0s);
+        }
+    });
+}
+
+TEST_F(Files, CopyIsWholeAndKeepsPermissions) {
+    const std::string data = pattern(20'000'000);
+    const std::string x = make("x", data);
+    ::chmod(x.c_str(), 0750);
+    run([&]() -> Coroutine<> {
+        EXPECT_EQ(co_await asyncio::copy_file(x, path("y")), 20'000'000);
+        EXPECT_EQ(content(path("y")), data);
+        EXPECT_EQ(fs::status(path("y")).permissions(), static_cast<fs::perms>(0750));
+        // Over a longer one, and to another file system.
+        make("short", "abc");
+        EXPECT_EQ(co_await asyncio::copy_file(path("short"), path("y")), 3);
+        EXPECT_EQ(content(path("y")), "abc");
+        const std::string elsewhere = "/dev/shm/asyncio-copy-" + std::to_string(::getpid());
+        EXPECT_EQ(co_await asyncio::copy_file(x, elsewhere), 20'000'000);
+        EXPECT_EQ(content(elsewhere), data);
+        fs::remove(elsewhere);
+        EXPECT_EQ(co_await asyncio::copy_file(path("short"), path("e"), {.permissions = false}), 3);
+        make("empty", "");
+        EXPECT_EQ(co_await asyncio::copy_file(path("empty"), path("y")), 0);
+        EXPECT_EQ(content(path("y")), "");
+    });
+}
+
+// 100 MB, of which the disk holds nothing but the two ends.
+TEST_F(Files, ALongSparseFileIsCopied) {
+    const std::string x = make("x", "begin");
+    fs::resize_file(x, 100'000'000);
+    std::fstream(x, std::ios::in | std::ios::out).seekp(99'999'997).write("end", 3);
+    run([&]() -> Coroutine<> {
+        support::Iterations counter(asyncio::get_running_loop());
+        EXPECT_EQ(co_await asyncio::copy_file(x, path("y")), 100'000'000);
+        EXPECT_GT(counter.count(), 10);
+        File f = co_await open_file(path("y"));
+        EXPECT_EQ(co_await f.pread(5, 0), "begin");
+        EXPECT_EQ(co_await f.pread(100, 99'999'997), "end");
+    });
+}
+
+TEST_F(Files, CopyRefusesWhatItCannotDo) {
+    const std::string x = make("x", "abc");
+    run([&]() -> Coroutine<> {
+        const auto same = co_await asyncio::as_result(asyncio::copy_file(x, x));
+        EXPECT_EQ(support::error_text<asyncio::OSError>(same),
+                  "'" + x + "' and '" + x + "' are the same file");
+        EXPECT_EQ(content(x), "abc");
+        const auto missing = co_await asyncio::as_result(asyncio::copy_file(path("no"), x));
+        EXPECT_TRUE(missing.holds<asyncio::FileNotFoundError>());
+        EXPECT_EQ(content(x), "abc");
+        make("y", "y");
+        const auto exists =
+            co_await asyncio::as_result(asyncio::copy_file(x, path("y"), {.overwrite = false}));
+        EXPECT_TRUE(exists.holds<asyncio::FileExistsError>());
+        const auto directory = co_await asyncio::as_result(asyncio::copy_file(dir_, x));
+        EXPECT_TRUE(directory.holds<asyncio::IsADirectoryError>());
+    });
+}
+
+// ---- directories -------------------------------------------------------------------------------
+
+TEST_F(Files, ListDirGivesEveryEntryOnce) {
+    std::vector<std::string> expected;
+    for (int i = 0; i < 1500; ++i) expected.push_back("f" + std::to_string(i));
+    for (const std::string& name : expected) make(name, "");
+    fs::create_directory(path("sub"));
+    fs::create_symlink("sub", path("link"));
+    run([&]() -> Coroutine<> {
+        std::vector<std::string> found;
+        auto entries = asyncio::list_dir(dir_);
+        while (auto entry = co_await entries.next()) {
+            EXPECT_EQ(entry->path, path(entry->name));
+            if (entry->name == "sub") {
+                EXPECT_TRUE(entry->is_directory());
+            } else if (entry->name == "link") {
+                EXPECT_TRUE(entry->is_symlink());
+            } else {
+                EXPECT_TRUE(entry->is_file());
+                found.push_back(entry->name);
+            }
+        }
+        std::sort(found.begin(), found.end());
+        std::sort(expected.begin(), expected.end());
+        EXPECT_EQ(found, expected);
+        auto missing = asyncio::list_dir(path("no"));
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(
+                      co_await asyncio::as_result(missing.next())),
+                  "[Errno 2] No such file or directory: '" + path("no") + "'");
+    });
+}
+
+std::string listed(const asyncio::WalkEntry& entry, const std::string& top) {
+    std::string text = entry.path.substr(top.size()) + ':';
+    for (const std::string& d : entry.directories) text += ' ' + d + '/';
+    for (const std::string& f : entry.files) text += ' ' + f;
+    return text;
+}
+
+TEST_F(Files, WalkGoesThroughTheTree) {
+    fs::create_directories(path("a/b"));
+    fs::create_directories(path("c"));
+    make("a/1", "");
+    make("a/b/2", "");
+    fs::create_symlink("a", path("link"));
+    run([&]() -> Coroutine<> {
+        std::vector<std::string> seen;
+        auto down = asyncio::walk(dir_);
+        while (auto entry = co_await down.next()) seen.push_back(listed(*entry, dir_));
+        EXPECT_EQ(seen, (std::vector<std::string>{": a/ c/ link", "/a: b/ 1", "/a/b: 2", "/c:"}));
+        seen.clear();
+        auto up = asyncio::walk(dir_, {.top_down = false});
+        while (auto entry = co_await up.next()) seen.push_back(listed(*entry, dir_));
+        EXPECT_EQ(seen, (std::vector<std::string>{"/a/b: 2", "/a: b/ 1", "/c:", ": a/ c/ link"}));
+        seen.clear();
+        auto pruned = asyncio::walk(dir_, {.follow_links = true});
+        while (auto entry = co_await pruned.next()) {
+            seen.push_back(listed(*entry, dir_));
+            std::erase(entry->directories, "a");
+            std::erase(entry->directories, "b");
+        }
+        EXPECT_EQ(seen, (std::vector<std::string>{": a/ c/ link/", "/c:", "/link: b/ 1"}));
+        auto missing = asyncio::walk(path("no"));
+        EXPECT_TRUE(
+            (co_await asyncio::as_result(missing.next())).holds<asyncio::FileNotFoundError>());
+        auto ignored = asyncio::walk(path("no"), {.ignore_errors = true});
+        EXPECT_FALSE(co_await ignored.next());
+    });
+}
+
+TEST_F(Files, ACancelledNextEndsAWalk) {
+    fs::create_directories(path("a/b"));
+    run([&]() -> Coroutine<> {
+        auto entries = asyncio::list_dir(dir_);
+        auto next = asyncio::create_task(entries.next());
+        co_await asyncio::sleep(0s);
+        next.cancel();
+        EXPECT_TRUE((co_await asyncio::as_result(next)).holds<asyncio::CancelledError>());
+        EXPECT_FALSE(co_await entries.next());
+        auto places = asyncio::walk(dir_);
+        EXPECT_TRUE(co_await places.next());
+        co_await places.aclose();
+    });
+}
+
+// ---- temporary ---------------------------------------------------------------------------------
+
+TEST_F(Files, ATemporaryFileHasNoName) {
+    run([&]() -> Coroutine<> {
+        File f = co_await asyncio::temporary_file({.dir = dir_});
+        co_await f.write("abc");
+        co_await f.seek(0);
+        EXPECT_EQ(co_await f.read(), "abc");
+        EXPECT_EQ((co_await f.stat()).links, 0u);
+        EXPECT_TRUE(fs::is_empty(dir_));
+        const auto nowhere =
+            co_await asyncio::as_result(asyncio::temporary_file({.dir = "/no/such"}));
+        EXPECT_TRUE(nowhere.holds<asyncio::FileNotFoundError>());
+    });
+}
+
+TEST_F(Files, ATemporaryDirectoryIsRemovedWithWhatIsInIt) {
+    run([&]() -> Coroutine<> {
+        auto temporary = co_await asyncio::temporary_directory({.dir = dir_, .prefix = "t-"});
+        const std::string place = temporary.path();
+        EXPECT_EQ(place.substr(0, dir_.size() + 3), dir_ + "/t-");
+        EXPECT_EQ(fs::status(place).permissions(), fs::perms::owner_all);
+        fs::create_directories(place + "/a/b");
+        co_await asyncio::write_file(place + "/a/x", "x");
+        co_await temporary.cleanup();
+        EXPECT_FALSE(fs::exists(place));
+        EXPECT_EQ(temporary.path(), "");
+        co_await temporary.cleanup();
+
+        std::string inside;
+        auto body = [&](std::string& name) -> Coroutine<> {
+            inside = name;
+            co_await asyncio::write_file(name + "/x", "x");
+        };
+        auto scoped = co_await asyncio::temporary_directory({.dir = dir_});
+        co_await asyncio::with(std::move(scoped), body);
+        EXPECT_FALSE(fs::exists(inside));
+        {
+            const auto dropped = co_await asyncio::temporary_directory({.dir = dir_});
+        }
+        EXPECT_TRUE(fs::is_empty(dir_));
+        auto kept = co_await asyncio::temporary_directory({.dir = dir_});
+        EXPECT_TRUE(fs::exists(kept.release()));
+    });
+}
+
+TEST_F(Files, ACancelledTemporaryDirectoryIsGone) {
+    run([&]() -> Coroutine<> {
+        auto make = [&]() -> Coroutine<> {
+            const auto temporary = co_await asyncio::temporary_directory({.dir = dir_});
+        };
+        auto check = [&](bool) -> Coroutine<> {
+            co_await until([&] { return fs::is_empty(dir_); });
+        };
+        co_await cancel_at_each_point(make, check);
+        auto clean = [&]() -> Coroutine<> {
+            auto temporary = co_await asyncio::temporary_directory({.dir = dir_});
+            co_await temporary.cleanup();
+        };
+        co_await cancel_at_each_point(clean, check);
+    });
+}
+
+}  // namespace
