@@ -12,6 +12,7 @@
 #include "asyncio/generators.hpp"
 #include "asyncio/locks.hpp"
 #include "asyncio/log.hpp"
+#include "asyncio/parallel.hpp"
 #include "asyncio/pipes.hpp"
 #include "asyncio/protocols.hpp"
 #include "asyncio/queues.hpp"
