@@ -32,4 +32,5 @@
 #include "asyncio/timeouts.hpp"
 #include "asyncio/transports.hpp"
 #include "asyncio/version.hpp"
+#include "asyncio/watch.hpp"
 #include "asyncio/with.hpp"

@@ -1,0 +1,44 @@
+// watch: what changes in a directory or a file, as an asynchronous generator. inotify(7).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "asyncio/generators.hpp"
+
+namespace asyncio::inline v1 {
+
+enum class FileChange : std::uint8_t {
+    CREATED,     // made here, or moved here from elsewhere
+    MODIFIED,    // written to or truncated
+    CLOSED,      // closed by somebody who had it open for writing
+    ATTRIBUTES,  // permissions, owner, times, number of links
+    DELETED,     // removed, or moved elsewhere
+    MOVED,       // renamed within the directory: `from` is the old path
+    LOST,        // so much has happened that the system has dropped events: look at everything
+    GONE,        // what is watched is no longer at its path: the last event
+};
+
+struct FileEvent {
+    std::string path;  // the watched path as it was given and, of a directory, the name in it
+    FileChange kind = FileChange::MODIFIED;
+    std::string from;  // MOVED: the path before
+
+    // `MODIFIED 'logs/x'`.
+    ASYNCIO_API std::string repr() const;
+};
+
+// Yields each change of a directory's entries (not of those in directories below it), or of a file,
+// from this call on, in the order of the system, which makes one of several equal ones that follow
+// each other: `while (auto event = co_await changes.next()) ...`
+// What changes while nobody asks is kept by the system, up to a limit of its own
+// (fs.inotify.max_queued_events); beyond it there is one event LOST, and then what comes later.
+// When the watched file or directory is removed, renamed or unmounted, GONE is the last event; what
+// is made at its path afterwards is another one, to be watched anew. A rename of which the system
+// tells in two parts is DELETED and CREATED.
+// Raises: OSError and its kin, with the path; from next(), NotImplementedError on virtual time.
+// If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
+[[nodiscard]] ASYNCIO_API AsyncGenerator<FileEvent> watch(std::string_view path);
+
+}  // namespace asyncio::inline v1
