@@ -29,6 +29,7 @@ class AnyFuture;
 class BaseProtocol;
 class Executor;
 class ThreadPoolExecutor;
+class BaseTransport;
 class OwnedDescriptor;
 class Server;
 class Transport;
@@ -36,6 +37,7 @@ struct ConnectionOptions;
 struct DatagramOptions;
 struct ExceptionContext;
 struct SubprocessOptions;
+struct SendfileOptions;
 struct ServerOptions;
 struct TaskOptions;
 struct TlsOptions;
@@ -477,6 +479,23 @@ class ASYNCIO_API EventLoop {
     auto create_datagram_endpoint(F&& factory, DatagramOptions options);
     template <class F>
     auto create_datagram_endpoint(F&& factory);
+    // Sends a file, or a part of it, through a transport, behind what is buffered there; gives how
+    // many bytes were sent. `file`: a descriptor, borrowed, whose position is behind them in the
+    // end. Meanwhile nothing is received, and write() raises RuntimeError "unable to write;
+    // sendfile is in progress". Where the system's sendfile cannot be used (TLS, a pipe) the file
+    // is read on a thread and written, unless `options.fallback` is false. SF-01. Raises:
+    // ValueError; OSError; SendfileNotAvailableError without fallback; RuntimeError "Transport is
+    // closing", "sendfile is not supported for transport ...". If cancelled: a part was sent, which
+    // the file's position tells.
+    Coroutine<std::size_t> sendfile(const BaseTransport& transport, FileDescriptor file,
+                                    SendfileOptions options);
+    Coroutine<std::size_t> sendfile(const BaseTransport& transport, FileDescriptor file);
+    // The same through a plain stream socket, which is borrowed and non-blocking. SF-02.
+    // Raises: ValueError; OSError; SendfileNotAvailableError without fallback.
+    // If cancelled: a part was sent, which the file's position tells.
+    Coroutine<std::size_t> sock_sendfile(FileDescriptor sock, FileDescriptor file,
+                                         SendfileOptions options);
+    Coroutine<std::size_t> sock_sendfile(FileDescriptor sock, FileDescriptor file);
 
     // A future bound to this loop. EF-01.
     template <class T = void>

@@ -50,16 +50,19 @@ Transferred uninterrupted(Call call) noexcept {
     return {static_cast<std::size_t>(n), 0};
 }
 
+// Raises no signal, and never waits: another process that shares the descriptor may have made it a
+// blocking one.
+constexpr int kQuietly = MSG_NOSIGNAL | MSG_DONTWAIT;
 constexpr std::size_t kMostPieces = 64;  // of a send: more are not worth their stack
 
 }  // namespace
 
 Transferred receive_some(int fd, std::span<char> memory) noexcept {
-    return uninterrupted([&] { return ::recv(fd, memory.data(), memory.size(), 0); });
+    return uninterrupted([&] { return ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT); });
 }
 
 Transferred send_some(int fd, std::string_view data) noexcept {
-    return uninterrupted([&] { return ::send(fd, data.data(), data.size(), MSG_NOSIGNAL); });
+    return uninterrupted([&] { return ::send(fd, data.data(), data.size(), kQuietly); });
 }
 
 Transferred send_some(int fd, std::span<const std::string_view> pieces,
@@ -75,7 +78,7 @@ Transferred send_some(int fd, std::span<const std::string_view> pieces,
     msghdr message{};
     message.msg_iov = vectors;
     message.msg_iovlen = count;
-    return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
+    return uninterrupted([&] { return ::sendmsg(fd, &message, kQuietly); });
 }
 
 int accept_one(int fd, SocketAddress& from) noexcept {
