@@ -10,10 +10,14 @@
 #include <asyncio/timeouts.hpp>
 #include <asyncio/transports.hpp>
 
+#include <stdlib.h>
+
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "support.hpp"
@@ -73,6 +77,39 @@ class Recorder : public Protocol {
 
   private:
     Transport transport_;
+};
+
+inline std::shared_ptr<Recorder> recorder() { return std::make_shared<Recorder>(); }
+
+// Sends back what it gets.
+class Echo : public Protocol {
+  public:
+    void connection_made(Transport& transport) override { transport_ = transport; }
+    void data_received(std::string_view data) override { transport_.write(data); }
+
+  private:
+    Transport transport_;
+};
+inline std::shared_ptr<Echo> echo() { return std::make_shared<Echo>(); }
+
+// A folder that is removed with all that is in it.
+class TemporaryFolder {
+  public:
+    TemporaryFolder() {
+        std::string name = (std::filesystem::temp_directory_path() / "asyncio-XXXXXX").string();
+        if (!::mkdtemp(name.data())) throw RuntimeError("no temporary folder");
+        path_ = name;
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    ~TemporaryFolder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
 };
 
 // Runs `main()` on a new epoll loop, for ten seconds at most, and closes the loop.
