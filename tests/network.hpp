@@ -9,6 +9,7 @@
 #include <asyncio/tasks.hpp>
 #include <asyncio/timeouts.hpp>
 #include <asyncio/transports.hpp>
+#include <asyncio/with.hpp>
 
 #include <stdlib.h>
 

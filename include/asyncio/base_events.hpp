@@ -203,10 +203,25 @@ ProtocolFactory protocol_factory(F&& factory) {
     return ProtocolFactory(std::forward<F>(factory));
 }
 
+// A coroutine that another one takes along. If that never begins, since its task is cancelled
+// before or nobody awaits it, this one goes without a report of its own.
+template <class T>
+class InnerCall {
+  public:
+    InnerCall(Coroutine<T> call) noexcept : call_(std::move(call)) {}
+    InnerCall(InnerCall&&) noexcept = default;
+    InnerCall& operator=(InnerCall&&) = delete;
+    ~InnerCall() { call_.close(); }
+    Coroutine<T> take() noexcept { return std::move(call_); }
+
+  private:
+    Coroutine<T> call_;
+};
+
 // Gives the protocol its own class back.
 template <class P>
-Coroutine<std::pair<Transport, std::shared_ptr<P>>> with_protocol(Coroutine<Connected> connecting) {
-    Connected made = co_await std::move(connecting);
+Coroutine<std::pair<Transport, std::shared_ptr<P>>> with_protocol(InnerCall<Connected> connecting) {
+    Connected made = co_await connecting.take();
     // Safe because the factory that made it returns a P.
     auto protocol = std::static_pointer_cast<P>(std::move(made.second));
     co_return std::pair<Transport, std::shared_ptr<P>>(std::move(made.first), std::move(protocol));
