@@ -3,6 +3,8 @@
 
   script/bench                  every workload, ours by each compiler and all peers, one table
   script/bench quick            the same with shorter runs and the nearest peers only
+  script/bench network          the echo servers beside the peers': CPU a message, churn, idle memory
+  script/bench network-quick    the same in a minute or two
   script/bench compile          what `#include <asyncio.hpp>` costs beside its standard headers
   script/bench callgrind        instructions for one operation; --update writes bench/baseline.json
   script/bench check            the same against bench/baseline.json: fails where it grew by over 3 %
@@ -19,6 +21,7 @@ import time
 import compile_time
 import instructions
 import measure
+import network
 import programs
 import report
 import workloads
@@ -32,7 +35,8 @@ def arguments():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     split = lambda text: [part for part in text.split(",") if part]
     parser.add_argument("command", nargs="?", default="all",
-                        choices=["all", "quick", "compile", "callgrind", "check"])
+                        choices=["all", "quick", "network", "network-quick", "compile", "callgrind",
+                                 "check"])
     parser.add_argument("--build-dir", default=os.environ.get(
         "ASYNCIO_BENCH_DIR", os.path.join(programs.ROOT, "build", "bench")))
     parser.add_argument("--runs", type=int, default=5, help="rounds of each measurement")
@@ -88,6 +92,19 @@ def run_workloads(args):
     print("every target reached" if not missed else "missed: " + ", ".join(missed))
 
 
+def run_network(args):
+    quick = args.command == "network-quick"
+    unknown = [name for name in args.workloads if name not in network.WORKLOADS]
+    if unknown:
+        sys.exit(f"no such workload of the network: {', '.join(unknown)}")
+    compilers = programs.compilers(args.compilers)
+    if not compilers:
+        sys.exit("no C++ compiler was found")
+    rows = network.run(args.build_dir, next(iter(compilers.values())), args.peers, args.workloads,
+                       args.runs, 0.3 if quick else 0.8, quick)
+    write_json(args, "network.json", {"runs": args.runs, "rows": rows})
+
+
 def run_compile(args):
     results = compile_time.report(programs.compilers(args.compilers), max(args.runs, 9))
     write_json(args, "compile.json", {"compile_time": results})
@@ -112,6 +129,8 @@ def main():
     try:
         if args.command in ("all", "quick"):
             return run_workloads(args)
+        if args.command in ("network", "network-quick"):
+            return run_network(args)
         if args.command == "compile":
             return run_compile(args)
         return run_instructions(args)

@@ -105,9 +105,10 @@ constexpr std::size_t kNowhere = std::string_view::npos;
 
 // Linear in the text, whatever the separator.
 std::size_t find_one(std::string_view text, std::string_view what) noexcept {
+    if (text.size() < what.size()) return kNowhere;
     const void* at = what.size() == 1 ? std::memchr(text.data(), what[0], text.size())
                                       : memmem(text.data(), text.size(), what.data(), what.size());
-    if (text.empty() || !at) return kNowhere;
+    if (!at) return kNowhere;
     return static_cast<std::size_t>(static_cast<const char*>(at) - text.data());
 }
 
