@@ -51,7 +51,7 @@
 
 // The child's code is not instrumented: it runs on a borrowed stack, and never returns.
 #define ASYNCIO_IN_CHILD \
-    __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
+    __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
 
 namespace asyncio::inline v1::detail {
 
@@ -89,7 +89,7 @@ struct Child {
     Step step;
 };
 
-ASYNCIO_IN_CHILD [[noreturn]] void fail(Child& child, Step step) {
+[[noreturn]] ASYNCIO_IN_CHILD void fail(Child& child, Step step) {
     child.error = errno;
     child.step = step;
     while (true) ::syscall(SYS_exit_group, 127);
