@@ -307,7 +307,8 @@ class Endpoint final : public Channel,
     static void wake_all(WaiterList& waiters) noexcept;
     void abandon() noexcept;
     void destroy() noexcept;
-    void receive(std::vector<Datagram>* to, std::optional<Datagram>* first, std::size_t most);
+    template <class Taken>
+    void receive(std::size_t most, Taken taken);
     Datagram take_kept();
 
     RefCount refs_{1};
@@ -468,28 +469,35 @@ Datagram Endpoint::take_kept() {
 }
 
 std::optional<Datagram> Endpoint::take() {
-    if (!kept_.empty()) return take_kept();
     std::optional<Datagram> first;
-    if (readable()) receive(nullptr, &first, kBatch);
-    // A datagram that was too long came first.
+    if (kept_.empty() && readable()) {
+        receive(kBatch, [&](const ReceivedDatagram& d) {
+            if (first) return false;
+            first.emplace(std::string(d.data), d.from);
+            return true;
+        });
+    }
     if (!first && !kept_.empty()) first = take_kept();
     return first;
 }
 
 void Endpoint::take_many(std::vector<Datagram>& to, std::size_t most) {
+    if (kept_.empty() && readable()) {
+        receive(most, [&](const ReceivedDatagram& d) {
+            to.emplace_back(std::string(d.data), d.from);
+            return true;
+        });
+    }
     while (!kept_.empty() && to.size() < most) {
         if (kept_.front().cut && !to.empty()) return;  // the next call raises
         to.push_back(take_kept());
     }
-    if (to.empty() && readable()) receive(&to, nullptr, most);
-    // A datagram that was too long came first.
-    if (to.empty() && !kept_.empty()) to.push_back(take_kept());
 }
 
-// Receives up to `most`: into `to`, or the first into `first` and the others are kept. From one
-// that was too long on they are kept in any case: its turn is an error's.
-void Endpoint::receive(std::vector<Datagram>* to, std::optional<Datagram>* first,
-                       std::size_t most) {
+// Receives up to `most` and gives them to `taken(datagram)`. What that refuses, by giving false, is
+// kept, and so is everything from one on that was too long: its turn is an error's.
+template <class Taken>
+void Endpoint::receive(std::size_t most, Taken taken) {
     const RoomLease room(static_cast<Loop&>(core_));
     const bool internet = family_ == AF_INET || family_ == AF_INET6;
     const ReceivedDatagrams got = backend().receive_datagrams(*this, *room, internet, most);
@@ -497,14 +505,8 @@ void Endpoint::receive(std::vector<Datagram>* to, std::optional<Datagram>* first
     if (got.error != 0) std::rethrow_exception(make_os_error(got.error));
     bool keep = false;
     for (const ReceivedDatagram& d : got.datagrams) {
-        keep |= d.cut || (first && first->has_value());
-        if (keep) {
-            kept_.push(d.data, &d.from, d.cut);
-        } else if (first) {
-            first->emplace(std::string(d.data), d.from);
-        } else {
-            to->emplace_back(std::string(d.data), d.from);
-        }
+        keep |= d.cut;
+        if (keep || !taken(d)) kept_.push(d.data, &d.from, d.cut);
     }
 }
 
