@@ -49,6 +49,7 @@ class DatagramQueue {
     // What asyncio counts: the bytes, and 8 for each datagram (TR-11).
     std::size_t size() const noexcept { return size_; }
 
+    // Raises: std::bad_alloc, and then nothing has changed.
     void push(std::string_view data, const SocketAddress* address, bool cut = false) {
         Head head;
         head.size = static_cast<std::uint32_t>(data.size());
@@ -56,6 +57,7 @@ class DatagramQueue {
         head.cut = cut;
         char bytes[sizeof head];
         std::memcpy(bytes, &head, sizeof head);
+        bytes_.reserve(sizeof bytes + head.name_size + data.size());
         bytes_.append({bytes, sizeof bytes});
         if (address) bytes_.append({static_cast<const char*>(address->data()), head.name_size});
         bytes_.append(data);

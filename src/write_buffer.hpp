@@ -21,9 +21,13 @@ class WriteBuffer {
     std::size_t size() const noexcept { return end_ - begin_; }
     std::string_view view() const noexcept { return {block_.get() + begin_, size()}; }
 
+    // The next `n` bytes to be appended will find room. Raises: as append().
+    void reserve(std::size_t n) {
+        if (n > capacity_ - end_) make_room(n);
+    }
     // `data` may not be part of the buffer. Raises: std::bad_alloc, and then nothing has changed.
     void append(std::string_view data) {
-        if (data.size() > capacity_ - end_) make_room(data.size());
+        reserve(data.size());
         std::memcpy(block_.get() + end_, data.data(), data.size());
         end_ += data.size();
     }
