@@ -36,7 +36,7 @@ namespace http = asyncio::http;
 // Runs `main` on a real loop, for 20 s at most.
 template <class F>
 void run(F main) {
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     loop->run_until_complete(asyncio::wait_for(main(), 20s));
 }
 
@@ -670,7 +670,7 @@ TEST(Http, ALoopMayCloseWithTransfersUnderWay) {
     const support::LogCapture log;  // "Task was destroyed but it is pending!"
     http::Client outside;
     {
-        const auto loop = asyncio::EpollEventLoop::create();
+        const auto loop = asyncio::new_event_loop();
         const auto main = [&]() -> Coroutine<> {
             // The tasks belong to the loop.
             asyncio::create_task(http::get(server.url()));
@@ -686,7 +686,7 @@ TEST(Http, ALoopMayCloseWithTransfersUnderWay) {
 
 TEST(Http, WorksInDebugMode) {
     const HttpServer server(hello);
-    const auto loop = asyncio::EpollEventLoop::create();
+    const auto loop = asyncio::new_event_loop();
     loop->set_debug(true);
     const auto main = [&]() -> Coroutine<> {
         http::Client client;

@@ -6,9 +6,9 @@ execute_process(COMMAND "${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${
 file(GLOB_RECURSE installed RELATIVE "${PREFIX}" "${PREFIX}/*")
 foreach(file IN LISTS installed)
     if(NOT file MATCHES "^include/asyncio(\\.hpp|/[a-z0-9_/]+\\.hpp)$"
-        AND NOT file MATCHES "^lib[a-z0-9_/-]*/libasyncio\\.(a|so[0-9.]*)$"
+        AND NOT file MATCHES "^lib[a-z0-9_/-]*/libasyncio(-http)?\\.(a|so[0-9.]*)$"
         AND NOT file MATCHES "^lib[a-z0-9_/-]*/cmake/libasyncio/libasyncio-[a-z-]+\\.cmake$"
-        AND NOT file MATCHES "^lib[a-z0-9_/-]*/pkgconfig/libasyncio\\.pc$"
+        AND NOT file MATCHES "^lib[a-z0-9_/-]*/pkgconfig/libasyncio(-http)?\\.pc$"
         AND NOT file STREQUAL "share/doc/libasyncio/LICENSE")
         message(SEND_ERROR "installed, but no part of the library: ${file}")
     endif()

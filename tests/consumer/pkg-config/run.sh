@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh COMPILER PREFIX: a user without CMake, with the shared library and with the archive.
+# run.sh COMPILER PREFIX [HTTP]: a user without CMake, with the shared library and with the archive;
+# HTTP=1: with the HTTP client too.
 set -euo pipefail
 compiler=$1 prefix=$2
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,3 +19,8 @@ LD_LIBRARY_PATH=$libdir "$work/shared" | grep -x '42 ValueError'
 read -ra static_libs < <(pkg-config --libs-only-other --libs-only-l --static libasyncio | sed 's/-lasyncio//')
 "$compiler" "$work/main.o" "$libdir/libasyncio.a" "${static_libs[@]}" -pthread -o "$work/static"
 "$work/static" | grep -x '42 ValueError'
+
+[ "${3:-0}" = 1 ] || exit 0
+read -ra libs < <(pkg-config --libs libasyncio-http)
+"$compiler" -std=c++20 "${cflags[@]}" "$here/../http/main.cpp" "${libs[@]}" -o "$work/http"
+LD_LIBRARY_PATH=$libdir "$work/http" | grep -x '42 ValueError'
