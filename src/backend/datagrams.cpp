@@ -46,7 +46,19 @@ ReceivedDatagrams DatagramRoom::receive(int fd, bool internet, std::size_t most)
     return {{received_, count}, 0};
 }
 
-int send_datagrams(int fd, std::span<const DatagramToSend> datagrams) noexcept {
+namespace {
+
+constexpr int kSendFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+// As the calls give it: how many, or -1.
+int send_one(int fd, const DatagramToSend& d) noexcept {
+    const ssize_t n =
+        ::sendto(fd, d.data.data(), d.data.size(), kSendFlags, static_cast<const sockaddr*>(d.to),
+                 static_cast<socklen_t>(d.to_size));
+    return n < 0 ? -1 : 1;
+}
+
+int send_several(int fd, std::span<const DatagramToSend> datagrams) noexcept {
     mmsghdr headers[DatagramRoom::kMost];
     iovec data[DatagramRoom::kMost];
     const std::size_t count = std::min(datagrams.size(), DatagramRoom::kMost);
@@ -61,12 +73,15 @@ int send_datagrams(int fd, std::span<const DatagramToSend> datagrams) noexcept {
         headers[i].msg_hdr.msg_iov = &data[i];
         headers[i].msg_hdr.msg_iovlen = 1;
     }
+    return ::sendmmsg(fd, headers, static_cast<unsigned>(count), kSendFlags);
+}
+
+}  // namespace
+
+int send_datagrams(int fd, std::span<const DatagramToSend> datagrams) noexcept {
     for (;;) {
         const int n =
-            count == 1
-                ? (::sendmsg(fd, &headers[0].msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 1)
-                : ::sendmmsg(fd, headers, static_cast<unsigned>(count),
-                             MSG_DONTWAIT | MSG_NOSIGNAL);
+            datagrams.size() == 1 ? send_one(fd, datagrams[0]) : send_several(fd, datagrams);
         if (n >= 0) return n;
         if (errno != EINTR) return -errno;
     }
