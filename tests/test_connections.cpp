@@ -478,6 +478,55 @@ TEST(CreateConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-10
     });
 }
 
+// Cancels calls that `make` makes, one in its first iteration, one in its second, and so on until
+// one is done before. Returns how many were cancelled.
+template <class F>
+Coroutine<int> cancel_in_each_iteration(F make) {
+    int cancelled = 0;
+    bool asked = true;
+    for (int i = 0; asked && i < 100; ++i) {
+        std::shared_ptr<Recorder> made;
+        const auto factory = [&] { return made = recorder(); };
+        auto task = create_task(make(factory));
+        asked = co_await cancelled_after(task, i);
+        cancelled += asked;
+        if (!asked) task.result().first.close();
+        if (made && !made->events.empty() && !made->lost.done()) co_await made->lost;
+    }
+    EXPECT_FALSE(asked);
+    co_return cancelled;
+}
+
+TEST(CreateUnixConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-07, CN-10
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const TemporaryFolder folder;
+        const std::string path = folder.path() + "/s";
+        const Server server = co_await loop.create_unix_server(echo, path);
+        const auto make = [&](auto factory) { return loop.create_unix_connection(factory, path); };
+        EXPECT_GE(co_await cancel_in_each_iteration(make), 2);
+        server.close();
+        co_await server.wait_closed();
+    });
+}
+
+TEST(ConnectAcceptedSocket, CancelledInAnyIterationLeavesNothingOpen) {  // CN-08, CN-10
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        std::vector<Socket> peers;
+        const auto make = [&](auto factory) {
+            auto [left, right] = Socket::pair();
+            peers.push_back(std::move(right));
+            return loop.connect_accepted_socket(factory, left);
+        };
+        EXPECT_GE(co_await cancel_in_each_iteration(make), 2);
+        for (const Socket& peer : peers) {
+            char byte;
+            EXPECT_EQ(::recv(peer.fileno(), &byte, 1, MSG_DONTWAIT), 0);  // closed
+        }
+    });
+}
+
 TEST(CreateConnection, CancelledWhileItConnectsClosesTheSocket) {  // CN-10
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();

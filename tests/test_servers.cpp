@@ -658,6 +658,41 @@ TEST(CreateUnixServer, RemovesAStaleSocketAndItsOwn) {  // SV-03
     });
 }
 
+TEST(CreateUnixServer, CancelledLeavesNothingOpen) {  // SV-03
+    run([]() -> Coroutine<> {
+        const TemporaryFolder folder;
+        const std::string path = folder.path() + "/s";
+        bool asked = true;
+        for (int i = 0; asked; ++i) {
+            auto task = create_task(get_running_loop().create_unix_server(echo, path));
+            for (int k = 0; k < i; ++k) co_await asyncio::sleep(0s);
+            asked = task.cancel();
+            const auto ended = co_await as_result(task);
+            EXPECT_EQ(asked, detail::is_cancelled_error(ended.error()));
+            struct stat found{};
+            EXPECT_TRUE(!asked || ::stat(path.c_str(), &found) != 0);
+        }
+    });
+}
+
+TEST(Server, CancelledWhileItLeavesWithIsClosed) {  // SO-07
+    run([]() -> Coroutine<> {
+        for (int ticks = 0; ticks < 3; ++ticks) {
+            const Server server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
+            const auto client = co_await client_of(port_of(server));
+            auto body = []() -> Coroutine<> { co_return; };
+            auto task = create_task(with(server, body));
+            for (int i = 0; i < ticks; ++i) co_await asyncio::sleep(0s);
+            EXPECT_TRUE(task.cancel());  // it waits for the connection
+            const auto ended = co_await as_result(task);
+            EXPECT_TRUE(detail::is_cancelled_error(ended.error()));
+            EXPECT_EQ(server.sockets().empty(), ticks > 0);
+            client->transport().close();
+            co_await client->lost;
+        }
+    });
+}
+
 TEST(CreateUnixServer, LeavesTheFileOfAnother) {  // SV-03
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
