@@ -188,7 +188,7 @@ void Lookup::run() {
 namespace {
 
 constexpr int kMostThreads = 32;
-constexpr std::chrono::seconds kIdleTime{10};
+std::atomic<std::chrono::milliseconds> idle_time{std::chrono::seconds(10)};
 
 // No signal is handled on the threads that start while it lives: a handler must not run where a
 // library's code may hold a lock for minutes.
@@ -208,6 +208,8 @@ class SignalsBlocked {
 };
 
 }  // namespace
+
+void set_lookup_idle_time(std::chrono::milliseconds time) noexcept { idle_time = time; }
 
 // What the threads share, owned by each of them.
 struct Resolver::Pool {
@@ -263,7 +265,7 @@ Lookup* Resolver::Pool::next() {
     std::unique_lock lock(mutex);
     if (queue.empty() && !shut_down) {
         ++idle;
-        const auto until = std::chrono::steady_clock::now() + kIdleTime;
+        const auto until = std::chrono::steady_clock::now() + idle_time.load();
         called.wait_until(lock, until, [this] { return !queue.empty() || shut_down; });
         --idle;
     }

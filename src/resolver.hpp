@@ -12,6 +12,7 @@
 // the same joins it.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -49,6 +50,8 @@ using AskSystem = void (*)(const NameQuery& query, NameAnswer& answer);
 void ask_system(const NameQuery& query, NameAnswer& answer);
 // What the threads call in place of ask_system, for tests; null: ask_system again.
 void replace_ask_system(AskSystem function) noexcept;
+// How long a thread without work stays, for tests; 10 s.
+void set_lookup_idle_time(std::chrono::milliseconds time) noexcept;
 
 class Resolver;
 

@@ -276,6 +276,18 @@ TEST(GetAddrInfo, AThreadServesOneLookupAfterTheOther) {  // DN-01
     });
 }
 
+TEST(GetAddrInfo, ThreadsWithoutWorkEnd) {  // DN-01
+    const FakeResolver fake;
+    asyncio::detail::set_lookup_idle_time(1ms);
+    run([](EventLoop& loop) -> Coroutine<> {
+        co_await loop.getaddrinfo("host", 1);
+        co_await until([&] { return loop.impl().resolver->threads() == 0; });
+        EXPECT_EQ((co_await loop.getaddrinfo("host", 1)).size(), 2u);
+    });
+    asyncio::detail::set_lookup_idle_time(10s);
+    EXPECT_EQ(FakeResolver::count(), 2u);
+}
+
 TEST(GetAddrInfo, DoesNotUseTheDefaultExecutor) {  // DN-01
     const FakeResolver fake;
     run([](EventLoop& loop) -> Coroutine<> {
