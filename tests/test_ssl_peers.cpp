@@ -100,7 +100,7 @@ Coroutine<> answer_line(StreamReader reader, StreamWriter writer) {
     writer.write("you said " + line);
     co_await writer.drain();
     writer.close();
-    co_await as_result(writer.wait_closed());
+    (void)co_await as_result(writer.wait_closed());
 }
 
 // ---- openssl ------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ TEST(OpensslPeer, OurClientTalksToItsServerAndResumes) {  // TL-02 TL-03 TL-06
                 EXPECT_EQ(object->version(), version == "-tls1_2" ? "TLSv1.2" : "TLSv1.3");
                 EXPECT_EQ(object->session_reused(), again);
                 writer.close();
-                co_await as_result(writer.wait_closed());
+                (void)co_await as_result(writer.wait_closed());
             }
             co_await peer.ended();
         }
@@ -255,7 +255,7 @@ TEST(OpensslPeer, ItsServerAsksForOurCertificate) {
         const std::string line = co_await pair.first.readline();
         EXPECT_EQ(line, "cba\n");
         pair.second.close();
-        co_await as_result(pair.second.wait_closed());
+        (void)co_await as_result(pair.second.wait_closed());
         const std::string printed = co_await peer.ended();
         EXPECT_NE(printed.find("CN = carol"), std::string::npos) << printed;
     }(own.file()));
@@ -305,7 +305,7 @@ Coroutine<> echo(StreamReader reader, StreamWriter writer) {
         co_await writer.drain();
     }
     writer.close();
-    co_await as_result(writer.wait_closed());
+    (void)co_await as_result(writer.wait_closed());
 }
 
 TEST(CPythonPeer, ClientTalksToOurServer) {  // TL-02 TL-03
@@ -418,7 +418,7 @@ TEST(CPythonPeer, OurClientUpgradesAConnectionToItsServer) {  // TL-01 ST-16
         const std::string rest = co_await reader.read();
         EXPECT_EQ(rest, "");
         writer.close();
-        co_await as_result(writer.wait_closed());
+        (void)co_await as_result(writer.wait_closed());
         co_await peer.ended();
     }());
 }
@@ -451,7 +451,7 @@ Coroutine<> upgrade_and_answer(StreamReader reader, StreamWriter writer) {
     const std::string rest = co_await reader.read();
     EXPECT_EQ(rest, "");
     writer.close();
-    co_await as_result(writer.wait_closed());
+    (void)co_await as_result(writer.wait_closed());
 }
 
 TEST(CPythonPeer, ItsClientUpgradesAConnectionToOurServer) {  // TL-01 ST-16
@@ -522,7 +522,7 @@ TEST(SSLStreams, PlainServerIsAnErrorOfTheClientAndNotAHang) {  // TL-02
 TEST(SSLStreams, CancelledConnectLeavesNothingOpen) {  // CN-10
     run_peers([]() -> Coroutine<> {
         auto silent = [](StreamReader reader, StreamWriter writer) -> Coroutine<> {
-            co_await as_result(reader.read());
+            (void)co_await as_result(reader.read());
             writer.close();
         };
         Server server = co_await start_server(silent, "127.0.0.1", 0);
@@ -531,7 +531,7 @@ TEST(SSLStreams, CancelledConnectLeavesNothingOpen) {  // CN-10
         ConnectionOptions options;
         options.ssl = &context;
         const auto result =
-            co_await as_result(wait_for(open_connection("127.0.0.1", port, options), 100ms));
+            (void)co_await as_result(wait_for(open_connection("127.0.0.1", port, options), 100ms));
         EXPECT_TRUE(result.holds<TimeoutError>());
         server.close();
         co_await server.wait_closed();  // the handler has seen the end
@@ -569,7 +569,7 @@ TEST(SSLStreams, TruncationIsTheReadersErrorIfWanted) {  // TL-03
                 EXPECT_EQ(all.value(), "part");
             }
             pair.second.close();
-            co_await as_result(pair.second.wait_closed());
+            (void)co_await as_result(pair.second.wait_closed());
             server.close();
             co_await server.wait_closed();
         }(strict));
