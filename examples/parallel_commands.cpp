@@ -3,7 +3,7 @@
 //   parallel_commands [-j N] COMMAND...      (or one command a line on standard input)
 //
 // On a terminal the table is drawn again as things change; else each command is a line when it has
-// ended. The exit status is 1 if a command failed. Ctrl-C kills what runs.
+// ended. The exit status is 1 if a command failed. Ctrl-C ends what runs.
 #include <asyncio.hpp>
 
 #include <unistd.h>
@@ -26,8 +26,7 @@ struct Command {
     std::string last_line;  // of its output
 
     double seconds() const {
-        if (state == State::kWaiting) return 0;
-        const auto until = state == State::kRunning ? Clock::now() : end;
+        const auto until = state == State::kRunning ? Clock::now() : end;  // both 0 before
         return std::chrono::duration<double>(until - start).count();
     }
 };
@@ -38,18 +37,17 @@ void print_row(const Command& c) {
                 c.text.c_str(), c.last_line.c_str());
 }
 
-// Runs one command, and notes what it says and how it ended.
-asyncio::Coroutine<> run(Command& command) {
+// Runs one command when its turn has come, and notes what it says and how it ended.
+asyncio::Coroutine<> run(Command& command, asyncio::Semaphore& at_once, bool live) {
+    auto guard = co_await at_once.scoped();
     asyncio::SubprocessOptions options{.stdin_ = asyncio::subprocess::DEVNULL};
     options.stdout_ = asyncio::subprocess::PIPE;
     options.stderr_ = asyncio::subprocess::STDOUT;
     command.start = Clock::now();
     command.state = Command::State::kRunning;
     auto process = co_await asyncio::create_subprocess_shell(command.text, options);
-    // A line that is longer than the reader's limit would be an error: pieces are enough here.
-    while (true) {
-        const std::string piece = co_await process.stdout_.read(4096);
-        if (piece.empty()) break;
+    std::string piece;  // not lines: one could be longer than the reader's limit
+    while (!(piece = co_await process.stdout_.read(4096)).empty()) {
         const auto end = piece.find_last_not_of('\n');
         if (end == std::string::npos) continue;
         const auto begin = piece.find_last_of('\n', end) + 1;  // npos + 1 is 0
@@ -58,13 +56,9 @@ asyncio::Coroutine<> run(Command& command) {
     const int code = co_await process.wait();
     command.end = Clock::now();
     command.state = code == 0 ? Command::State::kDone : Command::State::kFailed;
-    if (code != 0 && command.last_line.empty())
+    if (code != 0 && command.last_line.empty()) {
         command.last_line = "status " + std::to_string(code);
-}
-
-asyncio::Coroutine<> run_in_turn(Command& command, asyncio::Semaphore& at_once, bool live) {
-    auto guard = co_await at_once.scoped();
-    co_await run(command);
+    }
     if (!live) print_row(command);
 }
 
@@ -81,7 +75,7 @@ asyncio::Coroutine<> draw(const std::vector<Command>& commands) {
     }
 }
 
-asyncio::Coroutine<> program(int n, std::vector<std::string> texts) {
+asyncio::Coroutine<> program(std::ptrdiff_t n, std::vector<std::string> texts) {
     if (texts.empty()) {
         auto stdio = co_await asyncio::stdio_streams();
         while (auto line = co_await stdio.stdin_.next()) {
@@ -92,22 +86,25 @@ asyncio::Coroutine<> program(int n, std::vector<std::string> texts) {
     std::vector<Command> commands;
     for (std::string& t : texts) commands.emplace_back().text = std::move(t);
     const bool live = isatty(STDOUT_FILENO) != 0;
-    asyncio::Semaphore at_once{static_cast<std::size_t>(n)};
+    asyncio::Semaphore at_once{n};
 
     asyncio::Task<> drawing;
     if (live) drawing = asyncio::create_task(draw(commands));
-    co_await asyncio::with(asyncio::TaskGroup{}, [&](asyncio::TaskGroup& group) -> asyncio::Coroutine<> {
-        for (Command& c : commands) group.create_task(run_in_turn(c, at_once, live));
-        co_return;
-    });
+    co_await asyncio::with(asyncio::TaskGroup{},
+                           [&](asyncio::TaskGroup& group) -> asyncio::Coroutine<> {
+                               for (Command& c : commands) group.create_task(run(c, at_once, live));
+                               co_return;
+                           });
     if (live) {
         drawing.cancel();
         std::printf("\033[%zuA", commands.size());
-        for (const Command& c : commands) print_row(c);
     }
+    bool failed = false;
     for (const Command& c : commands) {
-        if (c.state == Command::State::kFailed) throw asyncio::SystemExit(1);
+        if (live) print_row(c);
+        failed = failed || c.state == Command::State::kFailed;
     }
+    if (failed) throw asyncio::SystemExit(1);
 }
 
 int main(int argc, char** argv) {
