@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -111,12 +112,8 @@ int main(int argc, char** argv) {
     int n = 4;
     std::vector<std::string> texts(argv + 1, argv + argc);
     if (texts.size() >= 2 && texts[0] == "-j") {
-        n = std::atoi(texts[1].c_str());
+        n = std::max(1, std::atoi(texts[1].c_str()));
         texts.erase(texts.begin(), texts.begin() + 2);
-    }
-    if (n < 1) {
-        std::fprintf(stderr, "usage: parallel_commands [-j N] COMMAND...\n");
-        return 2;
     }
     return asyncio::run_main(program(n, std::move(texts)));
 }
