@@ -14,7 +14,8 @@ class FlowControl {
     static constexpr std::size_t kHigh = std::size_t{64} * 1024;  // the default, bytes
 
     constexpr FlowControl() noexcept = default;
-    constexpr FlowControl(std::size_t high, std::size_t low) noexcept : high_(high), low_(low) {}
+    constexpr FlowControl(std::size_t high, std::size_t low) noexcept
+        : high_(high & (~std::size_t{0} >> 1)), low_(low) {}
 
     // (low, high)
     std::pair<std::size_t, std::size_t> limits() const noexcept { return {low_, high_}; }
@@ -41,9 +42,9 @@ class FlowControl {
     void resume(TransportBase& transport, BaseProtocol* protocol);
 
   private:
-    std::size_t high_ = kHigh;
+    std::size_t paused_ : 1 = 0;
+    std::size_t high_ : 63 = kHigh;
     std::size_t low_ = kHigh / 4;
-    bool paused_ = false;
 };
 
 // Tells the loop's exception handler of an error at `transport`. To be called in a catch block with

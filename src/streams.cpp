@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <ostream>
 
@@ -159,6 +160,7 @@ std::exception_ptr went_away() {
 
 constexpr const char* kNotFound = "Separator is not found, and chunk exceed the limit";
 constexpr const char* kUnused = "Nothing was used of a chunk that exceeds the limit";
+constexpr std::size_t kMostLimit = std::numeric_limits<std::uint32_t>::max();
 constexpr const char* kTooLong = "Separator is found, but chunk is longer than limit";
 
 }  // namespace
@@ -504,7 +506,9 @@ void Stream::set_exception(std::exception_ptr error) noexcept {
 
 // ST-04. While a task waits for more the transport goes on.
 void Stream::pause_if_full() {
-    if (buffer_.size() <= 2 * limit_ || reading_paused_ || cannot_pause_ || !transport_) return;
+    if (buffer_.size() <= std::size_t{2} * limit_ || reading_paused_ || cannot_pause_ ||
+        !transport_)
+        return;
     try {
         transport_->pause_reading();
         reading_paused_ = true;
@@ -555,7 +559,10 @@ std::shared_ptr<Stream> Stream::make(LoopCore& core, Ref<StreamServer> server) {
     return stream;
 }
 
-Stream::Stream(LoopCore& core, std::size_t limit) : core_(core), limit_(limit) { core.attach(); }
+Stream::Stream(LoopCore& core, std::size_t limit)
+    : core_(core), limit_(static_cast<std::uint32_t>(std::min(limit, kMostLimit))) {
+    core.attach();
+}
 
 Stream::~Stream() {
     // Nobody is left who could feed it. When a loop closes, nobody is woken.
@@ -632,7 +639,7 @@ bool Stream::eof_received() {
 void Stream::connection_lost(std::exception_ptr error) {
     if (lost_) return;
     lost_ = true;
-    lost_error_ = error;
+    failed_ = error != nullptr;
     if (error) {
         set_exception(std::move(error));
     } else {
@@ -737,7 +744,7 @@ bool Drain::look() {
 bool WaitClosed::await_ready() {
     begin();
     if (!stream_->lost_) state_ = State::kWaits;
-    if (stream_->lost_error_) state_ = State::kFails;
+    if (stream_->failed_) state_ = State::kFails;
     return stream_->lost_;
 }
 
@@ -761,12 +768,12 @@ std::exception_ptr StreamWait::settle() {
     if (!waiter_->stream) return went_away();
     const Stream& s = *stream_;
     if (!s.lost_) return nullptr;
-    return state_ == State::kYields ? s.failure(what_) : s.lost_error_;
+    return state_ == State::kYields ? s.failure(what_) : s.lost_error();
 }
 
 // What drain() and wait_closed() raise where they need not wait.
 std::exception_ptr Stream::failure(StreamWaiter::For what) const {
-    if (what == StreamWaiter::For::kClosed) return lost_error_;
+    if (what == StreamWaiter::For::kClosed) return lost_error();
     if (exception_) return exception_;
     return std::make_exception_ptr(ConnectionResetError("Connection lost"));
 }

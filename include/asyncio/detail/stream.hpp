@@ -434,6 +434,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
   private:
     friend class StreamRead;
     friend class StreamWait;
+    std::exception_ptr lost_error() const noexcept { return failed_ ? exception_ : nullptr; }
     friend class Drain;
     friend class WaitClosed;
 
@@ -480,20 +481,20 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     LoopCore& core_;
     Ref<TransportBase> transport_;
     ByteQueue buffer_;
-    std::size_t limit_;
     StreamRead* reader_ = nullptr;  // the read that waits or was woken
     std::exception_ptr exception_;
-    std::exception_ptr lost_error_;        // of connection_lost
     std::unique_ptr<WaiterList> waiters_;  // of StreamWaiters; null until there is one
     Ref<StreamServer> server_;             // while its handler may be used
     HandlerEnd handler_end_;
+    std::uint32_t limit_;
     RefCount writers_{1};
     bool has_writer_ = false;
     bool eof_ = false;
     bool reading_paused_ = false;  // by this
     bool cannot_pause_ = false;    // the transport cannot: everything is buffered
     bool writing_paused_ = false;
-    bool lost_ = false;  // connection_lost was called
+    bool lost_ = false;    // connection_lost was called
+    bool failed_ = false;  // with exception_
     bool server_side_ = false;
 };
 
