@@ -82,7 +82,7 @@ TEST(CreateServer, ServesManyConnections) {  // SV-01, SV-04
     });
 }
 
-TEST(CreateServer, TakesOneIteration) {  // S-31, SV-01
+TEST(CreateServer, TakesOneIteration) {  // S-31, SV-01, SO-03
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Iterations iterations(loop);

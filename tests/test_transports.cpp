@@ -147,7 +147,8 @@ TEST(Transport, CallsConnectionMadeThenReadsThenReleasesTheWaiter) {  // PR-01, 
     });
 }
 
-TEST(Transport, CloseWithNothingBufferedLosesTheConnectionInTheNextIteration) {  // TR-01, S-39e
+TEST(Transport,
+     CloseWithNothingBufferedLosesTheConnectionInTheNextIteration) {  // TR-01, TR-02, S-39e
     run([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
@@ -311,7 +312,7 @@ TEST(Transport, OfVirtualTimeIsRefused) {
               "a loop on virtual time watches no descriptors");
 }
 
-TEST(Transport, TellsWhatItIs) {  // TR-03
+TEST(Transport, TellsWhatItIs) {  // TR-03, CN-09
     run([]() -> Coroutine<> {
         auto [left, right] = tcp_pair();
         const SocketAddress here = left.getsockname();
