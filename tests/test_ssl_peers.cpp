@@ -531,7 +531,7 @@ TEST(SSLStreams, CancelledConnectLeavesNothingOpen) {  // CN-10
         ConnectionOptions options;
         options.ssl = &context;
         const auto result =
-            (void)co_await as_result(wait_for(open_connection("127.0.0.1", port, options), 100ms));
+            co_await as_result(wait_for(open_connection("127.0.0.1", port, options), 100ms));
         EXPECT_TRUE(result.holds<TimeoutError>());
         server.close();
         co_await server.wait_closed();  // the handler has seen the end

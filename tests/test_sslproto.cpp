@@ -1578,8 +1578,8 @@ TEST(StartTls, TimeoutIsTheHandshakesNotTheStreams) {  // TL-02
         co_await sleep(0s);
         TlsSettings settings = for_client(context);
         settings.handshake_timeout = 3s;
-        const auto result = (void)co_await as_result(
-            detail::start_tls(plain.client->transport, plain.client, settings));
+        const auto result =
+            co_await as_result(detail::start_tls(plain.client->transport, plain.client, settings));
         EXPECT_TRUE(result.holds<ConnectionAbortedError>());
         co_await until([&] { return plain.client->lost; });
         EXPECT_TRUE(detail::find<ConnectionAbortedError>(plain.client->error));

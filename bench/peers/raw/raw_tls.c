@@ -1,5 +1,5 @@
 // TLS by hand: the physical limit of an OpenSSL echo server on one thread, and the load for it.
-//   raw_tls server PORT PEM            one epoll loop, SSL_read and SSL_write on the sockets
+//   raw_tls server PEM PORT            one epoll loop, SSL_read and SSL_write on the sockets
 //   raw_tls client PORT CONNS SIZE SECONDS [SERVER_PID]
 // The client compares every byte and prints one JSON line: messages, messages a second and, of the
 // process SERVER_PID, the CPU time a message, all without the 0.2 s of warm-up.
@@ -224,10 +224,10 @@ static int client(int port, int count, size_t size, double seconds, int pid) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
-    if (argc == 4 && !strcmp(argv[1], "server")) server(atoi(argv[2]), argv[3]);
+    if (argc == 4 && !strcmp(argv[1], "server")) server(atoi(argv[3]), argv[2]);
     if (argc >= 6 && !strcmp(argv[1], "client"))
         return client(atoi(argv[2]), atoi(argv[3]), strtoul(argv[4], NULL, 10), atof(argv[5]),
                       argc > 6 ? atoi(argv[6]) : 0);
-    fprintf(stderr, "usage: raw_tls server PORT PEM | client PORT CONNS SIZE SECONDS [PID]\n");
+    fprintf(stderr, "usage: raw_tls server PEM PORT | client PORT CONNS SIZE SECONDS [PID]\n");
     return 2;
 }
