@@ -45,10 +45,12 @@ asyncio::Coroutine<> program() {
     });
     auto worker = asyncio::create_task(work(service));
     auto reloader = asyncio::create_task(reload(service));
+    auto terminated = asyncio::create_task(asyncio::signals::wait(SIGTERM));
+    co_await asyncio::sleep(0s);  // now all three have begun, and no signal finds nobody there
     std::cout << "started" << std::endl;
 
     // Ctrl-C needs no handler: asyncio cancels this task, which ends as TERM would have it.
-    const auto told = co_await asyncio::as_result(asyncio::signals::wait(SIGTERM));
+    const auto told = co_await asyncio::as_result(terminated);
     std::cout << "\nfinishing: " << (told.has_value() ? "TERM" : "Ctrl-C") << std::endl;
     service.closing = true;
     co_await worker;

@@ -32,5 +32,5 @@ def interrupt(process, timeout=10):
 def port_of(process):
     """The port of a line like: listening on ('127.0.0.1', 8080)."""
     line = process.stdout.readline()
-    assert 'listening on' in line, line
+    assert " on (" in line, line
     return line.split("', ")[1].split(',')[0].strip().rstrip(')')
