@@ -11,12 +11,14 @@
 // This is a user's program: nothing but <asyncio.hpp>, written the way the tutorial writes.
 #include <asyncio.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -339,6 +341,56 @@ Coroutine<> subprocess(std::uint64_t n) {
     report(n, since(start));
 }
 
+// ---- files
+
+// Blocks of 64 KiB of a file that is in memory, at most 1 GiB of it.
+Coroutine<> file_read(std::uint64_t n) {
+    constexpr std::size_t kBlock = 64 * 1024;
+    const std::uint64_t blocks = std::min<std::uint64_t>(n, 16384);
+    auto file = co_await asyncio::temporary_file();
+    std::string buffer(kBlock, 'x');
+    for (std::uint64_t i = 0; i < blocks; ++i) co_await file.write(buffer);
+    co_await file.seek(0);
+    while (co_await file.read_into(std::span<char>(buffer)) > 0) {
+    }
+    const auto start = Clock::now();
+    for (std::uint64_t i = 0; i < n; ++i) {
+        if (i % blocks == 0) co_await file.seek(0);
+        need(co_await file.read_into(std::span<char>(buffer)) == kBlock);
+    }
+    report(n, since(start));
+}
+
+Coroutine<> read_some_files(const std::vector<std::string>& names, std::uint64_t& next,
+                            std::uint64_t n, std::uint64_t& bytes) {
+    while (next < n) {
+        const std::string& name = names[next++ % names.size()];
+        const std::string data = co_await asyncio::read_file(name);
+        bytes += data.size();
+    }
+}
+
+// Whole files of 2 KiB, 5,000 different ones, 64 at a time.
+Coroutine<> small_files(std::uint64_t n) {
+    const auto directory = co_await asyncio::temporary_directory();
+    std::vector<std::string> names;
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(n, 5000); ++i) {
+        names.push_back(directory.path() + '/' + std::to_string(i));
+        co_await asyncio::write_file(names.back(), std::string(2048, 'x'));
+    }
+    std::uint64_t next = 0;
+    std::uint64_t bytes = 0;
+    const auto start = Clock::now();
+    std::vector<Task<>> readers;
+    for (int i = 0; i < 64; ++i) {
+        readers.push_back(asyncio::create_task(read_some_files(names, next, n, bytes)));
+    }
+    for (auto& reader : readers) co_await reader;
+    const double ns = since(start);
+    need(bytes == n * 2048);
+    report(n, ns);
+}
+
 struct Workload {
     std::string_view name;
     Coroutine<> (*run)(std::uint64_t n);
@@ -361,6 +413,8 @@ constexpr Workload kWorkloads[] = {
     {"lock_100", lock_100},
     {"to_thread", to_thread},
     {"thread_post", thread_post},
+    {"file_read", file_read},
+    {"small_files", small_files},
     {"subprocess", subprocess},
 };
 

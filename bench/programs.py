@@ -140,6 +140,8 @@ def peers(build_dir, wanted=None):
             at("asio_bench_nt"), cxx + ["-DBOOST_ASIO_DISABLE_THREADS"], "asio/bench.cpp"),
         "uv_bench": lambda: compile_peer(at("uv_bench"), cc + ["-luv"], "libuv/bench.c"),
         "raw_spawn": lambda: compile_peer(at("raw_spawn"), cc, "raw/raw_spawn.c"),
+        "raw_files": lambda: compile_peer(at("raw_files"), cxx + ["-pthread"],
+                                          "raw/raw_files.cpp"),
         "tokio_bench": lambda: build_tokio(at("tokio_bench"), build_dir),
         "go_bench": lambda: build_go(at("go_bench")),
     }
@@ -156,6 +158,7 @@ def peers(build_dir, wanted=None):
         Program("raw_coro", "floor", [at("raw_coro")]),
         Program("raw_coro_pool", "floor", [at("raw_coro_pool")]),
         Program("raw_spawn", "peer", [at("raw_spawn")]),
+        Program("raw_files", "peer", [at("raw_files")]),
         Program("asio", "peer", [at("asio_bench")]),
         Program("asio_nothreads", "peer", [at("asio_bench_nt")]),
         Program("libuv", "peer", [at("uv_bench")]),

@@ -31,6 +31,8 @@ WORKLOADS = [
     Workload("lock_100", 0.5),
     Workload("to_thread", 0.9, 10_000, 4_000, steady=False, pinned=False, cpu_bound=False),
     Workload("thread_post", 1.0, 1_000_000, 200_000, steady=False, pinned=False, cpu_bound=False),
+    Workload("file_read", 1.5, 16_384, steady=False, cpu_bound=False),
+    Workload("small_files", 1.0, 100_000, steady=False, pinned=False, cpu_bound=False),
     Workload("subprocess", 1.05, 400, 200, steady=False, pinned=False, cpu_bound=False),
 ]
 BY_NAME = {w.name: w for w in WORKLOADS}
