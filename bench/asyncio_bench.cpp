@@ -343,6 +343,11 @@ Coroutine<> subprocess(std::uint64_t n) {
 
 // ---- files
 
+std::string cpu_since(double start, std::uint64_t n) {
+    return ",\"cpu_ns_per_op\":" +
+           std::to_string((process_cpu_ns() - start) / static_cast<double>(n));
+}
+
 // Blocks of 64 KiB of a file that is in memory, at most 1 GiB of it.
 Coroutine<> file_read(std::uint64_t n) {
     constexpr std::size_t kBlock = 64 * 1024;
@@ -353,12 +358,13 @@ Coroutine<> file_read(std::uint64_t n) {
     co_await file.seek(0);
     while (co_await file.read_into(std::span<char>(buffer)) > 0) {
     }
+    const double cpu = process_cpu_ns();
     const auto start = Clock::now();
     for (std::uint64_t i = 0; i < n; ++i) {
         if (i % blocks == 0) co_await file.seek(0);
         need(co_await file.read_into(std::span<char>(buffer)) == kBlock);
     }
-    report(n, since(start));
+    report(n, since(start), cpu_since(cpu, n));
 }
 
 Coroutine<> read_some_files(const std::vector<std::string>& names, std::uint64_t& next,
@@ -380,6 +386,7 @@ Coroutine<> small_files(std::uint64_t n) {
     }
     std::uint64_t next = 0;
     std::uint64_t bytes = 0;
+    const double cpu = process_cpu_ns();
     const auto start = Clock::now();
     std::vector<Task<>> readers;
     for (int i = 0; i < 64; ++i) {
@@ -387,8 +394,9 @@ Coroutine<> small_files(std::uint64_t n) {
     }
     for (auto& reader : readers) co_await reader;
     const double ns = since(start);
+    const std::string used = cpu_since(cpu, n);
     need(bytes == n * 2048);
-    report(n, ns);
+    report(n, ns, used);
 }
 
 struct Workload {

@@ -151,15 +151,17 @@ void FileRequest::begin(Loop& loop) noexcept {
     loop.attach();
     loop.begin_external();
     core_ = &loop;
+    // A write that is partly done is not left so.
+    must_run_ = written > 0 || op == Op::kClose;
     retain();
 }
 
 bool FileRequest::leave() noexcept {
     waiter_ = nullptr;
     if (done_) return true;
-    // A write that is partly done is not left so.
-    if (written > 0 || op == Op::kClose || !claim()) {
-        run_on();
+    if (must_run_ || !claim()) {
+        // Of a closed loop nobody waits for a turn, and the thread may be in orphan() just now.
+        if (!core_->closed) run_on();
         return false;
     }
     end();

@@ -116,6 +116,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
 
     RefCount refs_{1};
     std::atomic<bool> claimed_{false};  // by the thread that does it or the loop that gives it up
+    bool must_run_ = false;             // it is not given up, even if no thread has begun
     bool done_ = false;
     bool performed_ = false;
     LoopCore* core_ = nullptr;

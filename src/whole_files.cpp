@@ -90,19 +90,10 @@ bool read_whole_here(const std::string& path, std::string& data) {
     struct stat s{};
     if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) return false;
     const auto size = static_cast<std::size_t>(s.st_size);
-    if (size == 0 || size >= kMostInline) return false;
-    data.resize(size + 1);  // one more, to find the end
-    std::size_t got = 0;
-    while (got < data.size()) {
-        const std::int64_t n =
-            read_cached(fd, data.data() + got, data.size() - got, static_cast<std::int64_t>(got));
-        if (n < 0) return false;
-        if (n == 0) break;
-        got += static_cast<std::size_t>(n);
-    }
-    const bool whole = got < data.size();
-    data.resize(got);
-    return whole;
+    if (size == 0 || size > kMostInline) return false;
+    // As long as it was when it was opened: what is appended meanwhile is another reader's.
+    data.resize(size);
+    return read_cached(fd, data.data(), size, 0) == s.st_size;
 }
 
 Coroutine<std::string> read_path(std::string path) {
