@@ -227,7 +227,8 @@ struct Resolver::Pool {
     }
 
     static void add(const std::shared_ptr<Pool>& pool, Lookup& lookup);
-    static void work(std::shared_ptr<Pool> pool);
+    // `pool`: the thread's own copy.
+    static void work(const std::shared_ptr<Pool>& pool);
     Lookup* next();
     bool remove(Lookup& lookup) noexcept;
 };
@@ -255,7 +256,7 @@ void Resolver::Pool::add(const std::shared_ptr<Pool>& pool, Lookup& lookup) {
     }
 }
 
-void Resolver::Pool::work(std::shared_ptr<Pool> pool) {
+void Resolver::Pool::work(const std::shared_ptr<Pool>& pool) {
     ::pthread_setname_np(::pthread_self(), "asyncio-dns");
     while (Lookup* lookup = pool->next()) lookup->ask();
 }
@@ -443,8 +444,9 @@ Coroutine<std::vector<AddrInfo>> look_up(EventLoop& loop, NameQuery query, int p
 // A service that is a number is a port.
 int port_of(std::string_view service) noexcept {
     int port = -1;
-    const char* const end = service.data() + service.size();
-    const auto parsed = std::from_chars(service.data(), end, port);
+    const char* const begin = service.data();
+    const char* const end = begin + service.size();
+    const auto parsed = std::from_chars(begin, end, port);
     return parsed.ec == std::errc() && parsed.ptr == end && port >= 0 ? port : -1;
 }
 

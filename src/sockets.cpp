@@ -45,8 +45,9 @@ S read_as(const SocketAddress& address) noexcept {
 // The part of an IPv6 host after '%': the name or the number of an interface.
 std::uint32_t scope_of(std::string_view host, std::string_view zone) {
     std::uint32_t number = 0;
-    const char* const end = zone.data() + zone.size();
-    const auto parsed = std::from_chars(zone.data(), end, number);
+    const char* const begin = zone.data();
+    const char* const end = begin + zone.size();
+    const auto parsed = std::from_chars(begin, end, number);
     if (parsed.ec == std::errc() && parsed.ptr == end) return number;
     number = ::if_nametoindex(std::string(zone).c_str());
     if (number == 0) refuse_host(host);

@@ -151,7 +151,7 @@ class ASYNCIO_API DatagramEndpoint {
 
     // For `with(endpoint, body)`, which closes it.
     DatagramEndpoint& aenter() noexcept { return *this; }
-    void aexit(std::exception_ptr) const { close(); }
+    void aexit(const std::exception_ptr&) const { close(); }
 
     friend bool operator==(const DatagramEndpoint& a, const DatagramEndpoint& b) noexcept {
         return a.endpoint_ == b.endpoint_;
