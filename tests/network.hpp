@@ -113,10 +113,11 @@ class TemporaryFolder {
     std::string path_;
 };
 
-// Runs `main()` on a new epoll loop, for ten seconds at most, and closes the loop.
+// Runs `main()` on a new loop (ASYNCIO_BACKEND names its back end), for ten seconds at most, and
+// closes the loop.
 template <class F>
 void run(F&& main) {
-    const auto loop = EpollEventLoop::create();
+    const auto loop = new_event_loop();
     auto body = std::forward<F>(main);
     auto limited = [&]() -> Coroutine<> { co_await asyncio::wait_for(body(), 10s); };
     loop->run_until_complete(limited());

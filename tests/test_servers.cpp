@@ -678,8 +678,11 @@ TEST(CreateUnixServer, CancelledLeavesNothingOpen) {  // SV-03
 TEST(Server, CancelledWhileItLeavesWithIsClosed) {  // SO-07
     run([]() -> Coroutine<> {
         for (int ticks = 0; ticks < 3; ++ticks) {
-            const Server server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
+            Served served;
+            const Server server =
+                co_await get_running_loop().create_server(served.factory(), "127.0.0.1", 0);
             const auto client = co_await client_of(port_of(server));
+            co_await until([&] { return served.all.size() == 1; });
             auto body = []() -> Coroutine<> { co_return; };
             auto task = create_task(with(server, body));
             for (int i = 0; i < ticks; ++i) co_await asyncio::sleep(0s);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -759,6 +760,94 @@ TEST(Transport, HoldsNoMoreThanTheWriterPutsIn) {
         EXPECT_LE(most, 64 * 1024 + block.size());
         s.transport().abort();
         co_await s.protocol->lost;
+    });
+}
+
+// One end of a connection that writes `text` in pieces of any size, reads in fits and starts, and
+// ends its side when all is written.
+class Restless : public Recorder {
+  public:
+    Restless(std::string text, unsigned seed) : random_(seed), text_(std::move(text)) {
+        keep_open = true;
+        on_pause = [this] { may_write_ = false; };
+        on_resume = [this] {
+            may_write_ = true;
+            write_some();
+        };
+        on_made = [this] {
+            transport().set_write_buffer_limits({.high = 20000});
+            write_some();
+        };
+        on_data = [this](std::string_view) {
+            if (random_() % 4 == 0) pause();
+            write_some();
+        };
+    }
+
+  private:
+    void write_some() {
+        while (may_write_ && !written_) {
+            const std::size_t size = std::min<std::size_t>(random_() % 9000, text_.size() - at_);
+            transport().write(std::string_view(text_).substr(at_, size));
+            at_ += size;
+            if (at_ < text_.size()) {
+                if (random_() % 3 == 0) return later();
+                continue;
+            }
+            written_ = true;
+            transport().write_eof();
+        }
+    }
+    void later() {
+        get_running_loop().call_soon([this] { write_some(); });
+    }
+    void pause() {
+        transport().pause_reading();
+        const auto delay = std::chrono::microseconds(random_() % 300);
+        get_running_loop().call_later(delay, [this] { transport().resume_reading(); });
+    }
+
+    std::minstd_rand random_;
+    std::string text_;
+    std::size_t at_ = 0;
+    bool may_write_ = true;
+    bool written_ = false;
+};
+
+TEST(Transport, LosesNothingOfRestlessTraffic) {  // TR-05, TR-06, TR-08, TR-10
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        struct Both {
+            std::string to_b, to_a;
+            std::shared_ptr<Restless> a, b;
+        };
+        std::vector<Both> all;
+        for (unsigned i = 0; i < 12; ++i) {
+            Both both;
+            both.to_b = pattern(100000 + i * 9973);
+            both.to_a = pattern(200000 - i * 7919);
+            both.a = std::make_shared<Restless>(both.to_b, i);
+            both.b = std::make_shared<Restless>(both.to_a, i + 100);
+            auto [left, right] = i % 2 == 0 ? tcp_pair() : Socket::pair();
+            make_socket_transport(loop, std::move(left), both.a);
+            make_socket_transport(loop, std::move(right), both.b);
+            all.push_back(std::move(both));
+        }
+        for (const Both& both : all) {
+            co_await until([&] {
+                return both.a->received.size() == both.to_a.size() &&
+                       both.b->received.size() == both.to_b.size();
+            });
+            EXPECT_TRUE(both.a->received == both.to_a);
+            EXPECT_TRUE(both.b->received == both.to_b);
+            co_await asyncio::sleep(1ms);  // the last pauses are over
+            both.a->transport().close();
+            both.b->transport().close();
+            co_await both.a->lost;
+            co_await both.b->lost;
+            EXPECT_EQ(both.a->lost_error, nullptr);
+            EXPECT_EQ(both.b->lost_error, nullptr);
+        }
     });
 }
 
