@@ -146,6 +146,9 @@ void Lookup::ask() noexcept {
         // Only memory can be short there; the waiters are told.
         answer_.error = EAI_MEMORY;
     }
+}
+
+void Lookup::deliver() noexcept {
     // A loop that is closed has nobody to tell.
     if (!push_threadsafe(core_, this)) release();
 }
@@ -217,7 +220,7 @@ struct Resolver::Pool {
     std::condition_variable called;
     std::deque<Lookup*> queue;  // owned: not begun
     int threads = 0;
-    int idle = 0;
+    int busy = 0;  // threads that ask; the others look into the queue next, or wait for it
     bool shut_down = false;
 
     ~Pool() { drop_queue(); }
@@ -230,6 +233,7 @@ struct Resolver::Pool {
     // `pool`: the thread's own copy.
     static void work(const std::shared_ptr<Pool>& pool);
     Lookup* next();
+    void end_one() noexcept;
     bool remove(Lookup& lookup) noexcept;
 };
 
@@ -237,8 +241,8 @@ void Resolver::Pool::add(const std::shared_ptr<Pool>& pool, Lookup& lookup) {
     const std::lock_guard lock(pool->mutex);
     pool->queue.push_back(&lookup);
     lookup.retain();
-    // Each idle thread takes one: those in the queue before this one count.
-    if (pool->queue.size() <= static_cast<std::size_t>(pool->idle)) {
+    // Each free thread takes one: those in the queue before this one count.
+    if (pool->queue.size() <= static_cast<std::size_t>(pool->threads - pool->busy)) {
         pool->called.notify_one();
         return;
     }
@@ -258,17 +262,20 @@ void Resolver::Pool::add(const std::shared_ptr<Pool>& pool, Lookup& lookup) {
 
 void Resolver::Pool::work(const std::shared_ptr<Pool>& pool) {
     ::pthread_setname_np(::pthread_self(), "asyncio-dns");
-    while (Lookup* lookup = pool->next()) lookup->ask();
+    while (Lookup* lookup = pool->next()) {
+        lookup->ask();
+        // Before the answer is there, so that the next question finds this thread free.
+        pool->end_one();
+        lookup->deliver();
+    }
 }
 
 // Null: the thread is to end.
 Lookup* Resolver::Pool::next() {
     std::unique_lock lock(mutex);
     if (queue.empty() && !shut_down) {
-        ++idle;
         const auto until = std::chrono::steady_clock::now() + idle_time.load();
         called.wait_until(lock, until, [this] { return !queue.empty() || shut_down; });
-        --idle;
     }
     if (queue.empty()) {
         --threads;
@@ -276,7 +283,13 @@ Lookup* Resolver::Pool::next() {
     }
     Lookup* const lookup = queue.front();
     queue.pop_front();
+    ++busy;
     return lookup;
+}
+
+void Resolver::Pool::end_one() noexcept {
+    const std::lock_guard lock(mutex);
+    --busy;
 }
 
 bool Resolver::Pool::remove(Lookup& lookup) noexcept {

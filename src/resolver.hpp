@@ -56,7 +56,7 @@ void set_lookup_idle_time(std::chrono::milliseconds time) noexcept;
 class Resolver;
 
 // One question that is being asked, with all that wait for the answer. On the loop's thread, but
-// for ask() and the count.
+// for ask(), deliver() and the count.
 class Lookup final : public Node {
   public:
     Lookup(Resolver& resolver, LoopCore& core, NameQuery query, std::string key);
@@ -65,8 +65,10 @@ class Lookup final : public Node {
         if (refs_.drop()) delete this;
     }
 
-    // On one of the resolver's threads, which then hands it to the loop. Gives up one count.
+    // On one of the resolver's threads, which then hands it to the loop and with that gives up one
+    // count.
     void ask() noexcept;
+    void deliver() noexcept;
     void join(Waiter& waiter) noexcept;
     void leave(Waiter& waiter) noexcept;
     // The resolver goes.
