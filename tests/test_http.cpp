@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "http_server.hpp"
+#include "resolver.hpp"
 #include "support.hpp"
 
 namespace {
@@ -268,6 +269,15 @@ TEST(Http, AClientUsesItsConnectionsAgain) {
     });
 }
 
+TEST(Http, NoConnectionIsKeptIfNoneIsWanted) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        http::Client client({.max_idle_connections = 0});
+        for (int i = 0; i < 3; ++i) co_await client.get(server.url());
+    });
+    EXPECT_EQ(server.accepted(), 3);
+}
+
 TEST(Http, AConnectionThatTheServerClosedIsReplaced) {
     const HttpServer server([](const Request&, Connection& c) {
         c.reply("hello");
@@ -351,6 +361,29 @@ TEST(Http, NamesAreLookedUpByTheLoop) {
     });
 }
 
+// libcurl has to be called again after a refusal, which it does not ask for; and the next socket
+// gets the number of the one before.
+TEST(Http, TheNextAddressIsTriedIfTheFirstRefuses) {
+    const HttpServer server(hello);
+    struct Replaced {
+        Replaced() { asyncio::detail::replace_ask_system(&answer); }
+        ~Replaced() { asyncio::detail::replace_ask_system(nullptr); }
+        static void answer(const asyncio::detail::NameQuery&, asyncio::detail::NameAnswer& answer) {
+            for (const char* host : {"127.0.0.2", "127.0.0.3", "127.0.0.1"}) {
+                asyncio::AddrInfo info;
+                info.family = AF_INET;
+                info.type = SOCK_STREAM;
+                info.address = asyncio::SocketAddress(host, 0);
+                answer.infos.push_back(info);
+            }
+        }
+    } replaced;
+    run([&]() -> Coroutine<> {
+        const std::string url = "http://three.test:" + std::to_string(server.port()) + "/";
+        EXPECT_EQ((co_await http::get(url, {.timeout = 5s})).body, "hello");
+    });
+}
+
 // ---- redirects ---------------------------------------------------------------------------------
 
 TEST(Http, RedirectsAreFollowedAndTheUrlIsTheLast) {
@@ -383,35 +416,33 @@ TEST(Http, TooManyRedirectsAreAnError) {
 }
 
 TEST(Http, RedirectsToOtherSchemesAreRefused) {
-    std::string location;
-    const HttpServer server(
-        [&](const Request&, Connection& c) { c.redirect("302 Found", location); });
+    const HttpServer server([](const Request& r, Connection& c) {
+        c.redirect("302 Found", std::string_view(r.target).substr(1));
+    });
     run([&]() -> Coroutine<> {
-        for (const char* where : {"file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/",
-                                  "javascript:alert(1)", "http://"}) {
-            location = where;
-            const auto text = co_await error_of<http::RedirectError>(http::get(server.url()));
+        for (const char* where : {"/file:///etc/passwd", "/ftp://127.0.0.1/x", "/http://",
+                                  "/gopher://127.0.0.1/", "/javascript:alert(1)"}) {
+            const auto text = co_await error_of<http::RedirectError>(http::get(server.url(where)));
             EXPECT_TRUE(text.starts_with("a redirect that cannot be followed: ")) << text;
         }
     });
+    EXPECT_EQ(server.requests().size(), 5U);
 }
 
 TEST(Http, AMethodChangesAfterARedirectAsInABrowser) {
-    std::string status;
-    const HttpServer server([&](const Request& r, Connection& c) {
-        if (r.target == "/") return c.redirect(status, "/there");
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target != "/there") return c.redirect(r.target.substr(1) + " x", "/there");
         c.reply(r.method + " " + r.body);
     });
     run([&]() -> Coroutine<> {
-        const std::pair<const char*, const char*> cases[] = {{"301 x", "GET "},
-                                                             {"302 x", "GET "},
-                                                             {"303 x", "GET "},
-                                                             {"307 x", "POST data"},
-                                                             {"308 x", "POST data"}};
-        for (const auto& [code, expected] : cases) {
-            status = code;
-            const auto r = co_await http::post(server.url(), {.body = "data"});
-            EXPECT_EQ(r.body, expected) << code;
+        const std::pair<const char*, const char*> cases[] = {{"/301", "GET "},
+                                                             {"/302", "GET "},
+                                                             {"/303", "GET "},
+                                                             {"/307", "POST data"},
+                                                             {"/308", "POST data"}};
+        for (const auto& [path, expected] : cases) {
+            const auto r = co_await http::post(server.url(path), {.body = "data"});
+            EXPECT_EQ(r.body, expected) << path;
         }
     });
 }
@@ -506,18 +537,21 @@ TEST(Http, EndlessHeadersAreCutOff) {
 }
 
 TEST(Http, ABodyThatIsCutShortIsAnError) {
-    std::string bytes;
-    const HttpServer server([&](const Request&, Connection& c) {
-        c.send(bytes);
+    static constexpr std::string_view kCuts[] = {
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "garbage\r\n\r\n",
+        "",
+    };
+    const HttpServer server([](const Request& r, Connection& c) {
+        c.send(kCuts[r.target[1] - '0']);
         c.close_after();
     });
     run([&]() -> Coroutine<> {
-        for (const char* cut : {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
-                                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
-                                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-                                "HTTP/1.1 200 OK\r\nContent-Le", "garbage\r\n\r\n", ""}) {
-            bytes = cut;
-            co_await error_of<http::ProtocolError>(http::get(server.url()));
+        for (std::size_t i = 0; i < std::size(kCuts); ++i) {
+            co_await error_of<http::ProtocolError>(http::get(server.url("/" + std::to_string(i))));
         }
     });
 }

@@ -1,5 +1,7 @@
 #include "http/client_state.hpp"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <chrono>
 #include <mutex>
@@ -80,7 +82,8 @@ OwnedHeaders own_headers(std::span<const Header> headers) {
     return owned;
 }
 
-ClientState::ClientState(const ClientOptions& options) : headers_(own_headers(options.headers)) {
+ClientState::ClientState(const ClientOptions& options)
+    : headers_(own_headers(options.headers)), keeps_connections_(options.max_idle_connections > 0) {
     if (options.max_connections < 0 || options.max_connections_per_host < 0 ||
         options.max_idle_connections < 0) {
         throw ValueError("a number of connections must be >= 0");
@@ -189,9 +192,10 @@ void ClientState::note_known(const std::string& key) {
 
 // ---- what libcurl asks for ---------------------------------------------------------------------
 
-int ClientState::on_socket(CURL*, curl_socket_t fd, int what, void* self, void*) {
+int ClientState::on_socket(CURL* easy, curl_socket_t fd, int what, void* self, void*) {
     auto& client = *static_cast<ClientState*>(self);
     try {
+        if (easy && what == CURL_POLL_REMOVE) client.unwatched_.push_back(easy);
         client.watch(fd, what);
     } catch (...) {
         // No exception may pass through libcurl; act() and start() see to it.
@@ -234,6 +238,21 @@ void ClientState::watch(int fd, int what) {
     if (less & CURL_POLL_OUT) loop->remove_writer(fd);
 }
 
+// libcurl may close a socket that it was connecting (7.88 does), open another, which gets the same
+// number, and see no need to say so, as it wants the same of both. But the system has forgotten the
+// first one: what is watched under that number is watched anew.
+curl_socket_t ClientState::on_open(void* self, curlsocktype, curl_sockaddr* address) noexcept {
+    auto& client = *static_cast<ClientState*>(self);
+    const int fd = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0) return CURL_SOCKET_BAD;
+    const auto found = client.watched_.find(fd);
+    if (found == client.watched_.end()) return fd;
+    const int what = found->second;
+    on_socket(nullptr, fd, CURL_POLL_REMOVE, self, nullptr);
+    on_socket(nullptr, fd, what, self, nullptr);
+    return fd;
+}
+
 // libcurl has asked for that before it closed them; this is for those that it might have forgotten.
 void ClientState::unwatch_all() noexcept {
     EventLoop* const loop = this->loop();
@@ -259,6 +278,7 @@ void ClientState::act(curl_socket_t fd, int events) {
     int running = 0;
     const CURLMcode code = curl_multi_socket_action(multi_, fd, events, &running);
     harvest();
+    kick_stuck();
     if (broken_) {
         fail_all(std::exchange(broken_, nullptr));
     } else if (code != CURLM_OK && code != CURLM_BAD_SOCKET) {
@@ -273,6 +293,16 @@ void ClientState::harvest() {
         void* exchange = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &exchange);
         static_cast<Exchange*>(exchange)->finish(message->data.result);
+    }
+}
+
+// When an address refuses, libcurl (7.88) drops its socket and tries the next one only when it is
+// called the next time, for which it asks nobody.
+void ClientState::kick_stuck() {
+    for (const CURL* easy : std::exchange(unwatched_, {})) {
+        for (Exchange* exchange : exchanges_) {
+            if (exchange->runs(easy)) exchange->kick();
+        }
     }
 }
 

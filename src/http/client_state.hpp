@@ -57,6 +57,7 @@ class ClientState {
     bool closed() const noexcept { return closed_; }
     void close() noexcept;
     const OwnedHeaders& headers() const noexcept { return headers_; }
+    bool keeps_connections() const noexcept { return keeps_connections_; }
 
     // Exchanges that are to be told when the client is closed.
     void enlist(Exchange& exchange) { exchanges_.push_back(&exchange); }
@@ -67,6 +68,9 @@ class ClientState {
     void start(CURL* easy);
     // Takes it back. Its connection is closed, unless the transfer is over.
     void stop(CURL* easy) noexcept;
+
+    // For CURLOPT_OPENSOCKETFUNCTION, with CURLOPT_OPENSOCKETDATA = this.
+    static curl_socket_t on_open(void* self, curlsocktype purpose, curl_sockaddr* address) noexcept;
 
     // Whether `key` (host and port) was looked up a short time ago, so that libcurl still knows it.
     bool knows(const std::string& key) const;
@@ -82,6 +86,7 @@ class ClientState {
     void set_timer(long milliseconds);
     void act(curl_socket_t fd, int events);
     void harvest();
+    void kick_stuck();
     void fail_all(const std::exception_ptr& error) noexcept;
     void expire_later(Delay delay);
 
@@ -89,7 +94,9 @@ class ClientState {
     LoopCore* core_ = nullptr;  // once bound; kept alive
     CURLM* multi_ = nullptr;
     OwnedHeaders headers_;
+    bool keeps_connections_;
     std::vector<Exchange*> exchanges_;
+    std::vector<CURL*> unwatched_;          // of this call of libcurl, as far as known
     std::unordered_map<int, int> watched_;  // descriptor: CURL_POLL_*
     std::unordered_map<std::string, TimePoint> known_;
     TimerHandle timer_;

@@ -151,6 +151,15 @@ void Exchange::finish(CURLcode code) {
     wake();
 }
 
+void Exchange::kick() noexcept {
+    curl_off_t connected = 0;
+    curl_easy_getinfo(easy_, CURLINFO_CONNECT_TIME_T, &connected);
+    if (phase_ != Phase::kHeaders || connected != 0) return;
+    // There is no call for it; going on after a pause does it.
+    curl_easy_pause(easy_, CURLPAUSE_ALL);
+    curl_easy_pause(easy_, CURLPAUSE_CONT);
+}
+
 void Exchange::fail(std::exception_ptr error) noexcept {
     if (phase_ == Phase::kDone && final_) return;
     if (!error_) error_ = std::move(error);
@@ -294,13 +303,14 @@ bool Exchange::take_body(std::string_view data) {
 }
 
 std::optional<std::uint64_t> Exchange::content_length() const noexcept {
-    const std::optional<std::string_view> text = headers_.get("Content-Length");
-    if (!text || headers_.contains("Content-Encoding") || headers_.contains("Transfer-Encoding")) {
+    const std::optional<std::string_view> found = headers_.get("Content-Length");
+    if (!found || headers_.contains("Content-Encoding") || headers_.contains("Transfer-Encoding")) {
         return std::nullopt;
     }
     std::uint64_t length = 0;
-    const char* const end = text->data() + text->size();
-    const auto parsed = std::from_chars(text->data(), end, length);
+    const char* const begin = found->begin();
+    const char* const end = begin + found->size();
+    const auto parsed = std::from_chars(begin, end, length);
     if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
     return length;
 }
@@ -337,7 +347,7 @@ void Exchange::follow() {
     }
     Url next;
     try {
-        next = join_url(url_, *headers_.get("Location"));
+        next = join_url(url_, headers_.get("Location").value_or(""));
     } catch (const ValueError& e) {
         throw RedirectError(std::errc::protocol_error,
                             std::string("a redirect that cannot be followed: ") + e.what(),
@@ -405,6 +415,8 @@ void Exchange::set_options() {
     set(CURLOPT_WRITEDATA, static_cast<void*>(this));
     set(CURLOPT_NOSIGNAL, curl_version_info(CURLVERSION_NOW)->version_num >= kNoSigpipe ? 1L : 0L);
     set(CURLOPT_PROXY, "");
+    set(CURLOPT_OPENSOCKETFUNCTION, &ClientState::on_open);
+    set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(client_.get()));
     set(CURLOPT_FOLLOWLOCATION, 0L);
     set(CURLOPT_TCP_KEEPALIVE, 1L);
     set(CURLOPT_DNS_CACHE_TIMEOUT, 120L);
@@ -414,6 +426,7 @@ void Exchange::set_options() {
     // Should libcurl look up a name itself, nothing waits for its thread.
     set(CURLOPT_QUICK_EXIT, 1L);
 #endif
+    if (!client_->keeps_connections()) set(CURLOPT_FORBID_REUSE, 1L);
     if (settings_.decompress) set(CURLOPT_ACCEPT_ENCODING, "");
 }
 
@@ -456,7 +469,9 @@ void Exchange::set_headers() {
     for (const auto& [name, value] : settings_.headers) {
         if (same_name(name, "Expect")) continue;
         typed = typed || same_name(name, "Content-Type");
-        append(header_list_, value.empty() ? name + ";" : name + ": " + value);
+        std::string line = name;
+        line += value.empty() ? ";" : ": ";
+        append(header_list_, line += value);
     }
     if (!typed) append(header_list_, "Content-Type:");
     set(CURLOPT_HTTPHEADER, header_list_);

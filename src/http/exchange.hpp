@@ -75,6 +75,9 @@ class Exchange {
 
     // By the client: the transfer of this hop is over.
     void finish(CURLcode code);
+    bool runs(const CURL* easy) const noexcept { return running_ && easy_ == easy; }
+    // Has libcurl look at it again, if it is still connecting.
+    void kick() noexcept;
     // Ends everything; whoever waits gets `error`.
     void fail(std::exception_ptr error) noexcept;
     // The same, with ClosedError, and what was not taken is dropped.
