@@ -123,6 +123,12 @@ void run(F&& main) {
     loop->run_until_complete(limited());
 }
 
+// Returns when a task is done, however it ended.
+template <class T>
+Coroutine<> end_of(Task<T> task) {
+    [[maybe_unused]] const auto ended = co_await as_result(task);
+}
+
 // Returns when `condition()` is true; looks in every iteration.
 template <class F>
 Coroutine<> until(F condition) {

@@ -306,7 +306,7 @@ TEST(Server, WaitClosedWaitsForCloseAndForConnections) {  // SO-02
         EXPECT_FALSE(early.done());
         EXPECT_FALSE(late.done());
         cancelled.cancel();
-        co_await as_result(cancelled);
+        co_await end_of(cancelled);
         client->transport().close();
         co_await early;
         co_await late;
@@ -324,7 +324,7 @@ TEST(Server, CancelledWaitsLeaveItAsItWas) {  // SO-02, SO-03
                 auto task = create_task(kind ? server.start_serving() : server.wait_closed());
                 for (int i = 0; i < ticks; ++i) co_await asyncio::sleep(0s);
                 task.cancel();
-                co_await as_result(task);
+                co_await end_of(task);
             }
         }
         EXPECT_TRUE(server.is_serving());
@@ -336,7 +336,7 @@ TEST(Server, CancelledWaitsLeaveItAsItWas) {  // SO-02, SO-03
         server.close();
         server.close_clients();
         co_await client->lost;
-        co_await as_result(waiting);
+        co_await end_of(waiting);
         co_await server.wait_closed();
     });
 }
@@ -384,7 +384,7 @@ TEST(Server, ServeForeverCancelledBeforeItBeginsServesOn) {  // SO-04
         const Server server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         auto forever = create_task(server.serve_forever());
         forever.cancel();
-        co_await as_result(forever);
+        co_await end_of(forever);
         EXPECT_TRUE(server.is_serving());
         // In the tick in which it ends.
         auto other = create_task(server.serve_forever());
@@ -499,8 +499,8 @@ TEST(Server, MayBeClosedByItsOwnFactory) {  // SO-01
         const int port = port_of(server);
         const auto one = create_task(client_of(port));
         const auto two = create_task(client_of(port));
-        co_await as_result(one);
-        co_await as_result(two);
+        co_await end_of(one);
+        co_await end_of(two);
         co_await until([&] { return made > 0; });
         EXPECT_EQ(made, 1);
         // The loop closes the connection that is left.
