@@ -758,6 +758,24 @@ TEST(SSLProtocol, ConnectionThatIsLeftOpenGoesWithItsLoop) {  // TR-02
     app->transport = Transport();
 }
 
+TEST(SSLProtocol, LoopThatClosesBeforeTheEndIsToldFreesEverything) {  // TR-02
+    auto app = std::make_shared<Recorder>();
+    const std::weak_ptr<Recorder> watched = app;
+    {
+        const std::unique_ptr<EventLoop> loop = VirtualTimeEventLoop::create();
+        Wire wire(*loop, End(*loop, for_client(), app), End(*loop, for_server()));
+        loop->run_until_complete(handshaken(wire));
+        wire.below_client().lose(nullptr);
+        wire.below_server().abort();
+        while (!wire.below_client().lost) loop->run_once(0s);
+        loop->close();
+        EXPECT_FALSE(app->lost);
+        EXPECT_TRUE(app->transport);  // which refers to the protocol
+    }
+    app.reset();
+    EXPECT_TRUE(watched.expired());
+}
+
 // ---- flow control -------------------------------------------------------------------------------
 
 TEST(SSLProtocol, WriteLimitsAreThoseOfTls) {  // TL-04 TR-10
