@@ -230,7 +230,7 @@ class PipeTransport : public TransportBase, public LoopMember {
         }
     }
 
-    void lose() {
+    void end_connection() {
         lost_ = true;
         const std::shared_ptr<BaseProtocol> protocol = protocol_;
         struct Close {
@@ -294,7 +294,7 @@ class PipeTransport : public TransportBase, public LoopMember {
 
     void life() {
         if (!made_) return make();
-        lose();
+        end_connection();
     }
 
     void make() {
@@ -606,7 +606,7 @@ class WritePipe final : public PipeTransport {
         if (!buffer_.empty()) return look_again();
         watch_room(false);
         flow_.shrunk(0, *this, protocol_.get());  // may write again
-        if (buffer_.empty() && closing_ && !lost_) lose();
+        if (buffer_.empty() && closing_ && !lost_) end_connection();
     }
 
     bool refuses() {

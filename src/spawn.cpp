@@ -53,6 +53,14 @@
 #define ASYNCIO_IN_CHILD \
     __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
 
+// clone(2) by glibc's other name for it: the first one is taken over by the thread sanitizer, which
+// would take a child that shares our memory for a fork, and note in that memory that we are one.
+#ifdef __GLIBC__
+extern "C" int __clone(int (*fn)(void*), void* stack, int flags, void* argument, ...) noexcept;
+#else
+#define __clone ::clone
+#endif
+
 namespace asyncio::inline v1::detail {
 
 std::atomic<bool> use_pidfd{true};
@@ -226,7 +234,9 @@ std::vector<std::string> candidates_of(const SpawnRequest& request) {
         const std::size_t colon = rest.find(':');
         std::string directory(rest.substr(0, colon));
         if (directory.empty()) directory = ".";
-        all.push_back(directory + '/' + program);
+        directory += '/';
+        directory += program;
+        all.push_back(std::move(directory));
         if (colon == std::string_view::npos) return all;
         rest.remove_prefix(colon + 1);
     }
@@ -254,7 +264,7 @@ __attribute__((noinline)) pid_t start(Child& child, int& pidfd) noexcept {
     alignas(64) char stack[16 * 1024];
     const int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
     const SignalsBlocked blocked;
-    const pid_t pid = ::clone(&run_child, stack + sizeof stack, flags, &child, &pidfd);
+    const pid_t pid = __clone(&run_child, stack + sizeof stack, flags, &child, &pidfd);
     return pid;
 }
 
@@ -262,7 +272,7 @@ __attribute__((noinline)) pid_t start(Child& child, int& pidfd) noexcept {
     const std::string text = std::generic_category().message(child.error);
     switch (child.step) {
         case Step::kChdir:
-            std::rethrow_exception(make_os_error(child.error, text, *request.cwd));
+            std::rethrow_exception(make_os_error(child.error, text, request.cwd.value_or("")));
         case Step::kExec:
             std::rethrow_exception(make_os_error(child.error, text, request.program));
         case Step::kPrepare:

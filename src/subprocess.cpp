@@ -141,7 +141,7 @@ void fill(SubprocessPlan& plan, std::vector<std::string> args, bool shell,
     }
     r.close_fds = o.close_fds || !r.pass_fds.empty();
     r.start_new_session = o.start_new_session;
-    if (o.process_group) r.process_group = *o.process_group;
+    r.process_group = o.process_group;
     if (o.umask) r.umask = static_cast<mode_t>(*o.umask);
     copy_identity(r, o);
     check_stdio(plan.stdio);
@@ -247,11 +247,9 @@ class ChildTransport final : public TransportBase, public LoopMember {
     class Call final : public Node, public Pooled {
       public:
         Call(ChildTransport& c, Kind kind, int fd, std::string data, std::exception_ptr error)
-            : child_(Ref<ChildTransport>::share(&c)),
-              kind_(kind),
-              fd_(fd),
-              data_(std::move(data)),
-              error_(std::move(error)) {}
+            : child_(Ref<ChildTransport>::share(&c)), kind_(kind), fd_(fd), data_(std::move(data)) {
+            error_ = std::move(error);
+        }
         void run() override {
             const std::unique_ptr<Call> self(this);
             child_->call(kind_, fd_, data_, error_);
@@ -648,7 +646,7 @@ namespace {
 Coroutine<int> wait_for_child(SubprocessTransport handle) {
     ChildTransport& child = handle.child();
     if (!child.returncode()) co_await child.exited().wait();
-    co_return child.returncode().value();
+    co_return child.returncode().value_or(255);
 }
 
 }  // namespace
