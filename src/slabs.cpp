@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kRegionSize = 2 * 1024 * 1024;
 constexpr std::uint32_t kAllFree = 0xffffffff;
 static_assert(kRegionSize / kSlabSize == 32);
-constexpr std::size_t kSmallRegions = 4;  // those that are made of small pages
+constexpr std::size_t kSmallRegions = 8;  // made of small pages: the next adds an eighth at most
 
 std::size_t regions = 0;
 Slab* with_room = nullptr;  // a list of regions
