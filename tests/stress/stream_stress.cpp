@@ -166,6 +166,7 @@ class Chaos {
 
     // The handler of the proxy.
     Coroutine<> pass(StreamReader reader, StreamWriter writer) {
+        ++running;
         const StreamPair server = co_await open_connection(kHost, port_);
         // One in four is reset after some bytes.
         std::size_t left = random() % 4 == 0 ? random() % 40000 : SIZE_MAX;
@@ -176,10 +177,12 @@ class Chaos {
         resets += first.has_value() && second.has_value() ? 0 : 1;
         writer.close();
         server.second.close();
+        --running;
     }
 
     std::size_t random() { return static_cast<std::size_t>(engine_()); }
     int resets = 0;
+    int running = 0;  // handlers, which may end after their connections
 
   private:
     Coroutine<> copy(StreamReader from, StreamWriter to, std::size_t& left, StreamWriter client) {
@@ -270,6 +273,7 @@ Coroutine<> run_chaos(int port, std::size_t n) {
     for (auto& task : tasks) co_await task;
     proxy.close();
     co_await proxy.wait_closed();
+    while (chaos.running > 0) co_await sleep(1ms);
     std::printf("%zu of %zu came back whole, %d connections were reset\n", whole, n, chaos.resets);
     check(whole > n / 3 && whole + static_cast<std::size_t>(chaos.resets) >= n,
           "fewer came back whole than were not reset");
