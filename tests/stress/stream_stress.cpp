@@ -173,6 +173,7 @@ class Chaos {
         auto there = create_task(copy(reader, server.second, left, writer));
         auto back = create_task(copy(server.first, writer, left, writer));
         const auto first = co_await as_result(there);
+        if (!first.has_value()) server.second.transport().abort();
         const auto second = co_await as_result(back);
         resets += first.has_value() && second.has_value() ? 0 : 1;
         writer.close();
