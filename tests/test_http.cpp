@@ -937,9 +937,10 @@ class HttpTls : public testing::Test {
         start();
     }
     void TearDown() override {
-        if (pid_ > 0) {
-            ::kill(pid_, SIGKILL);
-            ::waitpid(pid_, nullptr, 0);
+        for (const pid_t child : {pid_, http2_pid_}) {
+            if (child <= 0) continue;
+            ::kill(child, SIGKILL);
+            ::waitpid(child, nullptr, 0);
         }
         if (!folder_.empty()) std::system(("rm -rf " + folder_).c_str());
     }
@@ -965,6 +966,7 @@ class HttpTls : public testing::Test {
     std::string folder_;
     std::string port_;
     pid_t pid_ = -1;
+    pid_t http2_pid_ = -1;
 };
 
 TEST_F(HttpTls, CertificatesAndHostNamesAreVerified) {
@@ -980,6 +982,43 @@ TEST_F(HttpTls, CertificatesAndHostNamesAreVerified) {
         co_await error_of<http::CertificateError>(http::get(url("127.0.0.1")));
         co_await error_of<http::TLSError>(
             http::get(url("localhost"), {.ca_file = "/no/such/file"}));
+    });
+}
+
+TEST_F(HttpTls, SpeaksHttp2WhereTheServerDoes) {
+    if (std::system("nghttpd --version >/dev/null 2>&1") != 0) {
+        GTEST_SKIP() << "there is no nghttpd, a server of HTTP/2";
+    }
+    std::ofstream(folder_ + "/file") << "hello";
+    // It wants to be told a port: one that was free a moment ago.
+    const int port = HttpServer(hello).port();
+    const std::string text = std::to_string(port);
+    http2_pid_ = ::fork();
+    if (http2_pid_ == 0) {
+        if (::chdir(folder_.c_str()) != 0 || !std::freopen("/dev/null", "w", stdout)) ::_exit(126);
+        ::execlp("nghttpd", "nghttpd", "-a", "127.0.0.1", "-d", ".", text.c_str(), "key.pem",
+                 "cert.pem", nullptr);
+        ::_exit(127);
+    }
+    run([&]() -> Coroutine<> {
+        const std::string url = "https://localhost:" + text + "/file";
+        const std::string ca = folder_ + "/ca.pem";
+        http::Client client;
+        // Until it listens.
+        while (!(co_await as_result(client.get(url, {.ca_file = ca}))).has_value()) {
+            co_await asyncio::sleep(10ms);
+        }
+        std::vector<Coroutine<http::Response>> all;
+        for (int i = 0; i < 50; ++i) all.push_back(client.get(url, {.ca_file = ca}));
+        for (const http::Response& r : co_await asyncio::gather(std::move(all))) {
+            EXPECT_EQ(r.http_version, "2");
+            EXPECT_EQ(r.body, "hello");
+        }
+        auto task = asyncio::create_task(client.get(url, {.ca_file = ca}));
+        co_await asyncio::sleep(0s);
+        task.cancel();
+        co_await asyncio::wait(task);
+        EXPECT_EQ((co_await client.get(url, {.ca_file = ca})).http_version, "2");
     });
 }
 
