@@ -73,7 +73,7 @@ std::vector<std::string> copy_environment(const subprocess::Environment& env) {
 }
 
 [[noreturn]] void throw_unknown(const char* function, std::string_view name) {
-    throw LookupError(std::string(function) + "(): name not found: " + quoted(name));
+    throw KeyError(std::string(function) + "(): name not found: " + quoted(name));
 }
 
 uid_t find_user(const subprocess::Identity& who) {

@@ -204,9 +204,9 @@ TEST(Exec, RefusesNonsense) {  // P-01, P-02, P-03
         const int fds[] = {-1};
         EXPECT_EQ(co_await error({.pass_fds = fds}, ""), "ValueError('bad value(s) in pass_fds')");
         EXPECT_EQ(co_await error({.user = "no-such-user"}, ""),
-                  "LookupError(\"getpwnam(): name not found: 'no-such-user'\")");
+                  "KeyError(\"getpwnam(): name not found: 'no-such-user'\")");
         EXPECT_EQ(co_await error({.group = "no-such-group"}, ""),
-                  "LookupError(\"getgrnam(): name not found: 'no-such-group'\")");
+                  "KeyError(\"getgrnam(): name not found: 'no-such-group'\")");
         EXPECT_EQ(co_await error({.user = -7}, ""),
                   "ValueError('User ID cannot be negative, got -7')");
         EXPECT_EQ(co_await error({.stdin_ = 9999}, ""), "OSError(9, 'Bad file descriptor')");

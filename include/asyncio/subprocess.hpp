@@ -297,7 +297,7 @@ auto subprocess_pipes(EventLoop& loop, F&& factory, std::vector<std::string> arg
 // arguments, texts or what converts to std::string; or one range of them all. P-01.
 // Raises (when awaited): FileNotFoundError, PermissionError, NotADirectoryError and other OSErrors
 // with the program's name in them, or that of `cwd`; ValueError "embedded null byte", and for
-// options that make no sense; LookupError for an unknown user or group.
+// options that make no sense; KeyError for an unknown user or group.
 // If cancelled: the child is killed, and its end awaited (P-11).
 template <detail::ProcessArgument... A>
     requires(sizeof...(A) > 0)
