@@ -1,0 +1,97 @@
+// StreamWriter::start_tls, on both ends of a connection. ST-16.
+#include <asyncio/streams.hpp>
+
+#include <gtest/gtest.h>
+
+#include <asyncio/runners.hpp>
+#include <asyncio/ssl.hpp>
+#include <asyncio/timeouts.hpp>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "support.hpp"
+#include "tls_support.hpp"
+
+namespace {
+
+using namespace asyncio;
+using namespace std::chrono_literals;
+using support::raised;
+
+constexpr const char* kHost = "127.0.0.1";
+
+int port_of(const Server& server) { return server.sockets().at(0).getsockname().port(); }
+
+// Runs `main()` on a loop of its own, at most 20 s.
+template <class F>
+void run_bounded(F main) {
+    auto bounded = [&main]() -> Coroutine<> {
+        auto body = main();
+        co_await wait_for(std::move(body), 20s);
+    };
+    asyncio::run(bounded(), {.loop_factory = &EpollEventLoop::create});
+}
+
+TEST(StreamWriter, StartsTls) {  // ST-16
+    const support::TestAuthority authority;
+    ssl::SSLContext server_side = ssl::create_default_context(ssl::Purpose::CLIENT_AUTH);
+    server_side.load_cert_chain(authority.server.file());
+    const ssl::SSLContext client_side =
+        ssl::create_default_context(ssl::Purpose::SERVER_AUTH, {.cafile = authority.ca.file()});
+    run_bounded([&]() -> Coroutine<> {
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            EXPECT_EQ(co_await reader.readline(), "STARTTLS\n");
+            // The client does not wait for an answer: its handshake is in the reader already.
+            co_await sleep(20ms);
+            co_await writer.start_tls(server_side);
+            EXPECT_TRUE(writer.get_extra_info<ssl::SSLObject>("ssl_object").has_value());
+            while (auto line = co_await reader.next()) writer.write("secret " + *line);
+            writer.close();
+        };
+        auto server = co_await start_server(handler, kHost, 0);
+        for (int i = 0; i < 3; ++i) {
+            auto pair = co_await open_connection(kHost, port_of(server));
+            const Transport plain = pair.second.transport();
+            pair.second.write("STARTTLS\n");
+            co_await pair.second.start_tls(client_side, {.server_hostname = "localhost"});
+            EXPECT_FALSE(pair.second.transport() == plain);
+            pair.second.write("one\ntwo\n");
+            EXPECT_EQ(co_await pair.first.readline(), "secret one\n");
+            EXPECT_EQ(co_await pair.first.readexactly(11), "secret two\n");
+            pair.second.close();
+            co_await pair.second.wait_closed();
+        }
+        // Each way to be cancelled leaves no connection open.
+        for (int ticks = 0; ticks < 5; ++ticks) {
+            auto pair = co_await open_connection(kHost, port_of(server));
+            pair.second.write("STARTTLS\n");
+            auto task =
+                create_task(pair.second.start_tls(client_side, {.server_hostname = "localhost"}));
+            for (int k = 0; k < ticks; ++k) co_await sleep(1ms);
+            task.cancel();
+            EXPECT_TRUE((co_await as_result(task)).holds<CancelledError>()) << ticks;
+            pair.second.transport().abort();
+            const auto closed = co_await as_result(pair.second.wait_closed());
+            EXPECT_TRUE(pair.second.is_closing());
+        }
+        server.close();
+        server.abort_clients();
+        co_await server.wait_closed();
+    });
+}
+
+TEST(StreamWriter, RefusesTlsWithoutAName) {  // ST-16
+    const support::TestAuthority authority;
+    const ssl::SSLContext client_side =
+        ssl::create_default_context(ssl::Purpose::SERVER_AUTH, {.cafile = authority.ca.file()});
+    run_bounded([&]() -> Coroutine<> {
+        auto ends = Socket::pair();
+        auto pair = co_await open_connection({.sock = ends.first});
+        EXPECT_EQ(raised<ValueError>([&] { (void)pair.second.start_tls(client_side); }),
+                  "check_hostname requires server_hostname");
+        pair.second.close();
+    });
+}
+
+}  // namespace
