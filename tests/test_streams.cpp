@@ -512,6 +512,26 @@ TEST(StreamReader, GivesItsBytesToAFunctionWithoutACopy) {
         16);
 }
 
+TEST(StreamReader, WakesItsTaskInTheNextIteration) {  // S-39f
+    with_connection([](Connection& c) -> Coroutine<> {
+        support::Iterations iterations(get_running_loop());
+        int at = -1;
+        const auto read = [&]() -> Coroutine<> {
+            co_await c.reader.readline();
+            at = iterations.count();
+        };
+        auto task = create_task(read());
+        co_await sleep(0s);
+        const int fed = iterations.count();
+        c.feed("not yet");
+        co_await sleep(0s);
+        EXPECT_EQ(at, -1);
+        c.feed("\n");
+        co_await task;
+        EXPECT_EQ(at - fed, 2);  // the newline came one later
+    });
+}
+
 TEST(StreamReader, AtEofWhenTheEndIsReadToo) {  // ST-09
     with_connection([](Connection& c) -> Coroutine<> {
         EXPECT_FALSE(c.reader.at_eof());
@@ -799,7 +819,7 @@ TEST(StreamReader, TellsATaskThatItWentAway) {
 
 // ---- flow control -------------------------------------------------------------------------------
 
-TEST(StreamReader, PausesTheTransportAboveTwiceTheLimit) {  // ST-04
+TEST(StreamReader, PausesTheTransportAboveTwiceTheLimit) {  // ST-04, B-52
     with_connection(
         [](Connection& c) -> Coroutine<> {
             c.feed(std::string(20, 'a'));
@@ -904,7 +924,7 @@ TEST(StreamWriter, PassesOnToTheTransport) {  // ST-12, ST-15
     });
 }
 
-TEST(StreamWriter, DrainsAtOnceWhenThereIsRoom) {  // ST-13
+TEST(StreamWriter, DrainsAtOnceWhenThereIsRoom) {  // ST-13, S-39g
     with_connection([](Connection& c) -> Coroutine<> {
         support::Iterations iterations(get_running_loop());
         co_await c.writer.drain();
@@ -943,7 +963,7 @@ TEST(StreamWriter, DrainRaisesTheReadersError) {  // ST-13
     });
 }
 
-TEST(StreamWriter, DrainYieldsOnceWhenTheTransportCloses) {  // ST-13
+TEST(StreamWriter, DrainYieldsOnceWhenTheTransportCloses) {  // ST-13, S-39g, B-53
     with_connection([](Connection& c) -> Coroutine<> {
         support::Iterations iterations(get_running_loop());
         c.writer.close();
