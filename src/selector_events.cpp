@@ -190,7 +190,7 @@ void SocketTransport::lost() {
     stream_ = nullptr;
     buffered_ = nullptr;
     handle_ = Transport();
-    wake_sendfile(connection_closed());
+    if (sendfile_) wake_sendfile(connection_closed());
     if (server_) std::exchange(server_, nullptr)->detach(*this);
     let_go();
     if (!failure) return;
