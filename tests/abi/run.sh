@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# run.sh WORK INCLUDE LIBDIR REFERENCE_COMPILER COMPILER FLAG...: compiles main.cpp and runs it on
-# the shared library and on the archive; the sizes it prints are those that the compiler of the
-# library sees.
+# run.sh WORK INCLUDE LIBDIR LIBRARIES REFERENCE_COMPILER COMPILER FLAG...: compiles main.cpp and
+# runs it on the shared library and on the archive, which needs LIBRARIES; the sizes it prints are
+# those that the compiler of the library sees.
 set -euo pipefail
-work=$1 include=$2 libdir=$3 reference=$4 compiler=$5
-shift 5
+work=$1 include=$2 libdir=$3 reference=$5 compiler=$6
+read -ra libraries <<<"$4"
+shift 6
 source=$(dirname "$0")/main.cpp
 mkdir -p "$work"
 
-"$reference" -std=c++20 -O1 -I"$include" "$source" "$libdir/libasyncio.a" -pthread -o "$work/reference"
+"$reference" -std=c++20 -O1 -I"$include" "$source" "$libdir/libasyncio.a" "${libraries[@]}" -o "$work/reference"
 "$work/reference" >"$work/reference.txt"
 tail -n 1 "$work/reference.txt" | grep -qx ok
 
 "$compiler" -std=c++20 "$@" -I"$include" -c "$source" -o "$work/main.o"
-"$compiler" "$@" "$work/main.o" "$libdir/libasyncio.a" -pthread -o "$work/static"
+"$compiler" "$@" "$work/main.o" "$libdir/libasyncio.a" "${libraries[@]}" -o "$work/static"
 "$compiler" "$@" "$work/main.o" -L"$libdir" -lasyncio -Wl,-rpath,"$libdir" -pthread -o "$work/shared"
 for program in static shared; do
     echo "$program: $compiler $*"
