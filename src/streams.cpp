@@ -543,9 +543,7 @@ struct PoolAllocator {
 
 }  // namespace
 
-StreamServer::StreamServer(std::size_t limit) : limit_(limit) {
-    if (limit == 0) throw ValueError("Limit cannot be <= 0");
-}
+StreamServer::StreamServer(std::size_t limit) : limit_(limit) {}
 StreamServer::~StreamServer() = default;
 
 std::shared_ptr<Stream> Stream::make(LoopCore& core, std::size_t limit) {
@@ -802,9 +800,14 @@ std::string Stream::writer_repr() const {
 
 namespace {
 
-std::shared_ptr<Stream> make_client(LoopCore& core, std::size_t limit) {
-    if (limit == 0) throw ValueError("Limit cannot be <= 0");
-    return Stream::make(core, limit);
+// The running loop, for a call that takes a socket over: it is closed if the call is refused.
+template <class Options>
+LoopCore& begin_call(const Options& options) {
+    Socket taken(options.sock.fileno());
+    if (options.limit == 0) throw ValueError("Limit cannot be <= 0");
+    LoopCore& core = running_core();
+    taken.detach();
+    return core;
 }
 
 ProtocolFactory factory_of(const std::shared_ptr<Stream>& stream) {
@@ -849,22 +852,22 @@ Coroutine<> upgraded(StreamWriter writer, TlsSettings settings) {
 
 Coroutine<Server> start_server(Ref<StreamServer> handler, std::vector<std::string> hosts, int port,
                                const ServerOptions& options) {
-    LoopCore& core = running_core();
+    LoopCore& core = begin_call(options);
     return create_server(*core.loop, factory_of(core, std::move(handler)), std::move(hosts), port,
                          options);
 }
 
 Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view path,
                                     const UnixServerOptions& options) {
-    LoopCore& core = running_core();
+    LoopCore& core = begin_call(options);
     return create_unix_server(*core.loop, factory_of(core, std::move(handler)), path, options);
 }
 
 }  // namespace detail
 
 Coroutine<StreamPair> open_connection(std::string_view host, int port, ConnectionOptions options) {
-    detail::LoopCore& core = detail::running_core();
-    auto stream = detail::make_client(core, options.limit);
+    detail::LoopCore& core = detail::begin_call(options);
+    auto stream = detail::Stream::make(core, options.limit);
     detail::PartOfCall connecting(
         detail::create_connection(*core.loop, detail::factory_of(stream), host, port, options));
     return detail::opened(std::move(stream), std::move(connecting));
@@ -875,8 +878,8 @@ Coroutine<StreamPair> open_connection(ConnectionOptions options) {
 }
 
 Coroutine<StreamPair> open_unix_connection(std::string_view path, UnixConnectionOptions options) {
-    detail::LoopCore& core = detail::running_core();
-    auto stream = detail::make_client(core, options.limit);
+    detail::LoopCore& core = detail::begin_call(options);
+    auto stream = detail::Stream::make(core, options.limit);
     detail::PartOfCall connecting(
         detail::create_unix_connection(*core.loop, detail::factory_of(stream), path, options));
     return detail::opened(std::move(stream), std::move(connecting));

@@ -3,6 +3,7 @@
 // ctest: timeout=120
 #include <asyncio/streams.hpp>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -132,6 +133,22 @@ TEST(OpenConnection, RaisesWhatConnectingRaises) {  // ST-01
     });
     EXPECT_EQ(raised<RuntimeError>([] { (void)open_connection(kHost, 1); }),
               "no running event loop");
+}
+
+TEST(OpenConnection, ClosesTheSocketOfACallThatIsRefused) {  // ST-01
+    auto ends = Socket::pair();
+    const int taken = ends.first.fileno();
+    EXPECT_EQ(raised<RuntimeError>([&] { (void)open_connection({.sock = ends.first}); }),
+              "no running event loop");
+    EXPECT_EQ(::fcntl(taken, F_GETFD), -1) << "it was taken over";
+    run_bounded([&]() -> Coroutine<> {
+        const int other = ends.second.fileno();
+        EXPECT_EQ(raised<ValueError>(
+                      [&] { (void)open_unix_connection({}, {.sock = ends.second, .limit = 0}); }),
+                  "Limit cannot be <= 0");
+        EXPECT_EQ(::fcntl(other, F_GETFD), -1);
+        co_return;
+    });
 }
 
 TEST(OpenConnection, TakesASocketThatIsConnected) {  // ST-01

@@ -18,7 +18,7 @@ class SocketAddress;
 
 // What all protocols have. Their methods are called on the loop's thread, connection_made first and
 // connection_lost last, each once (PR-09). What a method throws goes to the loop's exception
-// handler, and the connection is aborted (TR-13).
+// handler; if it was called with data or their end, the connection is aborted, too (TR-13).
 class ASYNCIO_API BaseProtocol {
   public:
     BaseProtocol() noexcept = default;
