@@ -20,6 +20,26 @@
 
 namespace support {
 
+// Which sanitizer the program runs under.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kAddressSanitizer = true;
+#elif defined(__has_feature)
+inline constexpr bool kAddressSanitizer = __has_feature(address_sanitizer);
+#else
+inline constexpr bool kAddressSanitizer = false;
+#endif
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kThreadSanitizer = true;
+#elif defined(__has_feature)
+inline constexpr bool kThreadSanitizer = __has_feature(thread_sanitizer);
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+
+// To be said where a test leaves the process without descriptors: to look at memory, the check of
+// an object's class opens a pipe, and it takes a failure of that for a bad object.
+inline constexpr const char* kNeedsDescriptors = "the sanitizer needs descriptors itself";
+
 using Lines = std::vector<std::string>;
 
 // Runs `main` to its end on a new loop with virtual time, closes the loop, returns the result.

@@ -52,14 +52,6 @@ void hello(const Request&, Connection& c) { c.reply("hello"); }
 
 // ---- requests ----------------------------------------------------------------------------------
 
-#if defined(__SANITIZE_THREAD__)
-constexpr bool kThreadSanitizer = true;
-#elif defined(__has_feature)
-constexpr bool kThreadSanitizer = __has_feature(thread_sanitizer);
-#else
-constexpr bool kThreadSanitizer = false;
-#endif
-
 TEST(Http, GetGivesStatusHeadersUrlAndBody) {
     const HttpServer server([](const Request&, Connection& c) {
         c.reply("hello", "X-One: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nEmpty:\r\n");
@@ -635,7 +627,8 @@ TEST(Http, CancelledWhileItWaitsItClosesTheConnectionAtOnce) {
 TEST(Http, CancelledInWhateverTickItIsWholeOrCancelled) {
     // libcurl closes a socket that it was connecting before it tells the loop to forget it. Another
     // thread may be given the number meanwhile, and the sanitizer takes the number for the socket.
-    if (kThreadSanitizer) GTEST_SKIP() << "the sanitizer mistakes a number that is used again";
+    if (support::kThreadSanitizer)
+        GTEST_SKIP() << "the sanitizer mistakes a number that is used again";
     const HttpServer server(hello);
     run([&]() -> Coroutine<> {
         http::Client client;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "network.hpp"
+#include "support.hpp"
 
 namespace {
 
@@ -560,6 +561,7 @@ TEST(Server, AcceptsNoMoreThanItsBacklogAtOnce) {  // SV-04
 }
 
 TEST(Server, PausesOnceWhenDescriptorsRunOutAndRecovers) {  // SV-04
+    if (support::kAddressSanitizer) GTEST_SKIP() << support::kNeedsDescriptors;
     // In a process of its own, whose limit it may lower.
     const auto child = [] {
         bool good = false;
