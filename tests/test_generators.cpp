@@ -9,9 +9,7 @@
 #include <asyncio/with.hpp>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <optional>
 #include <random>
 #include <string>
@@ -20,22 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace {
-
-// Blocks that came from the system, counted for the test that an item costs none. Under the
-// sanitizers the pool is off and this counts every block.
-std::atomic<std::size_t> system_blocks{0};
-
-}  // namespace
-
-// Not inlined: g++ would then see a block of operator new given to free().
-__attribute__((noinline)) void* operator new(std::size_t size) {
-    system_blocks.fetch_add(1, std::memory_order_relaxed);
-    if (void* p = std::malloc(size ? size : 1)) return p;
-    throw std::bad_alloc();
-}
-__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#include "counted_new.hpp"
 
 namespace {
 
@@ -185,9 +168,9 @@ TEST(Generators, AMillionItemsUseConstantStackAndMemory) {
         auto gen = count_to(1'000'000);
         co_await gen.next();
         long sum = 1;
-        const std::size_t before = system_blocks;
+        const std::size_t before = support::system_blocks;
         while (auto x = co_await gen.next()) sum += *x;
-        EXPECT_EQ(system_blocks, before);
+        EXPECT_EQ(support::system_blocks, before);
         EXPECT_EQ(sum, 500'000'500'000);
     });
 }

@@ -11,29 +11,14 @@
 #include <asyncio/timeouts.hpp>
 #include <asyncio/with.hpp>
 #include <chrono>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-namespace {
-
-// Blocks that came from the system, counted for the test that an acquire costs none.
-std::size_t system_blocks = 0;
-
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t size) {
-    ++system_blocks;
-    if (void* p = std::malloc(size ? size : 1)) return p;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#include "counted_new.hpp"
 
 namespace {
 
@@ -693,13 +678,13 @@ TEST(Lock, AcquiringAFreeOneAllocatesNothing) {
         Event event;
         event.set();
         Semaphore semaphore;
-        const std::size_t before = system_blocks;
+        const std::size_t before = support::system_blocks;
         for (int i = 0; i < 1000; ++i) {
             auto guard = co_await lock.scoped();
             auto unit = co_await semaphore.scoped();
             co_await event.wait();
         }
-        EXPECT_EQ(system_blocks, before);
+        EXPECT_EQ(support::system_blocks, before);
     };
     run_virtual(main);
 }

@@ -10,29 +10,14 @@
 #include <asyncio/timeouts.hpp>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
 #include <memory>
-#include <new>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-namespace {
-
-// Blocks that came from the system, counted for the test that an item costs none.
-std::size_t system_blocks = 0;
-
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t size) {
-    ++system_blocks;
-    if (void* p = std::malloc(size ? size : 1)) return p;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#include "counted_new.hpp"
 
 namespace {
 
@@ -647,9 +632,9 @@ TEST(Queue, AnItemCostsNoAllocation) {
         auto task = create_task(producer);
         int sum = 0;
         for (int i = 0; i < 500; ++i) sum += co_await queue.get();
-        const std::size_t before = system_blocks;
+        const std::size_t before = support::system_blocks;
         for (int i = 0; i < 1500; ++i) sum += co_await queue.get();
-        EXPECT_EQ(system_blocks, before);
+        EXPECT_EQ(support::system_blocks, before);
         EXPECT_EQ(sum, 1999 * 1000);
         co_await task;
     };

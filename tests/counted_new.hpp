@@ -1,0 +1,38 @@
+// Counts the blocks that a program takes from the system, for the tests that a thing costs none.
+// It replaces the global operator new: one source of a program includes it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+#include "support.hpp"
+
+namespace support {
+
+// Blocks taken so far. Under the address sanitizer the frame pool is off and every frame counts;
+// under the thread sanitizer it stays 0, so what compares two readings holds there of itself.
+inline std::atomic<std::size_t> system_blocks{0};
+
+}  // namespace support
+
+// clang links its thread sanitizer's own operator new into the program, and two cannot be.
+#if defined(__SANITIZE_THREAD__)
+#define SUPPORT_OWN_NEW 0
+#elif defined(__has_feature)
+#define SUPPORT_OWN_NEW !__has_feature(thread_sanitizer)
+#else
+#define SUPPORT_OWN_NEW 1
+#endif
+
+#if SUPPORT_OWN_NEW
+// Not inlined: g++ would then see a block of operator new given to free().
+[[gnu::noinline]] void* operator new(std::size_t size) {
+    support::system_blocks.fetch_add(1, std::memory_order_relaxed);
+    if (void* p = std::malloc(size ? size : 1)) return p;
+    throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#endif
