@@ -404,6 +404,7 @@ void ChildTransport::start(const SubprocessPlan& plan) {
         for (int fd = 0; fd < 3; ++fd) {
             if (ends.ours[fd]) connect(fd, std::move(ends.ours[fd]), plan.limit);
         }
+        announce();
     } catch (...) {
         // Raised again once nothing is left of it.
         for (Pipe& p : pipes_) {
@@ -416,7 +417,6 @@ void ChildTransport::start(const SubprocessPlan& plan) {
         throw;
     }
     handle_ = SubprocessTransport(Ref<TransportBase>::share(this));
-    announce();
 }
 
 void ChildTransport::watch_exit() {
@@ -463,8 +463,8 @@ void ChildTransport::connect(int fd, Socket end, std::size_t limit) {
 
 // Behind what the pipes have queued, so that they are open when connection_made() is called.
 void ChildTransport::announce() {
-    announced_ = true;
     core_.push_ready(new Call(*this, Kind::kMade, 0, {}, nullptr));
+    announced_ = true;
     while (!early_.empty()) core_.push_ready(early_.pop());
 }
 

@@ -1,5 +1,6 @@
-// Counts the blocks that a program takes from the system, for the tests that a thing costs none.
-// It replaces the global operator new: one source of a program includes it.
+// Counts the blocks that a program takes from the system, for the tests that a thing costs none,
+// and refuses one on request, for the tests that a thing gets over it. It replaces the global
+// operator new: one source of a program includes it.
 #pragma once
 
 #include <atomic>
@@ -14,6 +15,13 @@ namespace support {
 // Blocks taken so far. Under the address sanitizer the frame pool is off and every frame counts;
 // under the thread sanitizer it stays 0, so what compares two readings holds there of itself.
 inline std::atomic<std::size_t> system_blocks{0};
+// So many blocks are given, then one is refused; negative: all are given.
+inline std::atomic<std::ptrdiff_t> blocks_left{-1};
+
+inline bool refuse_block() noexcept {
+    if (blocks_left.load(std::memory_order_relaxed) < 0) return false;
+    return blocks_left.fetch_sub(1, std::memory_order_relaxed) == 0;
+}
 
 }  // namespace support
 
@@ -30,6 +38,7 @@ inline std::atomic<std::size_t> system_blocks{0};
 // Not inlined: g++ would then see a block of operator new given to free().
 [[gnu::noinline]] void* operator new(std::size_t size) {
     support::system_blocks.fetch_add(1, std::memory_order_relaxed);
+    if (support::refuse_block()) throw std::bad_alloc();
     if (void* p = std::malloc(size ? size : 1)) return p;
     throw std::bad_alloc();
 }

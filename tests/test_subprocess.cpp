@@ -5,10 +5,15 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +34,7 @@
 #include <utility>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "spawn.hpp"
 #include "support.hpp"
 
@@ -431,6 +437,25 @@ TEST(Wait, AChildMayCloseItsPipesAndLiveOn) {  // P-05
     });
 }
 
+TEST(Wait, AChildMayLiveOnAfterItsPipesAreClosedHere) {  // P-05, P-09
+    run_real([]() -> Coroutine<> {
+        Process process = co_await create_subprocess_shell(
+            "trap 'exit 6' TERM; trap '' PIPE; echo ready; while read line; do :; done; exec <&-; "
+            "echo nobody reads this; while :; do sleep 0.01; done",
+            kPipes);
+        EXPECT_EQ(co_await process.stdout_.readline(), "ready\n");
+        process.stdin_.close();
+        const SubprocessTransport transport = process.transport();
+        transport.get_pipe_transport(1).close();
+        transport.get_pipe_transport(2).close();
+        const auto r = co_await as_result(wait_for(process.wait(), 30ms));
+        EXPECT_TRUE(r.holds<TimeoutError>());
+        EXPECT_FALSE(process.returncode().has_value());
+        process.terminate();
+        EXPECT_EQ(co_await process.wait(), 6);
+    });
+}
+
 TEST(Communicate, MegabytesBothWays) {  // P-06
     run_real([]() -> Coroutine<> {
         std::string input;
@@ -477,6 +502,31 @@ TEST(Communicate, MayBeCancelledAtEveryAwait) {  // P-06
         EXPECT_TRUE(late.holds<TimeoutError>());
         quiet.kill();
         EXPECT_EQ(co_await quiet.wait(), -SIGKILL);
+    });
+}
+
+// The last awaits of communicate(), one by one: cancelled there, the process runs on.
+TEST(Communicate, MayBeCancelledWhereverAChildKeepsIt) {  // P-06
+    run_real([]() -> Coroutine<> {
+        const std::string input(1'000'000, 'x');
+        const char* const holding[] = {
+            "exec >&- 2>&-; sleep 1000",                     // the input is not read
+            "cat > /dev/null; exec 2>&-; sleep 1000",        // the output stays open
+            "cat > /dev/null; exec >&-; sleep 1000",         // the error stays open
+            "cat > /dev/null; exec >&- 2>&- ; sleep 1000"};  // only its end is missing
+        for (const char* command : holding) {
+            Process process = co_await create_subprocess_shell(command, kPipes);
+            auto talk = create_task(process.communicate(input));
+            // Until it cannot get any further: what is done is done within the loop's turns.
+            co_await sleep(50ms);
+            EXPECT_FALSE(talk.done()) << command;
+            talk.cancel();
+            EXPECT_TRUE((co_await as_result(talk)).holds<CancelledError>()) << command;
+            EXPECT_FALSE(process.returncode().has_value()) << command;
+            process.kill();
+            EXPECT_EQ(co_await process.wait(), -SIGKILL) << command;
+            process.stdin_.close();
+        }
     });
 }
 
@@ -798,6 +848,116 @@ TEST(Limits, NoProcessesLeft) {  // P-01
         testing::ExitedWithCode(0), "");
 }
 
+// From now on the system call `number` of this process fails with `error`. Not to be undone.
+bool inject(unsigned number, unsigned error) {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{std::size(program), program};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+// Ends this process: 0 if starting a child fails with `error`, and nothing is left of it; 77 if the
+// system does not let errors be injected.
+[[noreturn]] void fail_at(unsigned number, int error) {
+    asyncio::run([=]() -> Coroutine<> {
+        const std::ptrdiff_t before = open_descriptors();
+        if (!inject(number, static_cast<unsigned>(error))) std::_Exit(77);
+        for (int i = 0; i < 3; ++i) {
+            const auto r = co_await as_result(create_subprocess_exec(kPipes, "/bin/true"));
+            const auto* e = detail::find<OSError>(r.error());
+            if (!e || e->code().value() != error) std::_Exit(1);
+            for (int turn = 0; turn < 4; ++turn) co_await sleep(0s);
+            if (open_descriptors() != before) std::_Exit(2);
+            if (has_children()) std::_Exit(3);
+        }
+        std::_Exit(0);
+    });
+    std::_Exit(4);
+}
+
+TEST(Limits, EachStepOfAStartMayFail) {  // P-01
+    if (support::kThreadSanitizer) GTEST_SKIP() << "the sanitizer makes system calls itself";
+    const struct {
+        unsigned number;
+        int error;
+    } steps[] = {{SYS_clone, ENOMEM},  {SYS_clone, EAGAIN},  {SYS_execve, ENOMEM},
+                 {SYS_execve, E2BIG},  {SYS_pipe2, ENFILE},  {SYS_dup3, EBUSY},
+                 {SYS_execve, EACCES}, {SYS_execve, ETXTBSY}};
+    const auto done = [](int status) {
+        return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
+    };
+    for (const auto& step : steps) {
+        SCOPED_TRACE(std::to_string(step.number) + " fails with " + std::to_string(step.error));
+        EXPECT_EXIT(fail_at(step.number, step.error), done, "");
+    }
+}
+
+Coroutine<Process> start_sleeping() {
+    co_return co_await create_subprocess_exec(kPipes, "sleep", "1000");
+}
+
+TEST(Limits, EachBlockOfMemoryMayBeMissing) {  // P-01
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    run_real([]() -> Coroutine<> {
+        static_cast<void>(co_await (co_await create_subprocess_exec("true")).wait());
+        for (int turn = 0; turn < 4; ++turn) co_await sleep(0s);
+        const std::ptrdiff_t before = open_descriptors();
+        std::ptrdiff_t given = 0;
+        for (bool enough = false; !enough; ++given) {
+            support::blocks_left = given;
+            auto r = co_await as_result(start_sleeping());
+            enough = support::blocks_left.exchange(-1) >= 0;
+            if (r.has_value()) {
+                r.value().transport().close();
+                co_await r.value().wait();
+            } else {
+                EXPECT_TRUE(r.holds<std::bad_alloc>());
+            }
+            for (int turn = 0; turn < 4; ++turn) co_await sleep(0s);
+            EXPECT_FALSE(has_children()) << given;
+            EXPECT_EQ(open_descriptors(), before) << given;
+        }
+        EXPECT_GT(given, 10);
+    });
+}
+
+TEST(Limits, AFullDiskIsTheChildsToReport) {  // P-03
+    run_real([]() -> Coroutine<> {
+        const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+        SubprocessOptions to_full{.stdout_ = full, .stderr_ = subprocess::PIPE};
+        Process process = co_await create_subprocess_exec(to_full, "cat", "/proc/self/status");
+        const auto result = co_await process.communicate();
+        EXPECT_EQ(process.returncode(), 1);
+        EXPECT_NE(result.stderr_.find("No space left on device"), std::string::npos)
+            << result.stderr_;
+        ::close(full);
+    });
+}
+
+TEST(Limits, TheLimitOfFileSizeEndsAChildByItsSignal) {  // P-04
+    run_real([]() -> Coroutine<> {
+        TemporaryDirectory directory;
+        rlimit before{};
+        ::getrlimit(RLIMIT_FSIZE, &before);
+        rlimit small = before;
+        small.rlim_cur = 1000;
+        const std::string path = directory.path() + "/out";
+        const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        ::setrlimit(RLIMIT_FSIZE, &small);
+        Process process =
+            co_await create_subprocess_exec({.stdout_ = file}, "head", "-c", "100000", "/dev/zero");
+        ::setrlimit(RLIMIT_FSIZE, &before);
+        EXPECT_EQ(co_await process.wait(), -SIGXFSZ);
+        EXPECT_EQ(std::filesystem::file_size(path), 1000u);
+        ::close(file);
+    });
+}
+
 TEST(Limits, ReapedBySomebodyElse) {  // P-04
     ::signal(SIGCHLD, SIG_IGN);       // then the system reaps
     run_real([]() -> Coroutine<> {
@@ -819,6 +979,35 @@ TEST(Limits, NotOnVirtualTime) {
 }
 
 // ---- threads, many ------------------------------------------------------------------------------
+
+TEST(Many, AThousandAtOnce) {  // P-12
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    rlimit enough = before;
+    enough.rlim_cur = std::min<rlim_t>(before.rlim_max, 8192);
+    if (enough.rlim_cur < 4096) GTEST_SKIP() << "needs four descriptors for each";
+    ::setrlimit(RLIMIT_NOFILE, &enough);
+    run_real([]() -> Coroutine<> {
+        // All are there before the first may end: they wait for what is written to them.
+        std::vector<Process> all;
+        for (int i = 0; i < 1000; ++i) {
+            const std::string script = "read line; echo $line; exit " + std::to_string(i % 8);
+            SubprocessOptions talking{.stdin_ = subprocess::PIPE, .stdout_ = subprocess::PIPE};
+            all.push_back(co_await create_subprocess_shell(script, talking));
+        }
+        std::vector<Coroutine<CommunicateResult>> talks;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            EXPECT_FALSE(all[i].returncode().has_value());
+            talks.push_back(all[i].communicate("line " + std::to_string(i) + "\n"));
+        }
+        const std::vector<CommunicateResult> results = co_await gather(std::move(talks));
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            EXPECT_EQ(results[i].stdout_, "line " + std::to_string(i) + "\n");
+            EXPECT_EQ(all[i].returncode(), static_cast<int>(i % 8));
+        }
+    });
+    ::setrlimit(RLIMIT_NOFILE, &before);
+}
 
 TEST(Many, AThousandShortLivedChildren) {  // P-12
     run_real([]() -> Coroutine<> {
