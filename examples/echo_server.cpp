@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <string>
 
 using asyncio::Coroutine;
@@ -33,8 +34,9 @@ Coroutine<> echo(StreamReader reader, StreamWriter writer) {
 Coroutine<> serve(int port) {
     auto server = co_await asyncio::start_server(echo, "127.0.0.1", port);
     std::cout << "serving on " << server.sockets()[0].getsockname() << std::endl;
-    // Ends when Ctrl-C cancels this task, which closes the server.
-    co_await server.serve_forever();
+    // Until Ctrl-C cancels this task. The server goes with it, and run_main() ends the handlers:
+    // serve_forever() would wait here until the last client has gone.
+    co_await asyncio::sleep(std::nullopt);
 }
 
 int main(int argc, char** argv) {

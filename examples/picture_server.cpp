@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -66,7 +67,7 @@ class PictureServer {
         }
         std::printf("\n");
         std::fflush(stdout);
-        co_await server.serve_forever();
+        co_await asyncio::sleep(std::nullopt);  // until Ctrl-C; no client is waited for then
     }
 
   private:

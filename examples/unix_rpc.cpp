@@ -92,7 +92,7 @@ Coroutine<> ask(std::string path, std::vector<std::string> requests) {
 Coroutine<> run_server(std::string path) {
     auto server = co_await start_unix_server(serve, path);
     std::cout << "listening on " << path << std::endl;
-    co_await server.serve_forever();
+    co_await sleep(std::nullopt);  // until Ctrl-C; no client is waited for then
 }
 
 Coroutine<> demo() {

@@ -14,5 +14,9 @@ with started(sys.argv[1], '0') as server:
             received += data
     assert received == b'first\nsecond\n', received
     assert server.stdout.readline().startswith("goodbye ('127.0.0.1', ")
-    status, rest = interrupt(server)
-    assert status in (0, 130), (status, rest)
+    # Who is connected is not waited for.
+    with socket.create_connection(('127.0.0.1', port), timeout=10) as idle:
+        assert server.stdout.readline().startswith("hello ('127.0.0.1', ")
+        status, rest = interrupt(server)
+        assert status == 130 and 'Error' not in rest, (status, rest)
+        assert idle.recv(1) == b''

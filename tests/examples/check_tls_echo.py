@@ -1,9 +1,11 @@
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 
-from program import port_of, run, started
+from program import interrupt, port_of, run, started
 
 if not shutil.which('openssl'):
     print('no openssl command')
@@ -21,4 +23,12 @@ with tempfile.TemporaryDirectory() as folder:
         # The same server by another name.
         out = run(tls, 'client', cert, '127.0.0.1', port, status=1)
         assert 'SSLCertVerificationError' in out and 'IP address mismatch' in out, out
+        # Ctrl-C ends it, though somebody is connected.
+        context = ssl.create_default_context(cafile=cert)
+        with socket.create_connection(('127.0.0.1', int(port)), timeout=10) as plain:
+            with context.wrap_socket(plain, server_hostname='localhost') as idle:
+                idle.sendall(b'here')
+                assert idle.recv(4) == b'here'
+                status, rest = interrupt(server)
+                assert status == 130 and 'Error' not in rest, (status, rest)
 run(tls, status=2)

@@ -1,3 +1,5 @@
+import os
+import socket
 import sys
 import tempfile
 
@@ -13,6 +15,11 @@ assert 'wait 30 -> ok waited 30 ms' in lines, lines
 with tempfile.TemporaryDirectory() as folder, started(rpc, 'server', folder + '/s') as server:
     assert server.stdout.readline() == f'listening on {folder}/s\n'
     assert run(rpc, 'call', folder + '/s', 'add', '40', '2') == 'add 40 2  -> ok 42\n'
-    status, rest = interrupt(server)
-    assert status == 130, (status, rest)
+    # Who is connected is not waited for.
+    with socket.socket(socket.AF_UNIX) as idle:
+        idle.connect(folder + '/s')
+        status, rest = interrupt(server)
+        assert status == 130 and 'Error' not in rest, (status, rest)
+        assert idle.recv(1) == b''
+    assert not os.path.exists(folder + '/s')
 run(rpc, status=2)
