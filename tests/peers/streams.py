@@ -1,4 +1,4 @@
-"""Our streams against CPython's, both ways round, on TCP and unix sockets, and against nc.
+"""Our streams against CPython's, both ways round, on TCP and unix sockets.
 
     streams.py STREAM_PEER
 """
@@ -6,7 +6,6 @@
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,25 +66,12 @@ async def run_client(*where):
     assert await process.wait() == 0, f"our client failed against {where}"
 
 
-async def netcat(port):
-    nc = shutil.which("nc")
-    if not nc:
-        print("nc is missing: left out")
-        return
-    process = await asyncio.create_subprocess_exec(
-        nc, "-N", "127.0.0.1", str(port), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    out, _ = await process.communicate(b"one\ntwo\nrest")
-    assert out == b"one\ntwo\nrest", out
-    print("nc: ok")
-
-
 async def main():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "socket")
         async with OurServer("127.0.0.1") as server:
             await talk_to(lambda: asyncio.open_connection("127.0.0.1", server.port, limit=LIMIT))
             print("CPython's clients, our server: ok")
-            await netcat(server.port)
         async with OurServer(path):
             await talk_to(lambda: asyncio.open_unix_connection(path, limit=LIMIT))
             print("CPython's clients, our unix server: ok")
