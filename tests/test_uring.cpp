@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -168,6 +169,57 @@ TEST(Uring, APausedStreamHoldsNoBufferAndPushesBack) {
         paused.peer.close();
         co_await paused.protocol->lost;
         EXPECT_TRUE(paused.protocol->text == data);
+    });
+}
+
+int bytes_in(int fd) {
+    int n = 0;
+    EXPECT_EQ(::ioctl(fd, FIONREAD, &n), 0);
+    return n;
+}
+
+// Takes so much at a time, and then pauses.
+class Portions : public Collector {
+  public:
+    void data_received(std::string_view data) override {
+        Collector::data_received(data);
+        if (text.size() >= portion) transport.pause_reading();
+    }
+    std::size_t portion = SIZE_MAX;
+};
+
+TEST(Uring, AReceiveThatIsCancelledAfterAllWasTakenBeginsAgain) {
+    const auto loop = uring_loop();
+    NEED(loop);
+    constexpr std::size_t kStashed = 80'000;  // more than is kept of a paused stream
+    loop->run_until_complete([&]() -> Coroutine<> {
+        const auto protocol = std::make_shared<Portions>();
+        auto [mine, peer] = Socket::pair();
+        const int fd = mine.fileno();
+        detail::make_socket_transport(*loop, std::move(mine), protocol);
+        co_await sleep(0s);
+        for (int round = 0; round < 10; ++round) {
+            protocol->text.clear();
+            protocol->portion = kStashed;
+            protocol->transport.pause_reading();
+            send_all(peer, letters(kStashed, 1));
+            // Without waiting: the kernel is looked at once in many iterations.
+            while (bytes_in(fd) > 0) co_await sleep(0s);
+            // 1. It is taken in the iteration in which the cancel was asked for, 2. the protocol
+            // pauses, 3. the receive ends, 4. and begins again here.
+            protocol->transport.resume_reading();
+            co_await sleep(1ms);
+            protocol->portion = SIZE_MAX;
+            protocol->transport.resume_reading();
+            send_all(peer, "more");
+            for (int i = 0; i < 2000 && protocol->text.size() < kStashed + 4; ++i) {
+                co_await sleep(1ms);
+            }
+            if (protocol->text.size() != kStashed + 4) ADD_FAILURE() << "stopped in " << round;
+            if (protocol->text.size() != kStashed + 4) break;
+        }
+        protocol->transport.close();
+        co_await protocol->lost;
     });
 }
 

@@ -465,7 +465,11 @@ class UringBackend final : public Backend {
             return;
         }
         if (result == -ECANCELED) {
-            if (channel.wants_read_ && !entry.incoming) receive_more(fd, entry);
+            if (entry.incoming) return;  // who takes the last of it asks for more
+            if (channel.wants_read_) return receive_more(fd, entry);
+            // All was taken before the cancel came, and then its owner stopped: when it goes on it
+            // looks, finds nothing, and asks for more.
+            channel.readable_ = true;
             return;
         }
         if (!entry.incoming) entry.incoming = fresh_incoming();
