@@ -6,15 +6,22 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -63,12 +70,14 @@ class Collector : public Protocol {
 struct Link {
     std::shared_ptr<Collector> protocol = std::make_shared<Collector>();
     Socket peer;
+    int fd = -1;  // the other end
 };
 
 Link link(EventLoop& loop) {
     Link l;
     auto [mine, theirs] = Socket::pair();
     l.peer = std::move(theirs);
+    l.fd = mine.fileno();
     detail::make_socket_transport(loop, std::move(mine), l.protocol);
     return l;
 }
@@ -79,6 +88,18 @@ void send_all(const Socket& s, std::string_view data) {
         ASSERT_GT(n, 0) << errno;
         data.remove_prefix(static_cast<std::size_t>(n));
     }
+}
+
+void raise_descriptor_limit() {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+std::size_t descriptor_limit() {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur;
 }
 
 std::string letters(std::size_t n, std::size_t from) {
@@ -311,6 +332,201 @@ TEST(Uring, AFileThatIsAlwaysReadyIsRefused) {  // as epoll does
     EXPECT_THROW(loop->add_reader(999'999, [] {}), OSError);
 }
 
+// ---- buffers
+
+// Whether all buffers are with the system again: with one less than two, two streams of which one
+// is paused could not both go on.
+Coroutine<> expect_buffers_back(EventLoop& loop) {
+    Link first = link(loop);
+    Link second = link(loop);
+    send_all(first.peer, letters(100'000, 1));
+    send_all(second.peer, letters(100'000, 2));
+    first.peer.close();
+    second.peer.close();
+    co_await wait_for(first.protocol->lost, 10s);
+    co_await wait_for(second.protocol->lost, 10s);
+    EXPECT_TRUE(first.protocol->text == letters(100'000, 1));
+    EXPECT_TRUE(second.protocol->text == letters(100'000, 2));
+}
+
+TEST(Uring, ACancelThatRacesWithACompletionGivesTheBufferBack) {
+    const auto loop = uring_loop({.buffers = 2});
+    NEED(loop);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        for (int i = 0; i < 50; ++i) {
+            Link l = link(*loop);
+            co_await sleep(i % 2 ? 0ms : 1ms);  // in flight, or not yet submitted
+            send_all(l.peer, letters(20'000, 0));
+            // What has been received is not looked at before the cancel.
+            l.protocol->transport.abort();
+            co_await l.protocol->lost;
+        }
+        co_await expect_buffers_back(*loop);
+    });
+}
+
+TEST(Uring, AnAbortedStreamGivesBackWhatNobodyHasRead) {
+    const auto loop = uring_loop({.buffers = 2});
+    NEED(loop);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        for (int i = 0; i < 50; ++i) {
+            Link l = link(*loop);
+            co_await sleep(0s);
+            if (i % 2) l.protocol->transport.pause_reading();
+            send_all(l.peer, letters(20'000, 0));
+            if (i % 3) l.peer.close();
+            while (bytes_in(l.fd) > 0 && i % 3 == 0) co_await sleep(0s);
+            co_await sleep(0s);
+            l.protocol->transport.abort();
+            co_await l.protocol->lost;
+        }
+        co_await expect_buffers_back(*loop);
+    });
+}
+
+// Takes a few bytes at a time into memory of its own.
+class Sipping : public BufferedProtocol {
+  public:
+    void connection_made(Transport& t) override { transport = t; }
+    std::span<char> get_buffer(std::size_t) override { return buffer; }
+    void buffer_updated(std::size_t n) override { text.append(buffer.data(), n); }
+    void connection_lost(std::exception_ptr) override { lost.set_result(); }
+    Transport transport;
+    std::array<char, 777> buffer{};
+    std::string text;
+    Future<> lost;
+};
+
+TEST(Uring, ABufferIsGivenBackOnceItIsTakenInPieces) {
+    const auto loop = uring_loop({.buffers = 2});
+    NEED(loop);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        const auto protocol = std::make_shared<Sipping>();
+        auto [mine, peer] = Socket::pair();
+        detail::make_socket_transport(*loop, std::move(mine), protocol);
+        co_await sleep(0s);
+        send_all(peer, letters(100'000, 5));
+        peer.close();
+        co_await wait_for(protocol->lost, 10s);
+        EXPECT_TRUE(protocol->text == letters(100'000, 5));
+        co_await expect_buffers_back(*loop);
+    });
+}
+
+// ---- many operations
+
+TEST(Uring, ThousandsOfOperationsInFlightOnARingThatHoldsFour) {
+    raise_descriptor_limit();
+    const auto loop = uring_loop({.entries = 4, .completions = 8, .buffers = 16});
+    NEED(loop);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        const std::size_t n = std::min<std::size_t>(2000, descriptor_limit() / 2 - 100);
+        std::vector<Link> links;
+        for (std::size_t i = 0; i < n; ++i) links.push_back(link(*loop));
+        co_await sleep(1ms);
+        for (std::size_t i = 0; i < n; ++i) send_all(links[i].peer, letters(50, i));
+        for (std::size_t i = 0; i < n; i += 2) links[i].peer.close();
+        for (std::size_t i = 0; i < n; i += 2) {
+            co_await wait_for(links[i].protocol->lost, 30s);
+            EXPECT_EQ(links[i].protocol->text, letters(50, i)) << i;
+        }
+        for (std::size_t i = 1; i < n; i += 2) {
+            EXPECT_EQ(links[i].protocol->text, letters(50, i)) << i;
+            links[i].protocol->transport.abort();
+        }
+        for (std::size_t i = 1; i < n; i += 2) co_await wait_for(links[i].protocol->lost, 30s);
+    });
+}
+
+// ---- how often the kernel is asked
+
+// The calls that a child makes between its first and second getppid(2), by number. Empty where a
+// process may not be traced.
+std::map<long, int> traced_calls(void (*body)()) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(77);
+        ::raise(SIGSTOP);
+        body();
+        ::_exit(0);
+    }
+    std::map<long, int> calls;
+    int status = 0;
+    bool counts = false;
+    bool entry = true;
+    ::waitpid(child, &status, 0);
+    if (WIFSTOPPED(status)) ::ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_TRACESYSGOOD);
+    while (WIFSTOPPED(status)) {
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+            __ptrace_syscall_info info{};
+            ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof info, &info);
+            const auto number = static_cast<long>(info.entry.nr);
+            if (entry && number == SYS_getppid) counts = !counts;
+            if (entry && counts) ++calls[number];
+            entry = !entry;
+        }
+        if (::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr) != 0) break;
+        if (::waitpid(child, &status, 0) != child) break;
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) calls.clear();
+    return calls;
+}
+
+constexpr int kRounds = 50;
+
+void many_streams() {
+    const auto loop = uring_loop();
+    if (!loop) ::_exit(77);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        std::vector<Link> links;
+        for (int i = 0; i < 20; ++i) links.push_back(link(*loop));
+        co_await sleep(1ms);
+        ::syscall(SYS_getppid);
+        for (std::size_t round = 1; round <= kRounds; ++round) {
+            for (const Link& l : links) send_all(l.peer, "x");
+            // The 64 iterations in which the kernel is not asked are over after the second.
+            while (links.back().protocol->text.size() < round) co_await sleep(1us);
+        }
+        ::syscall(SYS_getppid);
+        for (const Link& l : links) {
+            if (l.protocol->text.size() != kRounds) ::_exit(1);
+            l.protocol->transport.abort();
+        }
+        co_await sleep(1ms);
+    });
+}
+
+TEST(Uring, AsksTheKernelOnceAnIteration) {
+    const auto calls = traced_calls(many_streams);
+    if (calls.empty()) GTEST_SKIP() << "no io_uring here, or no tracing";
+    EXPECT_EQ(calls.at(SYS_sendto), 20 * kRounds);
+    // Each stream's receive goes on; nothing but the wait is a call.
+    EXPECT_LE(calls.at(SYS_io_uring_enter), 4 * kRounds);
+    EXPECT_EQ(calls.count(SYS_recvfrom), 0u);
+    EXPECT_EQ(calls.count(SYS_epoll_wait), 0u);
+}
+
+void many_timers() {
+    const auto loop = uring_loop();
+    if (!loop) ::_exit(77);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        ::syscall(SYS_getppid);
+        for (int i = 0; i < kRounds; ++i) co_await sleep(1ms);
+        ::syscall(SYS_getppid);
+    });
+}
+
+TEST(Uring, TimersAreTheTimeoutOfTheWait) {
+    const auto calls = traced_calls(many_timers);
+    if (calls.empty()) GTEST_SKIP() << "no io_uring here, or no tracing";
+    EXPECT_GE(calls.at(SYS_io_uring_enter), kRounds);
+    EXPECT_LE(calls.at(SYS_io_uring_enter), 2 * kRounds);
+    // The clock is read without a call, where the system offers that.
+    EXPECT_EQ(calls.count(SYS_timerfd_settime), 0u);
+    EXPECT_EQ(calls.count(SYS_timerfd_create), 0u);
+    EXPECT_EQ(calls.count(SYS_read), 0u);
+}
+
 // ---- where the system refuses
 
 std::string* messages = nullptr;
@@ -332,11 +548,15 @@ int refused() {
     if (!forbid_io_uring()) return 77;
     std::string text;
     messages = &text;
-    log::set_sink([](log::Level, std::string_view line) { *messages += line; });
+    log::set_sink([](log::Level level, std::string_view line) {
+        *messages += line;
+        if (level == log::Level::DEBUG) *messages += '\n';
+    });
     const auto loop = UringEventLoop::create();
     if (std::string_view(loop->backend()) != "epoll") return 1;
     if (text.find("no io_uring, epoll serves: io_uring_setup") == std::string::npos) return 2;
     if (text.find("seccomp profile") == std::string::npos) return 3;
+    if (text.find('\n') != text.size() - 1) return 4;  // one line, for who debugs
     return loop->run_until_complete([]() -> Coroutine<int> {
         co_await sleep(1ms);
         co_return 0;
