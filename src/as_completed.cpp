@@ -10,14 +10,14 @@ namespace asyncio::inline v1::detail {
 // The futures that are watched, and those that have ended and were not taken.
 class CompletionQueue {
   public:
-    CompletionQueue(std::vector<Ref<FutureBase>> futures, Delay timeout)
+    CompletionQueue(FutureList futures, Delay timeout)
         : futures_(std::move(futures)),
           nodes_(new FutureNode[futures_.size()]),
           watched_(futures_.size()),
           unasked(futures_.size()) {
         for (std::size_t i = 0; i < futures_.size(); ++i) nodes_[i].watch(*this, *futures_[i]);
         if (futures_.empty() || timeout.is_none()) return;
-        LoopCore& core = futures_.front()->core();
+        LoopCore& core = futures_[0]->core();
         timer_ = new CallTimer(
             core, saturating_add(loop_now(core), timeout.count()), false,
             [](void* self) { static_cast<CompletionQueue*>(self)->on_timeout(); }, this);
@@ -106,7 +106,7 @@ class CompletionQueue {
     }
 
     RefCount uses_{1};
-    std::vector<Ref<FutureBase>> futures_;
+    FutureList futures_;
     std::unique_ptr<FutureNode[]> nodes_;
     std::deque<Ref<FutureBase>> items_;
     std::size_t watched_;
@@ -116,7 +116,7 @@ class CompletionQueue {
     std::size_t unasked;  // how many the iteration has not asked for
 };
 
-CompletionQueueRef::CompletionQueueRef(std::vector<Ref<FutureBase>> futures, Delay timeout)
+CompletionQueueRef::CompletionQueueRef(FutureList futures, Delay timeout)
     : queue_(new CompletionQueue(std::move(futures), timeout)) {}
 
 CompletionQueueRef::CompletionQueueRef(const CompletionQueueRef& o) noexcept : queue_(o.queue_) {

@@ -331,7 +331,7 @@ Coroutine<Connected> make_connection(EventLoop& loop, ProtocolFactory factory,
         transport.close();
         std::rethrow_exception(made.error());
     }
-    co_return Connected(std::move(transport), std::move(protocol));
+    co_return Connected{std::move(transport), std::move(protocol)};
 }
 
 Coroutine<Connected> run_request(EventLoop& loop, ConnectionRequest request) {

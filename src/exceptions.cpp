@@ -120,26 +120,31 @@ OSError::OSError(std::errc usual, const std::string& message)
 
 OSError::OSError(std::error_code code, const std::string& message) : std::system_error(code) {
     if (message.empty()) return;
-    texts_ = std::make_shared<const Texts>(Texts{message, {}, {}, false});
+    texts_ = std::make_shared<Texts>(Texts{message, {}, {}, false});
 }
 
 OSError::OSError(std::error_code code, const std::string& message, const std::string& text,
                  const std::string& filename)
     : std::system_error(code),
-      texts_(std::make_shared<const Texts>(Texts{message, text, filename, true})) {}
+      texts_(std::make_shared<Texts>(Texts{message, text, filename, true})) {}
 
 // std::system_error appends the system's text by itself; Python's str() does not.
-const char* OSError::what() const noexcept { return texts_ ? texts_->what.c_str() : ""; }
+// Safe because nothing else is stored there.
+const OSError::Texts* OSError::texts() const noexcept {
+    return static_cast<const Texts*>(texts_.get());
+}
+
+const char* OSError::what() const noexcept { return texts_ ? texts()->what.c_str() : ""; }
 
 const std::string& OSError::strerror() const noexcept {
-    return texts_ ? texts_->strerror : empty_string();
+    return texts_ ? texts()->strerror : empty_string();
 }
 
 const std::string& OSError::filename() const noexcept {
-    return texts_ ? texts_->filename : empty_string();
+    return texts_ ? texts()->filename : empty_string();
 }
 
-bool OSError::has_number() const noexcept { return texts_ && texts_->numbered; }
+bool OSError::has_number() const noexcept { return texts_ && texts()->numbered; }
 
 const char* BlockingIOError::what() const noexcept { return OSError::what(); }
 const char* ChildProcessError::what() const noexcept { return OSError::what(); }
@@ -589,7 +594,7 @@ BaseExceptionGroup::BaseExceptionGroup(const std::string& message,
     : BaseException(message) {
     check_members(exceptions);
     std::string what = group_text(message, exceptions.size());
-    members_ = std::make_shared<const Members>(Members{std::move(exceptions), std::move(what)});
+    members_ = std::make_shared<Members>(Members{std::move(exceptions), std::move(what)});
 }
 
 std::exception_ptr BaseExceptionGroup::make(const std::string& message,
@@ -600,10 +605,15 @@ std::exception_ptr BaseExceptionGroup::make(const std::string& message,
     return std::make_exception_ptr(BaseExceptionGroup(message, std::move(exceptions)));
 }
 
-const char* BaseExceptionGroup::what() const noexcept { return members_->what.c_str(); }
+// Safe because nothing else is stored there.
+const BaseExceptionGroup::Members& BaseExceptionGroup::members() const noexcept {
+    return *static_cast<const Members*>(members_.get());
+}
+
+const char* BaseExceptionGroup::what() const noexcept { return members().what.c_str(); }
 
 const std::vector<std::exception_ptr>& BaseExceptionGroup::exceptions() const noexcept {
-    return members_->exceptions;
+    return members().exceptions;
 }
 
 void BaseExceptionGroup::raise() const { std::rethrow_exception(make(message(), exceptions())); }
@@ -615,6 +625,11 @@ ExceptionGroup::ExceptionGroup(const std::string& message,
 const char* ExceptionGroup::what() const noexcept { return BaseExceptionGroup::what(); }
 
 namespace detail {
+
+GroupParts::GroupParts() noexcept = default;
+GroupParts::GroupParts(GroupParts&& o) noexcept = default;
+GroupParts& GroupParts::operator=(GroupParts&& o) noexcept = default;
+GroupParts::~GroupParts() = default;
 
 GroupParts split_group(const BaseExceptionGroup& group, Matches matches, void* context) {
     std::exception_ptr whole = BaseExceptionGroup::make(group.message(), group.exceptions());

@@ -5,14 +5,55 @@
 
 namespace asyncio::inline v1::detail {
 
-void remove_duplicates(std::vector<Ref<FutureBase>>& states) {
-    std::unordered_set<const FutureBase*> seen;
-    std::erase_if(states, [&](const auto& s) { return !seen.insert(s.get()).second; });
+FutureList::FutureList(const FutureList& o) {
+    reserve(o.size_);
+    for (const auto& f : o) add(f);
 }
 
-void check_same_loop(const std::vector<Ref<FutureBase>>& states) {
+FutureList::FutureList(FutureList&& o) noexcept
+    : items_(std::exchange(o.items_, nullptr)),
+      size_(std::exchange(o.size_, 0)),
+      capacity_(std::exchange(o.capacity_, 0)) {}
+
+FutureList& FutureList::operator=(FutureList o) noexcept {
+    std::swap(items_, o.items_);
+    std::swap(size_, o.size_);
+    std::swap(capacity_, o.capacity_);
+    return *this;
+}
+
+FutureList::~FutureList() { delete[] items_; }
+
+void FutureList::reserve(std::size_t n) {
+    if (n <= capacity_) return;
+    auto* items = new Ref<FutureBase>[n];
+    std::move(items_, items_ + size_, items);
+    delete[] items_;
+    items_ = items;
+    capacity_ = n;
+}
+
+void FutureList::add(Ref<FutureBase> future) {
+    if (size_ == capacity_) reserve(capacity_ ? 2 * capacity_ : 4);
+    items_[size_++] = std::move(future);
+}
+
+void FutureList::add_state(const Ref<FutureBase>& state) {
+    if (!state) throw_empty_handle();
+    add(state);
+}
+
+void FutureList::remove_duplicates() {
+    std::unordered_set<const FutureBase*> seen;
+    Ref<FutureBase>* last = std::remove_if(
+        items_, items_ + size_, [&](const auto& f) { return !seen.insert(f.get()).second; });
+    std::fill(last, items_ + size_, nullptr);
+    size_ = static_cast<std::size_t>(last - items_);
+}
+
+void check_same_loop(const FutureList& states) {
     if (states.empty()) return;
-    const LoopCore& core = thread_state.loop ? *thread_state.loop : states.front()->core();
+    const LoopCore& core = thread_state.loop ? *thread_state.loop : states[0]->core();
     for (const auto& s : states) check_same_loop(*s, core);
 }
 
@@ -69,23 +110,24 @@ class GatherBase::ChildNode final : public Node {
     bool held_ = false;
 };
 
-GatherBase::GatherBase(LoopCore& core, std::vector<Ref<FutureBase>> children, bool keep_errors)
+GatherBase::GatherBase(LoopCore& core, FutureList children, bool keep_errors)
     : FutureBase(core, kOther, 1, {}), children_(std::move(children)), keep_errors_(keep_errors) {}
 
 GatherBase::~GatherBase() {
     for (std::size_t i = 0; i < distinct_; ++i) nodes_[i].unlink();
+    delete[] nodes_;
 }
 
 void GatherBase::watch() {
-    std::vector<Ref<FutureBase>> distinct = children_;
-    if (distinct.size() > 1) remove_duplicates(distinct);
+    FutureList distinct = children_;
+    if (distinct.size() > 1) distinct.remove_duplicates();
     for (const auto& c : distinct) check_same_loop(*c, *core_);
     if (distinct.empty()) {
         collect();
         finish_value();
         return;
     }
-    nodes_ = std::make_unique<ChildNode[]>(distinct.size());
+    nodes_ = new ChildNode[distinct.size()];
     distinct_ = distinct.size();
     const auto self = Ref<FutureBase>::share(this);
     // Those that are done already count now, after all others are watched (T-15).
@@ -134,7 +176,7 @@ void GatherBase::on_child(FutureBase& child) noexcept {
 
 void GatherBase::finish_all() noexcept {
     if (cancel_requested_) {
-        finish_error(cancel_error(*children_.back()));
+        finish_error(cancel_error(*children_[children_.size() - 1]));
         return;
     }
     try {

@@ -250,6 +250,11 @@ namespace {
 
 using Phase = BarrierState::Phase;
 
+// Safe because a Barrier holds nothing else.
+std::shared_ptr<BarrierState> state_of(const std::shared_ptr<void>& held) {
+    return std::static_pointer_cast<BarrierState>(held);
+}
+
 // A task that counts as being inside, however it leaves. Under the lock.
 class Inside {
   public:
@@ -318,18 +323,23 @@ Barrier::~Barrier() = default;
 
 void Barrier::throw_too_few() { throw ValueError("parties must be >= 1"); }
 
-Coroutine<int> Barrier::wait() { return detail::wait_at(state_); }
-Coroutine<void> Barrier::reset() { return detail::reset_barrier(state_); }
-Coroutine<void> Barrier::abort() { return detail::abort_barrier(state_); }
+// Safe because the constructor makes nothing else.
+detail::BarrierState& Barrier::state() const noexcept {
+    return *static_cast<detail::BarrierState*>(state_.get());
+}
 
-int Barrier::parties() const noexcept { return state_->parties; }
-int Barrier::n_waiting() const noexcept { return state_->let_out() ? 0 : state_->count; }
+Coroutine<int> Barrier::wait() { return detail::wait_at(detail::state_of(state_)); }
+Coroutine<void> Barrier::reset() { return detail::reset_barrier(detail::state_of(state_)); }
+Coroutine<void> Barrier::abort() { return detail::abort_barrier(detail::state_of(state_)); }
+
+int Barrier::parties() const noexcept { return state().parties; }
+int Barrier::n_waiting() const noexcept { return state().let_out() ? 0 : state().count; }
 bool Barrier::broken() const noexcept {
-    return state_->phase == detail::BarrierState::Phase::kBroken;
+    return state().phase == detail::BarrierState::Phase::kBroken;
 }
 
 std::string Barrier::repr() const {
-    std::string text = detail::phase_name(state_->phase);
+    std::string text = detail::phase_name(state().phase);
     if (!broken()) {
         text += ", waiters:" + std::to_string(n_waiting()) + '/' + std::to_string(parties());
     }

@@ -36,9 +36,11 @@ struct LoopThread::State {
     bool cancelled = false;
 };
 
-LoopThread::LoopThread(std::string name) : state_(std::make_unique<State>()) {
-    state_->name = std::move(name);
+void LoopThread::release() noexcept {
+    if (refs_.drop()) delete this;
 }
+
+LoopThread::LoopThread(std::string name) : state_(new State) { state_->name = std::move(name); }
 
 LoopThread::~LoopThread() {
     // Nobody waits for it: the loop that would have is closed.
@@ -95,7 +97,7 @@ void check_thread_count(int n) {
     if (n < 1) throw ValueError("n must be at least 1");
 }
 
-Coroutine<> wait_for_thread(AnyFuture ended, std::shared_ptr<LoopThread> thread) {
+Coroutine<> wait_for_thread(AnyFuture ended, Ref<LoopThread> thread) {
     const auto done = std::make_shared<Event>();
     ended.add_done_callback([done] { done->set(); });
     std::exception_ptr cancelled;
@@ -291,7 +293,7 @@ class ChannelAwaiter {
 
 ChannelCore::ChannelCore(std::size_t capacity) {
     if (capacity == 0) throw ValueError("capacity must be at least 1");
-    state_ = std::make_unique<State>(capacity);
+    state_ = Owned(new State(capacity));
 }
 
 // Nobody waits: a wait keeps the channel.

@@ -129,15 +129,15 @@ EventLoop& Runner::get_loop() {
     if (state_ == State::kClosed) throw RuntimeError("Runner is closed");
     if (state_ == State::kInitialized) return *loop_;
     if (options_.loop_factory) {
-        loop_ = options_.loop_factory();
+        loop_ = detail::Owned(options_.loop_factory().release());
         if (!loop_) throw TypeError("loop_factory returned no loop");
     } else {
-        loop_ = new_event_loop();
+        loop_ = detail::Owned(new_event_loop().release());
         set_event_loop(loop_.get());
         is_current_ = true;
     }
     if (options_.debug) loop_->set_debug(*options_.debug);
-    context_ = copy_context();
+    context_ = detail::Owned(new Context(copy_context()));
     state_ = State::kInitialized;
     return *loop_;
 }
@@ -208,8 +208,8 @@ void Runner::close_interruptible(detail::InterruptScope& scope) {
             if (std::exchange(runner.is_current_, false)) set_event_loop(nullptr);
             runner.state_ = State::kClosed;
             runner.loop_->close();
-            runner.loop_.reset();
-            runner.context_.reset();
+            runner.loop_ = {};
+            runner.context_ = {};
         }
     } finish{*this, scope};
     shut_down();

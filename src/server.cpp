@@ -356,13 +356,17 @@ Coroutine<bool> close_and_wait(Server server, ServerState& state) {
 
 detail::ServerState& Server::state() const {
     if (!handle_) throw RuntimeError("this server handle is empty: it refers to no server");
-    return handle_->state();
+    // Safe because the constructor takes nothing else.
+    return static_cast<detail::ServerHandle*>(handle_.get())->state();
 }
 
 void Server::close() const { state().close(); }
 Coroutine<> Server::wait_closed() const { return detail::until_closed(*this, state()); }
 Coroutine<> Server::start_serving() const { return detail::begin_serving(*this, state()); }
 Coroutine<> Server::serve_forever() const { return detail::serve_until_cancelled(*this, state()); }
+Server::Server(std::shared_ptr<detail::ServerHandle> handle) noexcept
+    : handle_(std::move(handle)) {}
+
 bool Server::is_serving() const { return state().serving(); }
 EventLoop& Server::get_loop() const { return state().loop(); }
 const std::vector<Socket>& Server::sockets() const { return state().sockets(); }

@@ -75,15 +75,21 @@ void ByteQueue::drop(std::size_t n) noexcept {
     held_->start += n;
 }
 
+// ---- Pieces
+// ---------------------------------------------------------------------------------------
+
+Pieces::~Pieces() = default;
+void Pieces::add(std::string_view piece) { all_.push_back(piece); }
+void Pieces::write_to(TransportBase& transport) const { transport.writelines(all_); }
+
 // ---- Separators ---------------------------------------------------------------------------------
 
-Separators::Separators(std::vector<std::string> several)
-    : many_(std::move(several)), count_(many_.size()) {
-    const auto shorter = [](const std::string& a, const std::string& b) {
+void Separators::add(std::string_view one) {
+    const auto shorter = [](std::string_view a, const std::string& b) {
         return a.size() < b.size();
     };
-    std::sort(many_.begin(), many_.end(), shorter);
-    if (count_ == 1) one_ = many_.front();
+    many_.emplace(std::upper_bound(many_.begin(), many_.end(), one, shorter), one);
+    if (++count_ == 1) one_ = one;
 }
 
 std::exception_ptr Separators::check() const {
@@ -181,6 +187,18 @@ void StreamRead::leave() noexcept {
 
 void StreamRead::abandon() noexcept {
     if (stream_) stream_->reader_ = nullptr;
+}
+
+ReadNext::Line ReadNext::line() { return data_.empty() ? Line() : Line(std::move(data_)); }
+
+ReadNext::Line ReadNext::await_resume() {
+    check();
+    return line();
+}
+
+Result<ReadNext::Line> ReadNext::await_result() {
+    if (std::exception_ptr e = settle()) return Result<Line>::failure(std::move(e));
+    return Result<Line>::success(line());
 }
 
 std::exception_ptr StreamRead::settle_slow() {
@@ -747,8 +765,8 @@ bool WaitClosed::await_ready() {
 }
 
 StreamWaiter& StreamWait::wait() {
-    std::unique_ptr<WaiterList>& list = stream_->waiters_;
-    if (!list) list = std::make_unique<WaiterList>();
+    Owned<WaiterList>& list = stream_->waiters_;
+    if (!list) list = Owned(new WaiterList);
     waiter_ = new StreamWaiter(stream_, what_);
     list->push_back(*waiter_);
     return *waiter_;

@@ -47,7 +47,10 @@ struct SubprocessPlan {
     std::exception_ptr error;  // what is wrong with it
 };
 
-void PlanDeleter::operator()(SubprocessPlan* plan) const noexcept { delete plan; }
+PlanPtr::~PlanPtr() { delete plan_; }
+
+void add_argument(std::vector<std::string>& all, std::string a) { all.push_back(std::move(a)); }
+std::vector<std::string> one_argument(std::string_view a) { return {std::string(a)}; }
 
 namespace {
 
@@ -107,9 +110,9 @@ gid_t find_group(const subprocess::Identity& who) {
 void copy_identity(SpawnRequest& r, const SubprocessOptions& options) {
     if (options.user.given()) r.user = find_user(options.user);
     if (options.group.given()) r.group = find_group(options.group);
-    if (!options.extra_groups) return;
+    if (!options.extra_groups.given()) return;
     r.extra_groups.emplace();
-    for (const int g : *options.extra_groups) r.extra_groups->push_back(find_group(g));
+    for (const int g : options.extra_groups.numbers()) r.extra_groups->push_back(find_group(g));
 }
 
 void check_stdio(const subprocess::Stdio (&stdio)[3]) {
@@ -675,6 +678,11 @@ Coroutine<Process> create_process(PlanPtr plan) {
 }
 
 }  // namespace detail
+
+Coroutine<Process> create_subprocess_shell(std::string_view command, SubprocessOptions options) {
+    return detail::create_process(
+        detail::plan_subprocess(detail::one_argument(command), true, options));
+}
 
 // ---- handles -----------------------------------------------------------------------------------
 

@@ -237,8 +237,13 @@ ThreadPoolExecutor::~ThreadPoolExecutor() {
     if (pool_) shutdown();
 }
 
+// Safe because the constructor makes nothing else.
+ThreadPoolExecutor::Pool& ThreadPoolExecutor::pool() const noexcept {
+    return *static_cast<Pool*>(pool_.get());
+}
+
 void ThreadPoolExecutor::add(Job job) {
-    Pool& pool = *pool_;
+    Pool& pool = this->pool();
     const std::lock_guard lock(pool.mutex);
     if (pool.shut_down) throw RuntimeError("cannot schedule new futures after shutdown");
     if (Worker* worker = pool.idle) {
@@ -251,7 +256,7 @@ void ThreadPoolExecutor::add(Job job) {
     }
     if (static_cast<int>(pool.workers.size()) < pool.max_workers) {
         try {
-            Pool::start(pool_);
+            Pool::start(std::static_pointer_cast<Pool>(pool_));
         } catch (const std::system_error&) {
             // Those that run will do it, if there are any.
             if (pool.workers.empty()) throw RuntimeError("can't start new thread");
@@ -263,30 +268,30 @@ void ThreadPoolExecutor::add(Job job) {
 void ThreadPoolExecutor::shutdown(bool wait, bool cancel_futures) {
     detail::JobBase* dropped = nullptr;
     {
-        const std::lock_guard lock(pool_->mutex);
-        pool_->shut_down = true;
-        if (cancel_futures) dropped = std::exchange(pool_->first, nullptr);
-        pool_->call_idle();
+        const std::lock_guard lock(pool().mutex);
+        pool().shut_down = true;
+        if (cancel_futures) dropped = std::exchange(pool().first, nullptr);
+        pool().call_idle();
     }
     while (dropped) {
         detail::JobBase* job = dropped;
         dropped = job->following_;
         job->discard();
     }
-    if (wait) pool_->join();
+    if (wait) pool().join();
 }
 
-int ThreadPoolExecutor::max_workers() const noexcept { return pool_->max_workers; }
+int ThreadPoolExecutor::max_workers() const noexcept { return pool().max_workers; }
 
 int ThreadPoolExecutor::thread_count() const {
-    const std::lock_guard lock(pool_->mutex);
-    return static_cast<int>(pool_->workers.size()) + pool_->joining;
+    const std::lock_guard lock(pool().mutex);
+    return static_cast<int>(pool().workers.size()) + pool().joining;
 }
 
 void ThreadPoolExecutor::leave_threads() noexcept {
     shutdown(false);
-    const std::lock_guard lock(pool_->mutex);
-    while (!pool_->workers.empty()) pool_->detach(*pool_->workers.back());
+    const std::lock_guard lock(pool().mutex);
+    while (!pool().workers.empty()) pool().detach(*pool().workers.back());
 }
 
 // ---- jobs of a loop ----------------------------------------------------------------------------

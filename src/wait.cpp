@@ -99,7 +99,7 @@ class WaitState {
 
 void throw_nothing_to_wait_for() { throw ValueError("Set of Tasks/Futures is empty."); }
 
-WaitAwaiter::WaitAwaiter(std::vector<Ref<FutureBase>> futures, WaitOptions options)
+WaitAwaiter::WaitAwaiter(FutureList futures, WaitOptions options)
     : futures_(std::move(futures)), options_(options) {}
 
 WaitAwaiter::~WaitAwaiter() {

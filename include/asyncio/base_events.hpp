@@ -110,7 +110,10 @@ class ServerState;
 class ServerHandle;
 
 using ProtocolFactory = Function<std::shared_ptr<BaseProtocol>()>;
-using Connected = std::pair<Transport, std::shared_ptr<BaseProtocol>>;
+struct Connected {
+    Transport transport;
+    std::shared_ptr<BaseProtocol> protocol;
+};
 
 }  // namespace detail
 
@@ -159,12 +162,11 @@ class ASYNCIO_API Server {
     const void* id() const noexcept { return handle_.get(); }
 
     // For the library.
-    explicit Server(std::shared_ptr<detail::ServerHandle> handle) noexcept
-        : handle_(std::move(handle)) {}
+    explicit Server(std::shared_ptr<detail::ServerHandle> handle) noexcept;
 
   private:
     detail::ServerState& state() const;
-    std::shared_ptr<detail::ServerHandle> handle_;
+    std::shared_ptr<void> handle_;  // a detail::ServerHandle
 };
 
 ASYNCIO_API std::ostream& operator<<(std::ostream& out, const Server& server);
@@ -223,8 +225,9 @@ template <class P>
 Coroutine<std::pair<Transport, std::shared_ptr<P>>> with_protocol(InnerCall<Connected> connecting) {
     Connected made = co_await connecting.take();
     // Safe because the factory that made it returns a P.
-    auto protocol = std::static_pointer_cast<P>(std::move(made.second));
-    co_return std::pair<Transport, std::shared_ptr<P>>(std::move(made.first), std::move(protocol));
+    auto protocol = std::static_pointer_cast<P>(std::move(made.protocol));
+    co_return std::pair<Transport, std::shared_ptr<P>>(std::move(made.transport),
+                                                       std::move(protocol));
 }
 
 ASYNCIO_API std::vector<std::string> one_host(std::string_view host);

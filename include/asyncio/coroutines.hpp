@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "asyncio/detail/promise.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/result.hpp"
 
@@ -110,7 +111,7 @@ class [[nodiscard]] CoroutineAwaiter {
     explicit CoroutineAwaiter(PromiseOf<T>* child) : child_(child) {
         if (!child_) throw_already_awaited();
     }
-    CoroutineAwaiter(CoroutineAwaiter&& o) noexcept : child_(std::exchange(o.child_, nullptr)) {}
+    CoroutineAwaiter(CoroutineAwaiter&& o) noexcept : child_(detail::take(o.child_)) {}
     CoroutineAwaiter& operator=(CoroutineAwaiter&&) = delete;
     ~CoroutineAwaiter() {
         if (child_) destroy_owned(child_);
@@ -159,9 +160,9 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
         }
     };
 
-    Coroutine(Coroutine&& o) noexcept : promise_(std::exchange(o.promise_, nullptr)) {}
+    Coroutine(Coroutine&& o) noexcept : promise_(detail::take(o.promise_)) {}
     Coroutine& operator=(Coroutine&& o) noexcept {
-        std::swap(promise_, o.promise_);
+        detail::trade(promise_, o.promise_);
         return *this;
     }
     ~Coroutine() {
@@ -173,7 +174,7 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
     // Drops it without having begun, and without a report.
     void close() noexcept {
         // Safe because the frame has not begun, and this handle is its only owner.
-        if (detail::PromiseOf<T>* p = std::exchange(promise_, nullptr)) p->handle().destroy();
+        if (detail::PromiseOf<T>* p = detail::take(promise_)) p->handle().destroy();
     }
     // True until it is awaited, moved from or closed.
     explicit operator bool() const noexcept { return promise_ != nullptr; }
@@ -181,7 +182,7 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
     auto asyncio_awaiter() { return detail::CoroutineAwaiter<T>(release()); }
 
     // For the library: gives up the frame.
-    detail::PromiseOf<T>* release() noexcept { return std::exchange(promise_, nullptr); }
+    detail::PromiseOf<T>* release() noexcept { return detail::take(promise_); }
 
   private:
     explicit Coroutine(detail::PromiseOf<T>* p) noexcept : promise_(p) {}

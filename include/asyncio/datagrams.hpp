@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/protocols.hpp"
 #include "asyncio/sockets.hpp"
@@ -108,9 +109,9 @@ class ASYNCIO_API DatagramEndpoint {
     DatagramEndpoint() noexcept = default;
     DatagramEndpoint(const DatagramEndpoint& other) noexcept;
     DatagramEndpoint(DatagramEndpoint&& other) noexcept
-        : endpoint_(std::exchange(other.endpoint_, nullptr)) {}
+        : endpoint_(detail::take(other.endpoint_)) {}
     DatagramEndpoint& operator=(DatagramEndpoint other) noexcept {
-        std::swap(endpoint_, other.endpoint_);
+        detail::trade(endpoint_, other.endpoint_);
         return *this;
     }
     ~DatagramEndpoint();

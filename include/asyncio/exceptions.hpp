@@ -252,7 +252,8 @@ class ASYNCIO_API OSError : public std::system_error {
 
   private:
     struct Texts;
-    std::shared_ptr<const Texts> texts_;
+    const Texts* texts() const noexcept;
+    std::shared_ptr<void> texts_;  // a Texts
 };
 
 class ASYNCIO_API BlockingIOError : public OSError {
@@ -474,7 +475,12 @@ ASYNCIO_API std::string format_exception(const std::exception_ptr& error);
 // Decides for one error, group or not, whether it belongs to the part that is looked for.
 using Matches = bool (*)(const std::exception_ptr& error, void* context);
 
-struct GroupParts {
+struct ASYNCIO_API GroupParts {
+    GroupParts() noexcept;
+    GroupParts(GroupParts&& o) noexcept;
+    GroupParts& operator=(GroupParts&& o) noexcept;
+    ~GroupParts();
+
     std::vector<std::exception_ptr> matching;
     std::vector<std::exception_ptr> rest;
 };
@@ -499,8 +505,20 @@ GroupParts split_by_predicate(const BaseExceptionGroup& group, Predicate& predic
     return split_group(group, matches, &target);
 }
 
-template <class Group>
-std::optional<Group> group_of(const Group& whole, std::vector<std::exception_ptr> members) {
+// What subgroup() gives, a std::optional<Group>, and split(), a pair of them. They name the class
+// that is asked for only so that nothing is compiled before somebody asks.
+template <class Group, class Asked>
+struct PartTypes {
+    using Part = std::optional<Group>;
+    using Parts = std::pair<Part, Part>;
+};
+template <class Group, class Asked>
+using PartOf = typename PartTypes<Group, Asked>::Part;
+template <class Group, class Asked>
+using PartsOf = typename PartTypes<Group, Asked>::Parts;
+
+template <class Group, class Members>
+std::optional<Group> group_of(const Group& whole, Members&& members) {
     if (members.empty()) return std::nullopt;
     return Group(whole.message(), std::move(members));
 }
@@ -541,32 +559,34 @@ class ASYNCIO_API BaseExceptionGroup : public BaseException {
     // The group reduced to the members that are an E (or another of the classes), nested groups
     // reduced likewise; empty if none is. A group that is itself an E stays whole.
     template <class E, class... More>
-    std::optional<BaseExceptionGroup> subgroup() const {
-        return detail::group_of(*this, detail::split_by_type<E, More...>(*this).matching);
+    detail::PartOf<BaseExceptionGroup, E> subgroup() const {
+        return detail::group_of<BaseExceptionGroup>(
+            *this, detail::split_by_type<E, More...>(*this).matching);
     }
 
     // The same for what `predicate(const std::exception_ptr&)` accepts; it is asked about groups,
     // this one first, before their members.
     template <class Predicate>
-    std::optional<BaseExceptionGroup> subgroup(Predicate&& predicate) const {
-        return detail::group_of(*this, detail::split_by_predicate(*this, predicate).matching);
+    detail::PartOf<BaseExceptionGroup, Predicate> subgroup(Predicate&& predicate) const {
+        return detail::group_of<BaseExceptionGroup>(
+            *this, detail::split_by_predicate(*this, predicate).matching);
     }
 
     // The subgroup, and the group of all other errors.
     template <class E, class... More>
-    std::pair<std::optional<BaseExceptionGroup>, std::optional<BaseExceptionGroup>> split() const {
+    detail::PartsOf<BaseExceptionGroup, E> split() const {
         return detail::pair_of(*this, detail::split_by_type<E, More...>(*this));
     }
 
     template <class Predicate>
-    std::pair<std::optional<BaseExceptionGroup>, std::optional<BaseExceptionGroup>> split(
-        Predicate&& predicate) const {
+    detail::PartsOf<BaseExceptionGroup, Predicate> split(Predicate&& predicate) const {
         return detail::pair_of(*this, detail::split_by_predicate(*this, predicate));
     }
 
   private:
     struct Members;
-    std::shared_ptr<const Members> members_;
+    const Members& members() const noexcept;
+    std::shared_ptr<void> members_;  // a Members
 };
 
 // Several ordinary errors at once (XC-08): caught by `catch (const std::exception&)`, and as
@@ -581,23 +601,24 @@ class ASYNCIO_API ExceptionGroup : public BaseExceptionGroup, public std::except
 
     // As in BaseExceptionGroup, giving this class.
     template <class E, class... More>
-    std::optional<ExceptionGroup> subgroup() const {
-        return detail::group_of(*this, detail::split_by_type<E, More...>(*this).matching);
+    detail::PartOf<ExceptionGroup, E> subgroup() const {
+        return detail::group_of<ExceptionGroup>(*this,
+                                                detail::split_by_type<E, More...>(*this).matching);
     }
 
     template <class Predicate>
-    std::optional<ExceptionGroup> subgroup(Predicate&& predicate) const {
-        return detail::group_of(*this, detail::split_by_predicate(*this, predicate).matching);
+    detail::PartOf<ExceptionGroup, Predicate> subgroup(Predicate&& predicate) const {
+        return detail::group_of<ExceptionGroup>(
+            *this, detail::split_by_predicate(*this, predicate).matching);
     }
 
     template <class E, class... More>
-    std::pair<std::optional<ExceptionGroup>, std::optional<ExceptionGroup>> split() const {
+    detail::PartsOf<ExceptionGroup, E> split() const {
         return detail::pair_of(*this, detail::split_by_type<E, More...>(*this));
     }
 
     template <class Predicate>
-    std::pair<std::optional<ExceptionGroup>, std::optional<ExceptionGroup>> split(
-        Predicate&& predicate) const {
+    detail::PartsOf<ExceptionGroup, Predicate> split(Predicate&& predicate) const {
         return detail::pair_of(*this, detail::split_by_predicate(*this, predicate));
     }
 };

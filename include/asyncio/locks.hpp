@@ -18,6 +18,7 @@
 
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/ready.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/detail/wait_slot.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/exceptions.hpp"
@@ -34,9 +35,9 @@ class [[nodiscard("it releases at once: keep it in a variable")]] ScopedLock {
   public:
     // Takes over what the caller has acquired.
     explicit ScopedLock(L& acquired) noexcept : lock_(&acquired) {}
-    ScopedLock(ScopedLock&& o) noexcept : lock_(std::exchange(o.lock_, nullptr)) {}
+    ScopedLock(ScopedLock&& o) noexcept : lock_(detail::take(o.lock_)) {}
     ScopedLock& operator=(ScopedLock&& o) noexcept {
-        std::swap(lock_, o.lock_);
+        detail::trade(lock_, o.lock_);
         return *this;
     }
     ~ScopedLock() {
@@ -46,7 +47,7 @@ class [[nodiscard("it releases at once: keep it in a variable")]] ScopedLock {
     // Gives it back now.
     // Raises: what release() of the lock raises, if somebody else has released it.
     void release() {
-        if (L* lock = std::exchange(lock_, nullptr)) lock->release();
+        if (L* lock = detail::take(lock_)) lock->release();
     }
     // True while it holds something.
     explicit operator bool() const noexcept { return lock_ != nullptr; }
@@ -487,7 +488,8 @@ class ASYNCIO_API Barrier {
     [[noreturn]] static void throw_too_few();
 
     // Shared with the tasks that wait, which need it longer when the barrier goes.
-    std::shared_ptr<detail::BarrierState> state_;
+    detail::BarrierState& state() const noexcept;
+    std::shared_ptr<void> state_;  // a detail::BarrierState
 };
 
 }  // namespace asyncio::inline v1

@@ -16,6 +16,7 @@
 
 #include "asyncio/contextvars.hpp"
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/owned.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/locks.hpp"
@@ -41,6 +42,8 @@ class ASYNCIO_API LoopThread final : public Executor {
   public:
     explicit LoopThread(std::string name);
     ~LoopThread() override;
+    void retain() noexcept { refs_.add(); }
+    void release() noexcept;
     // Starts the thread, which calls the job. Once. Raises: RuntimeError "can't start new thread".
     void add(Job job) override;
     // The thread is at its end. Raises: nothing.
@@ -62,7 +65,8 @@ class ASYNCIO_API LoopThread final : public Executor {
 
   private:
     struct State;
-    std::unique_ptr<State> state_;
+    RefCount refs_{1};
+    Owned<State> state_;
 };
 
 // `NAME_3`, cut to what the system takes.
@@ -89,13 +93,13 @@ Coroutine<R> run_inside(LoopThread& thread, F& factory, int index) {
 }
 
 // Waits for the end of the thread, whatever happens meanwhile; a cancel is passed on to it.
-ASYNCIO_API Coroutine<> wait_for_thread(AnyFuture ended, std::shared_ptr<LoopThread> thread);
+ASYNCIO_API Coroutine<> wait_for_thread(AnyFuture ended, Ref<LoopThread> thread);
 
 // On the loop that starts the threads.
 template <class R, class F>
 Coroutine<R> run_one_thread(std::shared_ptr<F> factory, int index, RunOptions how,
                             std::string name) {
-    const auto thread = std::make_shared<LoopThread>(std::move(name));
+    const auto thread = Ref<LoopThread>::adopt(new LoopThread(std::move(name)));
     auto fn = [thread, factory, index, how, context = copy_context()]() -> R {
         Runner runner(how);
         RunnerRunOptions options;
@@ -140,9 +144,8 @@ template <>
 struct ThreadResults<void> {
     template <class F>
     static Coroutine<> gather(int n, std::shared_ptr<F> factory, RunOptions how, std::string name) {
-        std::vector<Task<void>> tasks =
-            co_await run_threads<void, F>(n, std::move(factory), how, std::move(name));
-        for (Task<void>& task : tasks) task.result();
+        auto tasks = co_await run_threads<void, F>(n, std::move(factory), how, std::move(name));
+        for (auto& task : tasks) task.result();
     }
 };
 
@@ -265,7 +268,7 @@ class ASYNCIO_API ChannelCore {
     ~ChannelCore();
 
     RefCount refs_{1};
-    std::unique_ptr<State> state_;
+    Owned<State> state_;
 };
 
 template <class T>

@@ -11,6 +11,7 @@
 
 #include "asyncio/contextvars.hpp"
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/owned.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/tasks.hpp"
 
@@ -76,7 +77,7 @@ class ASYNCIO_API Runner {
     auto start(A&& main, RunnerRunOptions options) {
         detail::LoopCore& core = get_loop().core();
         TaskOptions how;
-        how.context = options.context ? options.context : &*context_;
+        how.context = options.context ? options.context : context_.get();
         return detail::make_task<await_result_t<A>>(
             core, detail::to_coroutine(std::forward<A>(main)), how);
     }
@@ -91,8 +92,8 @@ class ASYNCIO_API Runner {
     RunOptions options_;
     State state_ = State::kCreated;
     bool is_current_ = false;  // set_event_loop() was called with loop_
-    std::unique_ptr<EventLoop> loop_;
-    std::optional<Context> context_;
+    detail::Owned<EventLoop> loop_;
+    detail::Owned<Context> context_;
 };
 
 namespace detail {

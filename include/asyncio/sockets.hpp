@@ -93,7 +93,11 @@ class ASYNCIO_API Socket {
     explicit operator bool() const noexcept { return fd_ >= 0; }
     void close() noexcept { reset(-1); }
     // Gives the descriptor away.
-    int detach() noexcept { return std::exchange(fd_, -1); }
+    int detach() noexcept {
+        const int fd = fd_;
+        fd_ = -1;
+        return fd;
+    }
     // Raises: OSError.
     Socket dup() const;
     SocketAddress getsockname() const;

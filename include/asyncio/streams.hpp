@@ -94,9 +94,9 @@ class ASYNCIO_API StreamReader {
     template <class R>
         requires detail::RangeOfText<R>
     [[nodiscard]] detail::ReadUntil readuntil(const R& separators) const {
-        std::vector<std::string> all;
-        for (const auto& s : separators) all.emplace_back(std::string_view(s));
-        return {&stream(), detail::Separators(std::move(all))};
+        detail::Separators all;
+        for (const auto& s : separators) all.add(s);
+        return {&stream(), std::move(all)};
     }
 
     // Into memory of the caller: at least one byte, at most as many as there is room; gives how
@@ -212,12 +212,14 @@ class ASYNCIO_API StreamWriter {
     template <class R>
         requires detail::RangeOfText<R>
     void writelines(const R& pieces) const {
-        std::vector<std::string_view> views;
-        for (const auto& piece : pieces) views.emplace_back(piece);
-        transport_base().writelines(views);
+        detail::Pieces all;
+        for (const auto& piece : pieces) all.add(piece);
+        all.write_to(transport_base());
     }
     void writelines(std::initializer_list<std::string_view> pieces) const {
-        transport_base().writelines({pieces.begin(), pieces.size()});
+        detail::Pieces all;
+        for (const std::string_view piece : pieces) all.add(piece);
+        all.write_to(transport_base());
     }
 
     // Waits until the write buffer is small enough to write on; no suspension if it is. Several

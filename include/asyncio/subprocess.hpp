@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/protocols.hpp"
@@ -80,6 +81,22 @@ class Environment {
     void (*each_)(const void*, Add, void*) = nullptr;
 };
 
+// Numbers of groups: a vector, an array, a span. An empty list is a list, too.
+class Groups {
+  public:
+    constexpr Groups() noexcept = default;
+    constexpr Groups(std::nullopt_t) noexcept {}
+    template <class R>
+        requires std::convertible_to<const R&, std::span<const int>>
+    constexpr Groups(const R& numbers) noexcept : numbers_(numbers), given_(true) {}
+    constexpr bool given() const noexcept { return given_; }
+    constexpr std::span<const int> numbers() const noexcept { return numbers_; }
+
+  private:
+    std::span<const int> numbers_;
+    bool given_ = false;
+};
+
 // A user or a group: a number or a name.
 class Identity {
   public:
@@ -115,9 +132,9 @@ struct SubprocessOptions {
     bool start_new_session = false;            // setsid(2)
     std::optional<int> process_group = {};     // setpgid(2); 0: one of its own
     std::optional<int> umask = {};
-    subprocess::Identity user = {};                         // setreuid(2)
-    subprocess::Identity group = {};                        // setregid(2)
-    std::optional<std::span<const int>> extra_groups = {};  // setgroups(2)
+    subprocess::Identity user = {};        // setreuid(2)
+    subprocess::Identity group = {};       // setregid(2)
+    subprocess::Groups extra_groups = {};  // setgroups(2)
 };
 
 static_assert(std::is_trivially_copyable_v<SubprocessOptions>);
@@ -127,10 +144,20 @@ namespace detail {
 class ChildTransport;
 struct SubprocessPlan;
 
-struct ASYNCIO_API PlanDeleter {
-    void operator()(SubprocessPlan* plan) const noexcept;
+// Owns a plan, whose class only the library knows.
+class ASYNCIO_API PlanPtr {
+  public:
+    explicit PlanPtr(SubprocessPlan* plan) noexcept : plan_(plan) {}
+    PlanPtr(PlanPtr&& o) noexcept : plan_(detail::take(o.plan_)) {}
+    PlanPtr& operator=(PlanPtr&&) = delete;
+    ~PlanPtr();
+
+    SubprocessPlan* operator->() const noexcept { return plan_; }
+    SubprocessPlan& operator*() const noexcept { return *plan_; }
+
+  private:
+    SubprocessPlan* plan_;
 };
-using PlanPtr = std::unique_ptr<SubprocessPlan, PlanDeleter>;
 
 // Copies what is asked for. What is wrong with it is said when it is used.
 ASYNCIO_API PlanPtr plan_subprocess(std::vector<std::string> args, bool shell,
@@ -141,6 +168,14 @@ ASYNCIO_API SubprocessTransport start_child(EventLoop& loop, PlanPtr plan,
                                             Future<> made);
 // Closes it and waits for its end (P-11).
 ASYNCIO_API Coroutine<void> abandon_child(SubprocessTransport child);
+
+// T, by a name that keeps templates of it from being compiled before they are used.
+template <class T, class... A>
+struct TypeForArguments {
+    using type = T;
+};
+template <class T, class... A>
+using TypeFor = typename TypeForArguments<T, A...>::type;
 
 template <class A>
 concept ProcessArgument =
@@ -159,17 +194,20 @@ std::string to_argument(const A& a) {
     }
 }
 
+// Compiled: each file that includes the library would else make this vector.
+ASYNCIO_API void add_argument(std::vector<std::string>& all, std::string a);
+ASYNCIO_API std::vector<std::string> one_argument(std::string_view a);
+
 template <class... A>
-std::vector<std::string> to_arguments(const A&... args) {
-    std::vector<std::string> all;
-    all.reserve(sizeof...(A));
-    (all.push_back(to_argument(args)), ...);
+auto to_arguments(const A&... args) -> std::vector<TypeFor<std::string, A...>> {
+    std::vector<TypeFor<std::string, A...>> all;
+    (add_argument(all, to_argument(args)), ...);
     return all;
 }
 template <ProcessArguments R>
-std::vector<std::string> to_arguments(const R& range) {
-    std::vector<std::string> all;
-    for (const auto& a : range) all.push_back(to_argument(a));
+auto to_arguments(const R& range) -> std::vector<TypeFor<std::string, R>> {
+    std::vector<TypeFor<std::string, R>> all;
+    for (const auto& a : range) add_argument(all, to_argument(a));
     return all;
 }
 
@@ -324,11 +362,8 @@ template <detail::ProcessArguments R>
 // Runs `command` by /bin/sh. P-02.
 // Raises: as create_subprocess_exec.
 // If cancelled: the shell is killed, and its end awaited (P-11).
-[[nodiscard]] inline Coroutine<Process> create_subprocess_shell(std::string_view command,
-                                                                SubprocessOptions options = {}) {
-    return detail::create_process(
-        detail::plan_subprocess(detail::to_arguments(command), true, options));
-}
+[[nodiscard]] ASYNCIO_API Coroutine<Process> create_subprocess_shell(
+    std::string_view command, SubprocessOptions options = {});
 
 template <class F, class... A>
 auto EventLoop::subprocess_exec(F&& factory, SubprocessOptions options, const A&... args) {
@@ -344,12 +379,12 @@ auto EventLoop::subprocess_exec(F&& factory, const A& program, const More&... ar
 }
 template <class F>
 auto EventLoop::subprocess_shell(F&& factory, std::string_view command, SubprocessOptions options) {
-    return detail::subprocess_pipes(*this, std::forward<F>(factory), detail::to_arguments(command),
+    return detail::subprocess_pipes(*this, std::forward<F>(factory), detail::one_argument(command),
                                     true, options);
 }
 template <class F>
 auto EventLoop::subprocess_shell(F&& factory, std::string_view command) {
-    return detail::subprocess_pipes(*this, std::forward<F>(factory), detail::to_arguments(command),
+    return detail::subprocess_pipes(*this, std::forward<F>(factory), detail::one_argument(command),
                                     true, SubprocessOptions());
 }
 

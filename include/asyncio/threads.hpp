@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/tasks.hpp"
@@ -231,9 +232,9 @@ class ASYNCIO_API Executor {
     class Job {
       public:
         explicit Job(detail::JobBase* job) noexcept : job_(job) {}
-        Job(Job&& o) noexcept : job_(std::exchange(o.job_, nullptr)) {}
+        Job(Job&& o) noexcept : job_(detail::take(o.job_)) {}
         Job& operator=(Job&& o) noexcept {
-            std::swap(job_, o.job_);
+            detail::trade(job_, o.job_);
             return *this;
         }
         ~Job() {
@@ -241,10 +242,10 @@ class ASYNCIO_API Executor {
         }
         explicit operator bool() const noexcept { return job_ != nullptr; }
         // Calls the function, whose result or exception goes to the future.
-        void operator()() noexcept { std::exchange(job_, nullptr)->execute(); }
+        void operator()() noexcept { detail::take(job_)->execute(); }
 
         // For the library.
-        detail::JobBase* release() noexcept { return std::exchange(job_, nullptr); }
+        detail::JobBase* release() noexcept { return detail::take(job_); }
 
       private:
         detail::JobBase* job_;
@@ -297,7 +298,8 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
   private:
     struct Pool;
     struct Worker;
-    std::shared_ptr<Pool> pool_;
+    Pool& pool() const noexcept;
+    std::shared_ptr<void> pool_;  // a Pool
 };
 
 namespace detail {
@@ -713,7 +715,7 @@ class CopyToConcurrent {
         if (to_) to_->cancel();
     }
     void operator()(Task<R> task) {
-        const Ref<ConcurrentBase> to = std::exchange(to_, nullptr);
+        const Ref<ConcurrentBase> to = std::move(to_);
         if (task.cancelled()) to->cancel();
         if (std::exception_ptr error = task.cancelled() ? nullptr : task.exception()) {
             if (to->set_running_or_notify_cancel()) to->set_exception(std::move(error));
@@ -746,7 +748,7 @@ class StartThreadsafe {
         if (future_) future_->cancel();
     }
     void operator()() {
-        const Ref<ConcurrentBase> future = std::exchange(future_, nullptr);
+        const Ref<ConcurrentBase> future = std::move(future_);
         try {
             Task<R> task = make_task<R>(running_core(), std::move(coroutine_), {});
             cancel_task_with(*future, task.state());

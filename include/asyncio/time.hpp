@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -90,7 +91,9 @@ class Deadline {
     template <class D>
     constexpr Deadline(std::chrono::time_point<std::chrono::steady_clock, D> t)
         : ns_(detail::to_nanoseconds(t.time_since_epoch())), none_(false) {}
-    constexpr Deadline(std::optional<TimePoint> t)
+    // A std::optional<TimePoint>, as a template: nothing of it is compiled where nobody has one.
+    template <std::same_as<std::optional<TimePoint>> O>
+    constexpr Deadline(const O& t)
         : ns_(t ? t->time_since_epoch().count() : detail::kNever), none_(!t) {}
 
     constexpr bool is_none() const noexcept { return none_; }

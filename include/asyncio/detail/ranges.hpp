@@ -1,6 +1,7 @@
 // What gather, wait and as_completed accept: ranges of handles, or of coroutines to be moved from.
 #pragma once
 
+#include <cstddef>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -8,6 +9,35 @@
 #include "asyncio/tasks/task.hpp"
 
 namespace asyncio::inline v1::detail {
+
+// Futures of any types, in order. Compiled: each file that includes the library would else make a
+// std::vector of them.
+class ASYNCIO_API FutureList {
+  public:
+    FutureList() noexcept = default;
+    FutureList(const FutureList& o);
+    FutureList(FutureList&& o) noexcept;
+    FutureList& operator=(FutureList o) noexcept;
+    ~FutureList();
+
+    void reserve(std::size_t n);
+    void add(Ref<FutureBase> future);
+    // The state of a handle. Raises: as a call on an empty handle.
+    void add_state(const Ref<FutureBase>& state);
+    // Removes all but the first of equal ones, keeping the order.
+    void remove_duplicates();
+
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    const Ref<FutureBase>& operator[](std::size_t i) const noexcept { return items_[i]; }
+    const Ref<FutureBase>* begin() const noexcept { return items_; }
+    const Ref<FutureBase>* end() const noexcept { return items_ + size_; }
+
+  private:
+    Ref<FutureBase>* items_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
 
 template <class R>
 concept AwaitableRange = requires(R& r) {
@@ -47,19 +77,14 @@ auto handles_of(R&& range) {
 }
 
 template <class H>
-std::vector<Ref<FutureBase>> distinct_states(const std::vector<H>& handles) {
-    std::vector<Ref<FutureBase>> states;
+FutureList states_of(const std::vector<H>& handles) {
+    FutureList states;
     states.reserve(handles.size());
-    for (const H& h : handles) {
-        if (!h) throw_empty_handle();
-        states.push_back(h.state());
-    }
+    for (const H& h : handles) states.add_state(h.state());
     return states;
 }
 // Raises: ValueError if one belongs to another loop than the one that runs (if none does: than the
 // first one's).
-ASYNCIO_API void check_same_loop(const std::vector<Ref<FutureBase>>& states);
-// Removes all but the first of equal states, keeping the order.
-ASYNCIO_API void remove_duplicates(std::vector<Ref<FutureBase>>& states);
+ASYNCIO_API void check_same_loop(const FutureList& states);
 
 }  // namespace asyncio::inline v1::detail

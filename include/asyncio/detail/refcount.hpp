@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "asyncio/detail/config.hpp"
+#include "asyncio/detail/take.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -81,9 +82,9 @@ class Ref {
     Ref(const Ref& o) noexcept : p_(o.p_) {
         if (p_) p_->retain();
     }
-    Ref(Ref&& o) noexcept : p_(std::exchange(o.p_, nullptr)) {}
+    Ref(Ref&& o) noexcept : p_(detail::take(o.p_)) {}
     Ref& operator=(Ref o) noexcept {
-        std::swap(p_, o.p_);
+        detail::trade(p_, o.p_);
         return *this;
     }
     ~Ref() {
@@ -94,7 +95,7 @@ class Ref {
     T* operator->() const noexcept { return p_; }
     T& operator*() const noexcept { return *p_; }
     explicit operator bool() const noexcept { return p_ != nullptr; }
-    T* detach() noexcept { return std::exchange(p_, nullptr); }
+    T* detach() noexcept { return detail::take(p_); }
     bool operator==(const Ref& o) const noexcept { return p_ == o.p_; }
 
   private:

@@ -18,7 +18,9 @@
 
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/loop_core.hpp"
+#include "asyncio/detail/owned.hpp"
 #include "asyncio/detail/refcount.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/detail/wait_slot.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/protocols.hpp"
@@ -55,7 +57,7 @@ class ByteQueue {
     // Takes the first `n` out; there must be as many. All of them are moved, not copied.
     std::string take(std::size_t n);
     void drop(std::size_t n) noexcept;
-    void clear() noexcept { delete std::exchange(held_, nullptr); }
+    void clear() noexcept { delete detail::take(held_); }
 
   private:
     struct Held : Pooled {
@@ -69,8 +71,10 @@ class ByteQueue {
 // shorter one.
 class ASYNCIO_API Separators {
   public:
+    Separators() noexcept = default;
     explicit Separators(std::string_view one) : one_(one), count_(1) {}
-    explicit Separators(std::vector<std::string> several);
+
+    void add(std::string_view one);
 
     // Raises: nothing; the ValueError for separators that cannot be searched, else null.
     std::exception_ptr check() const;
@@ -86,7 +90,18 @@ class ASYNCIO_API Separators {
   private:
     std::string one_;                // if there is one
     std::vector<std::string> many_;  // else all, the shortest first
-    std::size_t count_;
+    std::size_t count_ = 0;
+};
+
+// What writelines() was given, in order.
+class ASYNCIO_API Pieces {
+  public:
+    void add(std::string_view piece);
+    void write_to(TransportBase& transport) const;
+    ~Pieces();
+
+  private:
+    std::vector<std::string_view> all_;
 };
 
 class StreamReadWaiter final : public SoleWaiter {};
@@ -215,17 +230,11 @@ class [[nodiscard("co_await it")]] ReadNext : public StreamRead {
     using Line = std::optional<std::string>;
 
     explicit ReadNext(Stream* stream) noexcept : StreamRead(stream, Kind::kLine, 0) {}
-    Line await_resume() {
-        check();
-        return line();
-    }
-    Result<Line> await_result() {
-        if (std::exception_ptr e = settle()) return Result<Line>::failure(std::move(e));
-        return Result<Line>::success(line());
-    }
+    ASYNCIO_API Line await_resume();
+    ASYNCIO_API Result<Line> await_result();
 
   private:
-    Line line() { return data_.empty() ? Line() : Line(std::move(data_)); }
+    Line line();
 };
 
 // The awaiters that give a number of bytes.
@@ -483,8 +492,8 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     ByteQueue buffer_;
     StreamRead* reader_ = nullptr;  // the read that waits or was woken
     std::exception_ptr exception_;
-    std::unique_ptr<WaiterList> waiters_;  // of StreamWaiters; null until there is one
-    Ref<StreamServer> server_;             // while its handler may be used
+    Owned<WaiterList> waiters_;  // of StreamWaiters; null until there is one
+    Ref<StreamServer> server_;   // while its handler may be used
     HandlerEnd handler_end_;
     std::uint32_t limit_;
     RefCount writers_{1};

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "asyncio/detail/config.hpp"
+#include "asyncio/detail/take.hpp"
 
 namespace asyncio::inline v1 {
 
@@ -21,9 +22,9 @@ class ASYNCIO_API TransportHolder {
     TransportHolder(const BaseTransport& transport) noexcept;
     TransportHolder(const TransportHolder& other) noexcept;
     TransportHolder(TransportHolder&& other) noexcept
-        : transport_(std::exchange(other.transport_, nullptr)) {}
+        : transport_(detail::take(other.transport_)) {}
     TransportHolder& operator=(TransportHolder other) noexcept {
-        std::swap(transport_, other.transport_);
+        detail::trade(transport_, other.transport_);
         return *this;
     }
     ~TransportHolder();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "asyncio/detail/ranges.hpp"
+#include "asyncio/detail/take.hpp"
 #include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 
@@ -24,12 +25,11 @@ class CompletionQueue;
 class ASYNCIO_API CompletionQueueRef {
   public:
     CompletionQueueRef() noexcept = default;
-    CompletionQueueRef(std::vector<Ref<FutureBase>> futures, Delay timeout);
+    CompletionQueueRef(FutureList futures, Delay timeout);
     CompletionQueueRef(const CompletionQueueRef& o) noexcept;
-    CompletionQueueRef(CompletionQueueRef&& o) noexcept
-        : queue_(std::exchange(o.queue_, nullptr)) {}
+    CompletionQueueRef(CompletionQueueRef&& o) noexcept : queue_(detail::take(o.queue_)) {}
     CompletionQueueRef& operator=(CompletionQueueRef o) noexcept {
-        std::swap(queue_, o.queue_);
+        detail::trade(queue_, o.queue_);
         return *this;
     }
     ~CompletionQueueRef();
@@ -64,8 +64,7 @@ Coroutine<T> next_result(CompletionQueueRef queue) {
 template <class H, class T>
 class [[nodiscard]] AsCompleted {
   public:
-    AsCompleted(std::vector<detail::Ref<detail::FutureBase>> futures, Delay timeout)
-        : queue_(std::move(futures), timeout) {}
+    AsCompleted(detail::FutureList futures, Delay timeout) : queue_(std::move(futures), timeout) {}
 
     // The next task or future to end, itself; nothing when all were given.
     // Raises: TimeoutError when the timeout is over.
@@ -107,9 +106,9 @@ auto as_completed(R&& range, AsCompletedOptions options = {}) {
     using H = typename detail::HandleOf<Item>::type;
     using T = typename detail::AwaitResultOf<Item>::type;
     auto handles = detail::handles_of(std::forward<R>(range));
-    auto states = detail::distinct_states(handles);
+    auto states = detail::states_of(handles);
     detail::check_same_loop(states);
-    detail::remove_duplicates(states);
+    states.remove_duplicates();
     return AsCompleted<H, T>(std::move(states), options.timeout);
 }
 

@@ -1,6 +1,8 @@
 // gather: several awaitables at once, their results in order. T-15, T-16, S-33, S-66, B-13 to B-17.
 #pragma once
 
+#include <cstddef>
+#include <exception>
 #include <memory>
 #include <tuple>
 #include <type_traits>
@@ -32,7 +34,7 @@ class ASYNCIO_API GatherBase : public FutureBase {
     void watch();
 
   protected:
-    GatherBase(LoopCore& core, std::vector<Ref<FutureBase>> children, bool keep_errors);
+    GatherBase(LoopCore& core, FutureList children, bool keep_errors);
     ~GatherBase() override;
 
     // Sets the value from the children; all are done. May throw what a copy of a result throws.
@@ -46,8 +48,8 @@ class ASYNCIO_API GatherBase : public FutureBase {
     void on_child(FutureBase& child) noexcept;
     void finish_all() noexcept;
 
-    std::vector<Ref<FutureBase>> children_;
-    std::unique_ptr<ChildNode[]> nodes_;
+    FutureList children_;
+    ChildNode* nodes_ = nullptr;  // an array, owned
     std::size_t distinct_ = 0;
     std::size_t finished_ = 0;
     bool keep_errors_;
@@ -90,7 +92,7 @@ class GatherTuple final
     : public ValueState<GatherBase,
                         std::tuple<std::conditional_t<kKeep, Result<T>, Gathered<T>>...>> {
   public:
-    GatherTuple(LoopCore& core, std::vector<Ref<FutureBase>> children)
+    GatherTuple(LoopCore& core, FutureList children)
         : ValueState<GatherBase, std::tuple<std::conditional_t<kKeep, Result<T>, Gathered<T>>...>>(
               core, std::move(children), kKeep) {}
 
@@ -112,7 +114,7 @@ using GatherItem = std::conditional_t<kKeep, Result<T>, Gathered<T>>;
 template <bool kKeep, class T>
 class GatherVector final : public ValueState<GatherBase, std::vector<GatherItem<kKeep, T>>> {
   public:
-    GatherVector(LoopCore& core, std::vector<Ref<FutureBase>> children)
+    GatherVector(LoopCore& core, FutureList children)
         : ValueState<GatherBase, std::vector<GatherItem<kKeep, T>>>(core, std::move(children),
                                                                     kKeep) {}
 
@@ -134,6 +136,9 @@ class GatherVector final : public ValueState<GatherBase, std::vector<GatherItem<
 // The arguments of a variadic gather as futures; one that is given twice is run once (B-13).
 class GatherArguments {
   public:
+    // `objects`: room for as many as will be added.
+    GatherArguments(const void** objects, std::size_t n) : objects_(objects) { states.reserve(n); }
+
     template <class A>
     void add(A&& a) {
         static_assert(kSafeTemporary<A>,
@@ -142,11 +147,11 @@ class GatherArguments {
         // A callable makes a new coroutine for each argument.
         constexpr bool kOneObject = std::is_lvalue_reference_v<A> && DirectAwaitable<A>;
         const void* object = kOneObject ? std::addressof(a) : nullptr;
-        states.push_back(state_for(std::forward<A>(a), object));
-        objects_.push_back(object);
+        objects_[states.size()] = object;
+        states.add(state_for(std::forward<A>(a), object));
     }
 
-    std::vector<Ref<FutureBase>> states;
+    FutureList states;
 
   private:
     template <class A>
@@ -155,7 +160,7 @@ class GatherArguments {
             if (!a) throw_empty_handle();
             return a.state();
         } else {
-            for (std::size_t i = 0; object && i < objects_.size(); ++i) {
+            for (std::size_t i = 0; object && i < states.size(); ++i) {
                 if (objects_[i] == object) return states[i];
             }
             auto task = future_for(current_core(), std::forward<A>(a));
@@ -165,13 +170,13 @@ class GatherArguments {
         }
     }
 
-    std::vector<const void*> objects_;  // lvalue arguments, for finding the same one again
+    const void** objects_;  // lvalue arguments, for finding the same one again
 };
 
 template <class State>
-auto make_gather(std::vector<Ref<FutureBase>> children) {
+auto make_gather(FutureList children) {
     using V = std::remove_cvref_t<decltype(std::declval<State&>().value())>;
-    LoopCore& core = children.empty() ? current_core() : children.front()->core();
+    LoopCore& core = children.empty() ? current_core() : children[0]->core();
     auto* state = new State(core, std::move(children));
     auto future = Future<V>::from_state(Ref<FutureBase>::adopt(state));
     state->watch();
@@ -180,8 +185,8 @@ auto make_gather(std::vector<Ref<FutureBase>> children) {
 
 template <bool kKeep, class... A>
 auto gather_arguments(A&&... awaitables) {
-    GatherArguments arguments;
-    arguments.states.reserve(sizeof...(A));
+    const void* objects[sizeof...(A) + 1];
+    GatherArguments arguments(objects, sizeof...(A));
     (arguments.add(std::forward<A>(awaitables)), ...);
     return make_gather<GatherTuple<kKeep, typename AwaitResultOf<A>::type...>>(
         std::move(arguments.states));
@@ -191,9 +196,9 @@ template <bool kKeep, class R>
 auto gather_range(R&& range) {
     using T = typename AwaitResultOf<RangeItem<R>>::type;
     auto handles = handles_of(std::forward<R>(range));
-    auto states = distinct_states(handles);
+    auto states = states_of(handles);
     if constexpr (!FutureLike<RangeItem<R>>) {
-        for (auto& s : states) {
+        for (const auto& s : states) {
             s->flags_ &= static_cast<std::uint16_t>(~FutureBase::kLogDestroyed);
         }
     }

@@ -39,7 +39,7 @@ class ASYNCIO_API WaitAwaiter {
   public:
     using asyncio_native = void;
 
-    WaitAwaiter(std::vector<Ref<FutureBase>> futures, WaitOptions options);
+    WaitAwaiter(FutureList futures, WaitOptions options);
     WaitAwaiter(const WaitAwaiter&) = delete;
     WaitAwaiter& operator=(const WaitAwaiter&) = delete;
     ~WaitAwaiter();
@@ -54,7 +54,7 @@ class ASYNCIO_API WaitAwaiter {
   private:
     void suspend(PromiseBase& frame);
 
-    std::vector<Ref<FutureBase>> futures_;
+    FutureList futures_;
     WaitOptions options_;
     WaitState* state_ = nullptr;
 };
@@ -64,11 +64,11 @@ ASYNCIO_API void check_return_when(ReturnWhen value);
 
 template <class H>
 Coroutine<WaitResult<H>> wait_for_handles(std::vector<H> handles, WaitOptions options) {
-    auto states = distinct_states(handles);
+    auto states = states_of(handles);
     if (states.empty()) throw_nothing_to_wait_for();
     check_return_when(options.return_when);
     check_same_loop(states);
-    remove_duplicates(states);
+    states.remove_duplicates();
     {
         WaitAwaiter awaiter(states, options);
         co_await awaiter;
@@ -113,7 +113,9 @@ template <detail::AwaitableRange R>
 template <FutureLike... F>
     requires(sizeof...(F) > 0)
 [[nodiscard]] auto wait(const F&... futures) {
-    std::vector<AnyFuture> handles;
+    // AnyFuture, by a name that keeps its vector from being compiled where nobody waits.
+    using H = std::conditional_t<(sizeof...(F) > 0), AnyFuture, void>;
+    std::vector<H> handles;
     handles.reserve(sizeof...(F));
     (handles.push_back(futures), ...);
     return detail::wait_for_handles(std::move(handles), WaitOptions());
