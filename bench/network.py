@@ -213,7 +213,8 @@ def report(samples):
         for name, values in sorted(by_server.items(), key=lambda item: statistics.median(item[1])):
             ratios = [a / b for a, b in zip(values, reference) if b > 0]
             row = {"workload": workload, "server": name, "median": statistics.median(values),
-                   "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+                   "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
+                   "samples": [round(value, 1) for value in values]}
             rows.append(row)
             spread = "" if idle else f"  {row['ratio']:.3f}  ({row['least']:.3f} .. {row['most']:.3f})"
             print(f"  {name:12} {row['median']:12,.0f}{spread}")
