@@ -6,13 +6,10 @@
 #include <asyncio.hpp>
 
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -23,16 +20,13 @@
 #include <utility>
 #include <vector>
 
+#include "chaos.hpp"
+
 using namespace asyncio;
+using namespace stress;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr const char* kHost = "127.0.0.1";
-
-void check(bool right, const char* what) {
-    if (!right) throw std::runtime_error(what);
-}
 
 // ---- the server's process -----------------------------------------------------------------------
 
@@ -57,34 +51,6 @@ Coroutine<> serve(int fd) {
     check(::write(fd, &port, sizeof port) == sizeof port, "write");
     co_await server.serve_forever();
 }
-
-class ServerProcess {
-  public:
-    ServerProcess() {
-        int ends[2];
-        check(::pipe(ends) == 0, "pipe");
-        child_ = ::fork();
-        check(child_ >= 0, "fork");
-        if (child_ == 0) {
-            ::close(ends[0]);
-            std::_Exit(run_main(serve(ends[1])));
-        }
-        ::close(ends[1]);
-        check(::read(ends[0], &port_, sizeof port_) == sizeof port_, "the server did not start");
-        ::close(ends[0]);
-    }
-    ServerProcess(const ServerProcess&) = delete;
-    ServerProcess& operator=(const ServerProcess&) = delete;
-    ~ServerProcess() {
-        ::kill(child_, SIGKILL);
-        ::waitpid(child_, nullptr, 0);
-    }
-    int port() const { return port_; }
-
-  private:
-    pid_t child_ = -1;
-    int port_ = 0;
-};
 
 // ---- connections --------------------------------------------------------------------------------
 
@@ -160,67 +126,6 @@ Coroutine<> run_messages(int port, std::size_t n) {
 
 // ---- chaos --------------------------------------------------------------------------------------
 
-class Chaos {
-  public:
-    explicit Chaos(int port) : port_(port) {}
-
-    // The handler of the proxy.
-    Coroutine<> pass(StreamReader reader, StreamWriter writer) {
-        ++running;
-        const StreamPair server = co_await open_connection(kHost, port_);
-        // One in four is reset after some bytes.
-        std::size_t left = random() % 4 == 0 ? random() % 40000 : SIZE_MAX;
-        auto there = create_task(copy(reader, server.second, left, writer));
-        auto back = create_task(copy(server.first, writer, left, writer));
-        const auto first = co_await as_result(there);
-        if (!first.has_value()) server.second.transport().abort();
-        const auto second = co_await as_result(back);
-        resets += first.has_value() && second.has_value() ? 0 : 1;
-        writer.close();
-        server.second.close();
-        --running;
-    }
-
-    std::size_t random() { return static_cast<std::size_t>(engine_()); }
-    int resets = 0;
-    int running = 0;  // handlers, which may end after their connections
-
-  private:
-    Coroutine<> copy(StreamReader from, StreamWriter to, std::size_t& left, StreamWriter client) {
-        for (;;) {
-            const std::string data =
-                co_await from.read(static_cast<std::ptrdiff_t>(1 + random() % 5000));
-            if (data.empty()) break;
-            for (std::size_t at = 0; at < data.size();) {
-                const std::size_t n = std::min(1 + random() % 1500, data.size() - at);
-                to.write(std::string_view(data).substr(at, n));
-                at += n;
-                if (random() % 3 == 0) co_await sleep(std::chrono::microseconds(random() % 500));
-                co_await to.drain();
-            }
-            if (data.size() >= left) {
-                const linger hard{.l_onoff = 1, .l_linger = 0};
-                setsockopt(client.get_extra_info<int>("socket").value_or(-1), SOL_SOCKET, SO_LINGER,
-                           &hard, sizeof hard);
-                client.transport().abort();
-                throw ConnectionAbortedError("reset");
-            }
-            if (left != SIZE_MAX) left -= data.size();
-        }
-        if (to.can_write_eof()) to.write_eof();
-    }
-
-    int port_;
-    std::mt19937_64 engine_{12345};
-};
-
-std::string payload(std::size_t seed) {
-    std::mt19937_64 engine(seed);
-    std::string bytes(engine() % 60000, '\0');
-    for (char& c : bytes) c = static_cast<char>(engine());
-    return bytes;
-}
-
 Coroutine<> send_all(StreamWriter writer, const std::string& bytes) {
     for (std::size_t at = 0; at < bytes.size(); at += 7001) {
         writer.write(std::string_view(bytes).substr(at, 7001));
@@ -258,7 +163,7 @@ Coroutine<> talk_some(int port, std::size_t from, std::size_t to, std::size_t& w
 }
 
 Coroutine<> run_chaos(int port, std::size_t n) {
-    Chaos chaos(port);
+    Chaos chaos(port, {Chaos::Spoil::kReset});
     auto handler = [&chaos](StreamReader reader, StreamWriter writer) {
         return chaos.pass(std::move(reader), std::move(writer));
     };
@@ -275,8 +180,8 @@ Coroutine<> run_chaos(int port, std::size_t n) {
     proxy.close();
     co_await proxy.wait_closed();
     while (chaos.running > 0) co_await sleep(1ms);
-    std::printf("%zu of %zu came back whole, %d connections were reset\n", whole, n, chaos.resets);
-    check(whole > n / 3 && whole + static_cast<std::size_t>(chaos.resets) >= n,
+    std::printf("%zu of %zu came back whole, %d connections were reset\n", whole, n, chaos.spoilt);
+    check(whole > n / 3 && whole + static_cast<std::size_t>(chaos.spoilt) >= n,
           "fewer came back whole than were not reset");
 }
 
@@ -311,6 +216,6 @@ int main(int argc, char** argv) {
     std::size_t n = std::strtoull(argv[2], nullptr, 10);
     const std::size_t most = affordable(n);
     if (std::string_view(argv[1]) == "connections") n = most;
-    const ServerProcess server;
+    const ServerProcess server(serve);
     return run_main(run_mode(argv[1], server.port(), n));
 }
