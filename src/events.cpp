@@ -7,6 +7,7 @@
 
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "fork.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
@@ -160,6 +161,7 @@ void EventLoop::add_handle(detail::HandleState& handle) {
 
 void EventLoop::add_handle_threadsafe(detail::HandleState& handle) {
     if (impl_->runs_here()) {
+        impl_->check_open();
         impl_->take_posted();
         handle.retain_new();
         impl_->push_ready(&handle);
@@ -169,7 +171,7 @@ void EventLoop::add_handle_threadsafe(detail::HandleState& handle) {
     // Safe because the caller's reference to the handle keeps the loop.
     if (impl_->push_from_thread(handle)) return;
     handle.release();
-    throw RuntimeError("Event loop is closed");
+    impl_->throw_closed();
 }
 
 void EventLoop::add_timer_after(detail::HandleState& handle, Delay delay) {
@@ -444,6 +446,7 @@ namespace {
 struct CurrentLoop {
     EventLoop* loop = nullptr;
     std::unique_ptr<EventLoop> owned;
+    EventLoop* of_parent = nullptr;  // the one before, in a child of fork(2); never destroyed
 };
 thread_local CurrentLoop current_loop;
 
@@ -466,6 +469,7 @@ Registry& registry() {
 namespace detail {
 
 void list_loop(Loop& loop) {
+    forks();  // what a fork needs is there with the first loop
     Registry& r = registry();
     const std::lock_guard lock(r.mutex);
     r.loops.push_back(&loop);
@@ -475,6 +479,16 @@ void unlist_loop(Loop& loop) noexcept {
     Registry& r = registry();
     const std::lock_guard lock(r.mutex);
     std::erase(r.loops, &loop);
+}
+
+void lock_loops() noexcept { registry().mutex.lock(); }
+void unlock_loops() noexcept { registry().mutex.unlock(); }
+
+void leave_loops_to_parent() noexcept {
+    for (Loop* loop : registry().loops) loop->leave_to_parent();
+    registry().loops.clear();
+    current_loop.loop = nullptr;
+    if (current_loop.owned) current_loop.of_parent = current_loop.owned.release();
 }
 
 }  // namespace detail
@@ -526,7 +540,7 @@ std::unique_ptr<EventLoop> new_event_loop() {
 EventLoop& get_running_loop() { return *detail::running_core().loop; }
 
 EventLoop& get_event_loop() {
-    if (detail::thread_state.loop) return *detail::thread_state.loop->loop;
+    if (detail::LoopCore* const core = detail::running_loop()) return *core->loop;
     if (!current_loop.loop) {
         current_loop.owned = new_event_loop();
         current_loop.loop = current_loop.owned.get();

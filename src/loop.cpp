@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <string>
 
 #include "asyncio/exceptions.hpp"
@@ -72,7 +73,10 @@ void LoopCore::detach_foreign(std::int64_t count) noexcept {
 class Loop::Running {
   public:
     explicit Running(Loop& loop)
-        : loop_(loop), task_(thread_state.task), context_(thread_state.context) {
+        : loop_(loop),
+          outer_(thread_state.loop),
+          task_(thread_state.task),
+          context_(thread_state.context) {
         loop.own(true);
         thread_state.loop = &loop;
         thread_state.task = nullptr;
@@ -85,7 +89,7 @@ class Loop::Running {
         // (S-60).
         NodeQueue left = NodeQueue::from_chain(std::exchange(loop_.batch_, nullptr));
         loop_.ready.prepend(left);
-        thread_state.loop = nullptr;
+        thread_state.loop = outer_;
         thread_state.task = task_;
         thread_state.context = context_;
         loop_.own(false);
@@ -93,12 +97,29 @@ class Loop::Running {
 
   private:
     Loop& loop_;
+    LoopCore* outer_;  // null, or the parent's (PX-04)
     TaskBase* task_;
     ContextSlot* context_;
 };
 
-void Loop::check_open() const {
-    if (closed) throw RuntimeError("Event loop is closed");
+void Loop::throw_closed() const {
+    if (!of_parent_) throw RuntimeError("Event loop is closed");
+    throw RuntimeError(
+        "this event loop belongs to the parent process: a child of fork() needs a loop of its own");
+}
+
+void Loop::leave_to_parent() noexcept {
+    of_parent_ = true;
+    closed.store(true);
+    interrupted.store(true);                  // if it runs: it leaves before its next callback
+    if (backend) backend->leave_to_parent();  // none: another thread was just closing it
+    // Other threads' entries stay with the others, which never run here.
+    drain_inbox();
+    inbox_.store(kInboxClosed);
+    // Safe because nobody is left who could hold one of them: their owners are in the parent, and
+    // this thread holds none while it forks.
+    std::construct_at(&wake_mutex_);
+    std::construct_at(&idle_mutex_);
 }
 
 void Loop::check_thread() const {
@@ -116,7 +137,7 @@ std::int64_t Loop::now() noexcept {
 void Loop::check_can_run() const {
     check_open();
     if (is_running()) throw RuntimeError("This event loop is already running");
-    if (thread_state.loop) {
+    if (running_loop()) {
         throw RuntimeError("Cannot run the event loop while another loop is running");
     }
 }
@@ -141,6 +162,7 @@ inline void Loop::check_interrupt() {
     if (!interrupted.load(std::memory_order_relaxed)) [[likely]]
         return;
     interrupted.store(false);
+    check_open();
     throw_interrupt();
 }
 
@@ -173,6 +195,7 @@ bool Loop::run_once(std::int64_t timeout) {
 }
 
 void Loop::iterate(std::int64_t limit) {
+    check_open();  // the process may have become a child meanwhile
     drain_inbox();
     if (ready.empty()) {
         wait(stopping ? 0 : limit);
@@ -522,12 +545,13 @@ bool push_threadsafe(LoopCore& core, Node* node) noexcept {
 }
 
 LoopCore& running_core() {
-    if (!thread_state.loop) throw RuntimeError("no running event loop");
-    return *thread_state.loop;
+    LoopCore* const core = running_loop();
+    if (!core) throw RuntimeError("no running event loop");
+    return *core;
 }
 
 LoopCore& current_core() {
-    if (thread_state.loop) return *thread_state.loop;
+    if (LoopCore* const core = running_loop()) return *core;
     return get_event_loop().core();
 }
 

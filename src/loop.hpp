@@ -55,7 +55,11 @@ class Loop final : public LoopCore, public Pooled {
     ~Loop();
 
     // Raises: see EventLoop.
-    void check_open() const;
+    void check_open() const {
+        if (closed.load(std::memory_order_relaxed)) [[unlikely]]
+            throw_closed();
+    }
+    [[noreturn]] void throw_closed() const;
     // In debug mode (DM-02). Raises: RuntimeError if the loop runs on another thread.
     void check_thread() const;
     void check_can_run() const;
@@ -92,6 +96,8 @@ class Loop final : public LoopCore, public Pooled {
         std::lock_guard<std::recursive_mutex> lock_;
         bool mine_;
     };
+    // This process is a child of fork(2), and the loop is a copy of its parent's (see fork.cpp).
+    void leave_to_parent() noexcept;
     // The public object goes: from now on nothing reports to it.
     void forget_public_object() noexcept;
 
@@ -172,6 +178,7 @@ class Loop final : public LoopCore, public Pooled {
     void destroy_tasks() noexcept;
 
     std::atomic<bool> running_{false};
+    bool of_parent_ = false;          // see leave_to_parent()
     std::int64_t stopped_clock_ = 0;  // virtual time of a closed loop
     bool virtual_ = false;            // kept, since the back end goes when the loop closes
     bool plain_ = false;              // no virtual time, debug mode or hook: run_plain serves

@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kThreadJoinTimeout{300};
 namespace detail {
 
 void check_no_running_loop(const char* text) {
-    if (thread_state.loop) throw RuntimeError(text);
+    if (running_loop()) throw RuntimeError(text);
 }
 
 namespace {

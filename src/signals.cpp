@@ -28,6 +28,7 @@
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
+#include "fork.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
@@ -164,6 +165,31 @@ bool in_main_thread() noexcept { return ::getpid() == ::syscall(SYS_gettid); }
 
 }  // namespace
 
+// ---- a child of fork(2) ------------------------------------------------------------------------
+
+void lock_signals() noexcept { table.lock(); }
+void unlock_signals() noexcept { table.unlock(); }
+
+// What is caught for loops has the effect of before again: nothing in the child listens. Handlers
+// that were under way on other threads are not here.
+void leave_signals_to_parent() noexcept {
+    for (int s = 1; s < kSignals; ++s) {
+        Caught& c = caught[s];
+        struct sigaction now{};
+        if (std::exchange(c.users, 0) == 0) continue;
+        if (::sigaction(s, nullptr, &now) == 0 && is_ours(now)) {
+            ::sigaction(s, &c.before, nullptr);
+        }
+    }
+    for (SignalSlot* s = slots.load(); s; s = s->next) {
+        if (LoopSignals* owner = s->owner.exchange(nullptr)) owner->leave_to_parent();
+        s->users.store(0);
+        s->taken = false;
+    }
+    if (InterruptScope* scope = interrupts.exchange(nullptr)) scope->leave_to_parent();
+    interrupt_users.store(0);
+}
+
 // ---- a loop's signals --------------------------------------------------------------------------
 
 LoopSignals::LoopSignals(Loop& loop) : loop_(loop), slot_(&take_slot()) {
@@ -186,14 +212,24 @@ void LoopSignals::close() noexcept {
         const std::lock_guard lock(table);
         std::exchange(slot_, nullptr)->taken = false;
     }
-    while (SignalListener* l = first_) {
-        remove(*l);
-        l->signals_ = nullptr;
-    }
+    forget_listeners();
     for (Ref<HandleState>& h : handlers_) {
         if (h) h->cancel();
         h = nullptr;
     }
+}
+
+void LoopSignals::forget_listeners() noexcept {
+    while (SignalListener* l = first_) {
+        remove(*l);
+        l->signals_ = nullptr;
+    }
+}
+
+void LoopSignals::leave_to_parent() noexcept {
+    wanted_.store(0);
+    slot_ = nullptr;
+    forget_listeners();
 }
 
 bool LoopSignals::deliver(std::uint64_t bit) noexcept {

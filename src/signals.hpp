@@ -75,6 +75,8 @@ class LoopSignals final : public Node {
     bool remove_handler(int signal);
     // The loop closes: what was caught for it is restored, and nobody is told any more.
     void close() noexcept;
+    // In a child of fork(2): nobody is told any more. What was caught is restored by the caller.
+    void leave_to_parent() noexcept;
 
     // Called by the signal handler, on any thread, in the middle of anything.
     bool deliver(std::uint64_t bit) noexcept;
@@ -87,6 +89,7 @@ class LoopSignals final : public Node {
     friend class SignalListener;
     void want(std::uint64_t bits);
     void unwant(std::uint64_t bits) noexcept;
+    void forget_listeners() noexcept;
     void call(int signal);
     void add(SignalListener& listener);
     void remove(SignalListener& listener) noexcept;
@@ -126,6 +129,9 @@ class InterruptScope final : public Node {
     void leave() noexcept;
     // One came which nobody has answered; from now on it counts as answered.
     bool take_unanswered() noexcept;
+
+    // In a child of fork(2): leave() has nothing to restore.
+    void leave_to_parent() noexcept { active_ = false; }
 
     // Called by the signal handler.
     void on_signal() noexcept;

@@ -414,9 +414,7 @@ void ChildTransport::start(const SubprocessPlan& plan) {
             if (p.transport) p.transport->close();
         }
         bury();
-        gone_ = true;
-        leave();
-        release();
+        finish();
         throw;
     }
     handle_ = SubprocessTransport(Ref<TransportBase>::share(this));
@@ -570,7 +568,7 @@ void ChildTransport::try_finish() {
     later(Kind::kLost);
 }
 
-// connection_lost() was called.
+// connection_lost() was called, or nobody was told of anything.
 void ChildTransport::finish() {
     gone_ = true;
     closing_ = true;

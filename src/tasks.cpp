@@ -335,7 +335,7 @@ AnyTask current_task() {
 }
 
 AnyTask current_task(EventLoop& loop) {
-    if (detail::thread_state.loop != &loop.core()) return AnyTask();
+    if (detail::running_loop() != &loop.core()) return AnyTask();
     return current_task();
 }
 

@@ -15,6 +15,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "fork.hpp"
 #include "look_around.hpp"
 #include "loop.hpp"
 
@@ -65,6 +66,11 @@ struct ThreadPoolExecutor::Worker {
 struct ThreadPoolExecutor::Pool {
     Pool(int max, std::string_view name_prefix, std::int64_t idle)
         : max_workers(max), prefix(name_prefix), idle_ns(idle) {}
+
+    // In a child of fork(2): the threads, and who held the mutex, are not here (PX-04).
+    bool of_parent() const noexcept { return made_after != detail::forks(); }
+
+    const unsigned made_after = detail::forks();
 
     const int max_workers;
     const std::string prefix;
@@ -244,6 +250,7 @@ ThreadPoolExecutor::Pool& ThreadPoolExecutor::pool() const noexcept {
 
 void ThreadPoolExecutor::add(Job job) {
     Pool& pool = this->pool();
+    if (pool.of_parent()) throw RuntimeError("the threads of this executor are the parent's");
     const std::lock_guard lock(pool.mutex);
     if (pool.shut_down) throw RuntimeError("cannot schedule new futures after shutdown");
     if (Worker* worker = pool.idle) {
@@ -266,6 +273,8 @@ void ThreadPoolExecutor::add(Job job) {
 }
 
 void ThreadPoolExecutor::shutdown(bool wait, bool cancel_futures) {
+    // Nothing to tell and nobody to join; each thread that there was keeps the pool for ever.
+    if (pool().of_parent()) return;
     detail::JobBase* dropped = nullptr;
     {
         const std::lock_guard lock(pool().mutex);
@@ -284,11 +293,13 @@ void ThreadPoolExecutor::shutdown(bool wait, bool cancel_futures) {
 int ThreadPoolExecutor::max_workers() const noexcept { return pool().max_workers; }
 
 int ThreadPoolExecutor::thread_count() const {
+    if (pool().of_parent()) return 0;
     const std::lock_guard lock(pool().mutex);
     return static_cast<int>(pool().workers.size()) + pool().joining;
 }
 
 void ThreadPoolExecutor::leave_threads() noexcept {
+    if (pool().of_parent()) return;
     shutdown(false);
     const std::lock_guard lock(pool().mutex);
     while (!pool().workers.empty()) pool().detach(*pool().workers.back());

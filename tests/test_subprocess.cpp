@@ -909,8 +909,9 @@ TEST(Limits, EachBlockOfMemoryMayBeMissing) {  // P-01
         const std::ptrdiff_t before = open_descriptors();
         std::ptrdiff_t given = 0;
         for (bool enough = false; !enough; ++given) {
+            auto call = start_sleeping();  // its frame may be such a block too
             support::blocks_left = given;
-            auto r = co_await as_result(start_sleeping());
+            auto r = co_await as_result(std::move(call));
             enough = support::blocks_left.exchange(-1) >= 0;
             if (r.has_value()) {
                 r.value().transport().close();

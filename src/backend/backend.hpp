@@ -71,6 +71,9 @@ class Backend {
 
     // Ends a `wait` that is under way or the next one. From any thread, and from signal handlers.
     virtual void wake() noexcept = 0;
+    // This process is a child of fork(2): what the system gave is closed, without touching what the
+    // parent has registered with it, and nothing is asked of the system any more.
+    virtual void leave_to_parent() noexcept = 0;
     // The clock, ns.
     virtual std::int64_t now() noexcept = 0;
     // False if `wait` has nothing to look for but `wake`.

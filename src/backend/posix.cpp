@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "asyncio/exceptions.hpp"
 
@@ -20,8 +21,8 @@ int checked(int fd) {
     return fd;
 }
 
-Descriptor::~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
+void Descriptor::close() noexcept {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
 WakeEvent::WakeEvent() : event_(checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))) {}

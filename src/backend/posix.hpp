@@ -20,8 +20,9 @@ class Descriptor {
     explicit Descriptor(int fd) noexcept : fd_(fd) {}
     Descriptor(const Descriptor&) = delete;
     Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor();
+    ~Descriptor() { close(); }
     int get() const noexcept { return fd_; }
+    void close() noexcept;  // then get() is -1
 
   private:
     int fd_;
@@ -36,6 +37,7 @@ class WakeEvent {
     int fd() const noexcept { return event_.get(); }
     // From any thread, and from signal handlers.
     void wake() noexcept;
+    void close() noexcept { event_.close(); }  // wake() does nothing then
 
   private:
     Descriptor event_;

@@ -105,6 +105,11 @@ void Ring::close_ring() noexcept {
     if (std::exchange(open_, false)) ::io_uring_queue_exit(&ring_);
 }
 
+void Ring::leave_to_parent() noexcept {
+    close_ring();
+    single_ = false;  // nobody need take it over
+}
+
 bool Ring::mine() {
     if (!single_) return true;
     if (!enabled_) {
@@ -126,6 +131,9 @@ void Ring::move_here() {
 }
 
 io_uring_sqe& Ring::next() noexcept {
+    static io_uring_sqe unused;  // what is written once the ring was left
+    if (!open_) [[unlikely]]
+        return unused;
     io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
     while (!sqe) {
         // Completions that find no room stay with the kernel (NODROP): submitting does not fail for
@@ -137,6 +145,7 @@ io_uring_sqe& Ring::next() noexcept {
 }
 
 int Ring::submit_and_wait(std::int64_t timeout) noexcept {
+    if (!open_) return -EBADF;
     if (timeout == 0) return std::min(0, ::io_uring_submit_and_get_events(&ring_));
     if (timeout < 0) return std::min(0, ::io_uring_submit_and_wait(&ring_, 1));
     __kernel_timespec t{timeout / 1'000'000'000, timeout % 1'000'000'000};
@@ -145,6 +154,7 @@ int Ring::submit_and_wait(std::int64_t timeout) noexcept {
 }
 
 void Ring::cancel_matching(io_uring_sync_cancel_reg request) noexcept {
+    if (!open_) return;
     ::io_uring_submit(&ring_);
     request.timeout.tv_sec = -1;  // as long as it takes
     request.timeout.tv_nsec = -1;

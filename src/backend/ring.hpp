@@ -35,6 +35,10 @@ class Ring {
     // What was in flight is cancelled. Raises: OSError.
     void move_here();
 
+    // This process is a child of fork(2), which shares the ring's memory with its parent: it is
+    // unmapped, and what is asked from now on is not done.
+    void leave_to_parent() noexcept;
+
     // A place for an operation. Submits what is there if there is no room.
     io_uring_sqe& next() noexcept;
     // Submits, and waits at most `timeout` ns (-1: for ever) for a completion.
@@ -47,6 +51,7 @@ class Ring {
     // Calls `each(const io_uring_cqe&)` for all completions that are there.
     template <class Each>
     void take_completions(Each each) {
+        if (!open_) return;
         unsigned head;
         unsigned n = 0;
         io_uring_cqe* cqe;

@@ -241,6 +241,10 @@ class UringBackend final : public Backend {
     }
 
     void wake() noexcept override { event_.wake(); }
+    void leave_to_parent() noexcept override {
+        ring_->leave_to_parent();
+        event_.close();
+    }
     std::int64_t now() noexcept override { return monotonic_ns(); }
     bool watches() const noexcept override { return watched_ > 0; }
     const char* name() const noexcept override { return "io_uring"; }

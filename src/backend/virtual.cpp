@@ -58,6 +58,7 @@ class VirtualBackend final : public Backend {
         if (!posted_.exchange(true)) ::sem_post(&woken_);
     }
 
+    void leave_to_parent() noexcept override {}
     std::int64_t now() noexcept override { return now_; }
     bool watches() const noexcept override { return false; }
     bool is_virtual() const noexcept override { return true; }

@@ -221,6 +221,13 @@ struct LoopCore {
     ~LoopCore() = default;
 };
 
+// The loop that runs on this thread; null outside of one. A child that was forked inside a loop has
+// none: the parent's, which its thread state still names, counts as closed (PX-04).
+inline LoopCore* running_loop() noexcept {
+    LoopCore* const core = thread_state.loop;
+    return core && !core->closed.load(std::memory_order_relaxed) ? core : nullptr;
+}
+
 // Timers of a core. Deadlines in ns of the loop's clock.
 ASYNCIO_API void add_timer(LoopCore& core, TimerEntry& entry);
 ASYNCIO_API void remove_timer(LoopCore& core, TimerEntry& entry) noexcept;
