@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string_view>
 
 #include "asyncio/exceptions.hpp"
 
@@ -44,15 +45,14 @@ void block_write_signals() noexcept {
     static_cast<void>(blocked);
 }
 
-ssize_t read_some(int fd, char* to, std::size_t size, std::int64_t offset) noexcept {
-    size = std::min(size, kMostAtOnce);
-    return offset == FileRequest::kNoOffset ? ::read(fd, to, size) : ::pread(fd, to, size, offset);
+ssize_t read_some(int fd, const FilePiece& p) noexcept {
+    return p.offset == FileRequest::kNoOffset ? ::read(fd, p.memory, p.size)
+                                              : ::pread(fd, p.memory, p.size, p.offset);
 }
 
-ssize_t write_some(int fd, const char* from, std::size_t size, std::int64_t offset) noexcept {
-    size = std::min(size, kMostAtOnce);
-    return offset == FileRequest::kNoOffset ? ::write(fd, from, size)
-                                            : ::pwrite(fd, from, size, offset);
+ssize_t write_some(int fd, const FilePiece& p) noexcept {
+    return p.offset == FileRequest::kNoOffset ? ::write(fd, p.memory, p.size)
+                                              : ::pwrite(fd, p.memory, p.size, p.offset);
 }
 
 }  // namespace
@@ -64,10 +64,11 @@ void FileRequest::perform() noexcept {
     switch (op) {
         case Op::kOpen:
             return open();
-        case Op::kRead:
-            return read();
         case Op::kWrite:
-            return write();
+            block_write_signals();
+            [[fallthrough]];
+        case Op::kRead:
+            return move_pieces();
         case Op::kTruncate:
             block_write_signals();
             do {
@@ -103,42 +104,56 @@ void FileRequest::open() noexcept {
     file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
 }
 
-void FileRequest::read() noexcept {
-    std::size_t got = 0;
-    try {
-        while (got < most) {
-            if (got == data.size()) {
-                const std::size_t more = std::max<std::size_t>({expect, got, 4096});
-                data.resize(got + std::min(more, most - got));
-            }
-            const std::int64_t at =
-                offset == kNoOffset ? kNoOffset : offset + static_cast<std::int64_t>(got);
-            const ssize_t n = read_some(file->get(), data.data() + got, data.size() - got, at);
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) error = errno;
-            if (n <= 0) break;
-            got += static_cast<std::size_t>(n);
-            expect = 0;
-            if (offset == kNoOffset) break;  // what a stream has is enough
-        }
-        data.resize(got);
-    } catch (const std::exception&) {
-        failure = std::current_exception();
-    }
+void FileRequest::move_pieces() noexcept {
+    if (op == Op::kWrite && written == data.size()) return;
+    got_ = 0;
+    FilePiece piece{};
+    ssize_t n = 0;
+    do {
+        if (!next_piece(piece)) return;
+        const int fd = file->get();
+        n = op == Op::kRead ? read_some(fd, piece) : write_some(fd, piece);
+    } while (piece_ended(n < 0 ? -errno : n));
 }
 
-void FileRequest::write() noexcept {
-    block_write_signals();
-    while (written < data.size()) {
-        const std::int64_t at =
-            offset == kNoOffset ? kNoOffset : offset + static_cast<std::int64_t>(written);
-        const ssize_t n = write_some(file->get(), data.data() + written, data.size() - written, at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) error = errno;
-        if (n == 0) error = EIO;
-        if (n <= 0) return;
-        written += static_cast<std::size_t>(n);
+bool FileRequest::next_piece(FilePiece& piece) noexcept {
+    performed_ = true;
+    const std::size_t done = op == Op::kRead ? got_ : written;
+    try {
+        if (op == Op::kRead && got_ == data.size()) {
+            const std::size_t more = std::max<std::size_t>({expect, got_, 4096});
+            data.resize(got_ + std::min(more, most - got_));
+        }
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+        return false;
     }
+    piece.memory = data.data() + done;
+    piece.size = std::min(data.size() - done, kMostAtOnce);
+    piece.offset = offset == kNoOffset ? kNoOffset : offset + static_cast<std::int64_t>(done);
+    return true;
+}
+
+bool FileRequest::piece_ended(std::int64_t n) noexcept {
+    if (n == -EINTR) return true;
+    if (n < 0) error = static_cast<int>(-n);
+    return op == Op::kRead ? has_read(n) : has_written(n);
+}
+
+bool FileRequest::has_read(std::int64_t n) noexcept {
+    if (n > 0) got_ += static_cast<std::size_t>(n);
+    expect = 0;
+    // What a stream has is enough.
+    if (n > 0 && got_ < most && offset != kNoOffset) return true;
+    data.resize(got_);
+    return false;
+}
+
+bool FileRequest::has_written(std::int64_t n) noexcept {
+    if (n == 0) error = EIO;
+    if (n <= 0) return false;
+    written += static_cast<std::size_t>(n);
+    return written < data.size();
 }
 
 // ---- from the loop to a thread and back --------------------------------------------------------
@@ -154,6 +169,17 @@ void FileRequest::begin(Loop& loop) noexcept {
     // A write that is partly done is not left so.
     must_run_ = written > 0 || op == Op::kClose;
     retain();
+}
+
+void FileRequest::begin_here(Loop& loop) noexcept {
+    begin(loop);
+    claim();
+}
+
+void FileRequest::lose() noexcept {
+    static_cast<Loop*>(core_)->end_external();
+    orphan();
+    release();
 }
 
 bool FileRequest::leave() noexcept {
@@ -235,7 +261,11 @@ class ThreadFileBackend final : public FileBackend {
 
 FileBackend& file_backend() {
     auto& loop = static_cast<Loop&>(running_core());
-    if (!loop.files) loop.files = std::make_shared<ThreadFileBackend>(loop);
+    if (loop.files) return *loop.files;
+    loop.files = std::make_shared<ThreadFileBackend>(loop);
+    if (std::string_view(loop.backend->name()) == "io_uring") {
+        if (auto ring = make_ring_files(loop, loop.files)) loop.files = std::move(ring);
+    }
     return *loop.files;
 }
 

@@ -1,5 +1,6 @@
 // Operations on files that may block, and what does them: the seam between files.cpp and the
-// system. Today threads do them; a ring of the kernel can, behind the same FileBackend.
+// system. Threads do them; on an io_uring loop the kernel's ring does what gains by it
+// (file_ring.cpp).
 #pragma once
 
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -41,6 +43,13 @@ class SharedDescriptor final : public Pooled {
 
     RefCount refs_{1};
     int fd_;
+};
+
+// What one call of read(2) or write(2) is given.
+struct FilePiece {
+    char* memory;
+    std::size_t size;
+    std::int64_t offset;  // or FileRequest::kNoOffset
 };
 
 // One operation, with all it works on: it lives until the operation has ended, whoever waits.
@@ -79,6 +88,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
     struct stat stat{};
     int error = 0;
     std::exception_ptr failure;  // no memory for what was read
+    bool regular = false;        // `file` is a regular file
 
     bool done() const noexcept { return done_; }
     // Whether it was done at all, rather than given up before it began.
@@ -86,9 +96,19 @@ class FileRequest : public Node, public JobBase, public Pooled {
 
     // Does it, and blocks. Any thread.
     void perform() noexcept;
+    // In pieces, for a ring: the next one of kRead or kWrite, of which memory stays where it is
+    // until it ends. False: there is no memory for it, and the request has ended.
+    bool next_piece(FilePiece& piece) noexcept;
+    // A piece has moved `n` bytes, or `n` is an errno as a negative number. Returns whether there
+    // is more to do.
+    bool piece_ended(std::int64_t n) noexcept;
 
     // On the loop's thread, once, before it is handed to an executor.
     void begin(Loop& loop) noexcept;
+    // In place of it, where the loop's thread itself starts it: it is not given up any more.
+    void begin_here(Loop& loop) noexcept;
+    // After that: the loop is closed, and nobody is to be told.
+    void lose() noexcept;
     void set_waiter(Waiter* waiter) noexcept { waiter_ = waiter; }
     // Nobody waits any more. Returns true if it has ended or will not begin; else it runs on.
     bool leave() noexcept;
@@ -111,9 +131,11 @@ class FileRequest : public Node, public JobBase, public Pooled {
     bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
     void end() noexcept;
     void open() noexcept;
-    void read() noexcept;
-    void write() noexcept;
+    void move_pieces() noexcept;
+    bool has_read(std::int64_t n) noexcept;
+    bool has_written(std::int64_t n) noexcept;
 
+    std::size_t got_ = 0;  // kRead: how much of `data` is filled
     RefCount refs_{1};
     std::atomic<bool> claimed_{false};  // by the thread that does it or the loop that gives it up
     bool must_run_ = false;             // it is not given up, even if no thread has begun
@@ -135,6 +157,10 @@ class FileBackend {
 };
 // The running loop's, made by its first file. Raises: RuntimeError "no running event loop".
 FileBackend& file_backend();
+
+// One that gives what a ring of the kernel does well to it, and the rest to `threads`; null where
+// there is none.
+std::shared_ptr<FileBackend> make_ring_files(Loop& loop, std::shared_ptr<FileBackend> threads);
 
 // Starts a request and suspends the task until it ends.
 class FileWait {

@@ -72,6 +72,7 @@ class FileState final : public Pooled {
     bool readable;
     bool writable;
     bool append;
+    bool regular;
     bool seekable;  // a regular file or a disk; else a stream: pipe, terminal, device
     bool closing = false;
     bool cached_reads;  // the file system knows RWF_NOWAIT
@@ -122,6 +123,7 @@ class StateRequest final : public FileRequest {
     StateRequest(Op what, Ref<FileState> state, Turn* turn) noexcept
         : FileRequest(what), state_(std::move(state)), lent_(turn) {
         file = state_->descriptor;
+        regular = state_->regular;
     }
     void begin_at(std::size_t n) noexcept { before_ = written = n; }
 
@@ -171,6 +173,7 @@ FileState::FileState(Ref<SharedDescriptor> fd, const struct stat& stat, std::str
       readable((flags & O_ACCMODE) != O_WRONLY),
       writable((flags & O_ACCMODE) != O_RDONLY),
       append((flags & O_APPEND) != 0),
+      regular(S_ISREG(stat.st_mode)),
       seekable(S_ISREG(stat.st_mode) || S_ISBLK(stat.st_mode)),
       cached_reads(true),
       cached_writes(S_ISREG(stat.st_mode)),

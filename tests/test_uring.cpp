@@ -3,6 +3,7 @@
 #include <asyncio.hpp>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -19,6 +20,9 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <span>
@@ -527,6 +531,166 @@ TEST(Uring, TimersAreTheTimeoutOfTheWait) {
     EXPECT_EQ(calls.count(SYS_read), 0u);
 }
 
+// ---- files
+
+std::size_t file_threads() {
+    std::size_t n = 0;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream comm(thread.path() / "comm");
+        std::string name;
+        n += std::getline(comm, name) && name.starts_with("asyncio-file") ? 1 : 0;
+    }
+    return n;
+}
+
+// Of `blocks` blocks, none of which is in memory where the file system can let go of them.
+Coroutine<File> cold_file(std::size_t blocks) {
+    File file = co_await temporary_file();
+    for (std::size_t i = 0; i < blocks; ++i) co_await file.write(letters(4096, i));
+    co_await file.sync();
+    ::posix_fadvise(file.fileno(), 0, 0, POSIX_FADV_DONTNEED);
+    co_return file;
+}
+
+Coroutine<> read_block(File file, std::size_t i) {
+    const std::string data = co_await file.pread(4096, static_cast<std::int64_t>(i) * 4096);
+    EXPECT_TRUE(data == letters(4096, i)) << i;
+}
+
+Coroutine<> write_block(File file, std::size_t i) {
+    std::string data = letters(4096, i);
+    EXPECT_EQ(co_await file.pwrite(data, static_cast<std::int64_t>(i) * 4096), 4096u);
+}
+
+TEST(UringFiles, HundredsOfReadsAndWritesAtOnceNeedNoThread) {
+    const auto loop = uring_loop();
+    NEED(loop);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        constexpr std::size_t kBlocks = 600;  // more than the ring has places
+        File file = co_await cold_file(kBlocks);
+        const std::size_t threads = file_threads();  // they have made the file
+        std::vector<Task<>> tasks;
+        for (std::size_t i = 0; i < kBlocks; ++i) tasks.push_back(create_task(read_block(file, i)));
+        for (auto& task : tasks) co_await task;
+        tasks.clear();
+        for (std::size_t i = 0; i < kBlocks; ++i) {
+            tasks.push_back(create_task(write_block(file, i)));
+        }
+        for (auto& task : tasks) co_await task;
+        co_await file.sync();
+        co_await file.sync(true);
+        EXPECT_EQ(file_threads(), threads);
+        co_await file.seek(0);
+        const std::string all = co_await file.read();
+        for (std::size_t i = 0; i < kBlocks; ++i) {
+            EXPECT_TRUE(all.substr(i * 4096, 4096) == letters(4096, i)) << i;
+        }
+    });
+}
+
+TEST(UringFiles, AnErrorIsTheOneThatAThreadGives) {
+    const auto loop = uring_loop();
+    NEED(loop);
+    std::vector<std::string> errors;
+    const auto program = [&]() -> Coroutine<> {
+        File file = co_await temporary_file();
+        const auto result = co_await as_result(file.pwrite("x", INT64_MAX - 1));
+        EXPECT_FALSE(result.has_value());
+        try {
+            result.value();
+        } catch (const OSError& e) {
+            errors.emplace_back(e.what());
+        }
+    };
+    loop->run_until_complete(program);
+    EpollEventLoop::create()->run_until_complete(program);
+    EXPECT_EQ(errors.size(), 2u);
+    EXPECT_EQ(errors.front(), errors.back());
+}
+
+TEST(UringFiles, ACancelledReadLeavesThePositionAndACancelledWriteIsWhole) {
+    const auto loop = uring_loop();
+    NEED(loop);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        File file = co_await cold_file(64);
+        co_await file.seek(0);
+        for (std::size_t i = 0; i < 64; ++i) {
+            auto reading = create_task(file.read(4096));
+            for (std::size_t turn = 0; turn <= i % 8; ++turn) co_await sleep(0s);
+            if (reading.cancel()) {
+                EXPECT_TRUE((co_await as_result(reading)).holds<CancelledError>());
+                EXPECT_EQ(co_await file.read(4096), letters(4096, i));
+            } else {
+                EXPECT_EQ(reading.result(), letters(4096, i));
+            }
+        }
+        co_await file.seek(0);
+        std::size_t cancelled = 0;
+        for (std::size_t i = 0; i < 64; ++i) {
+            const std::int64_t before = file.tell();
+            auto writing = create_task(file.write(letters(10'000, i)));
+            for (std::size_t turn = 0; turn <= i % 8; ++turn) co_await sleep(0s);
+            writing.cancel();
+            const auto outcome = co_await as_result(writing);
+            cancelled += outcome.holds<CancelledError>() ? 1 : 0;
+            co_await file.seek(0, SEEK_CUR);  // waits for its turn
+            EXPECT_TRUE(file.tell() == before || file.tell() == before + 10'000);
+            const std::string got = co_await file.pread(10'000, before);
+            const bool whole = got == letters(10'000, i);
+            EXPECT_TRUE(whole || file.tell() == before) << i;
+        }
+        EXPECT_GT(cancelled, 0u);
+    });
+}
+
+TEST(UringFiles, ALoopThatClosesWaitsForWhatWorksOnItsMemory) {
+    auto loop = uring_loop();
+    NEED(loop);
+    int fd = -1;
+    std::size_t pending = 0;  // which the loop reports
+    loop->set_exception_handler([&](EventLoop&, const ExceptionContext&) { ++pending; });
+    const std::string path = testing::TempDir() + "asyncio-uring-" + std::to_string(::getpid());
+    loop->run_until_complete([&]() -> Coroutine<> {
+        File file = co_await open_file(path, "w+");
+        fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        ::unlink(path.c_str());
+        std::vector<Task<>> tasks;
+        for (std::size_t i = 0; i < 100; ++i) {
+            tasks.push_back(create_task(write_block(file, i)));
+        }
+        co_await sleep(0s);
+        co_await sleep(0s);
+    });
+    loop->close();
+    std::string block(4096, ' ');
+    for (std::size_t i = 0; i < 100; ++i) {
+        const auto offset = static_cast<off_t>(i * block.size());
+        if (::pread(fd, block.data(), block.size(), offset) <= 0) continue;
+        EXPECT_TRUE(block == letters(4096, i) || block == std::string(4096, '\0')) << i;
+    }
+    ::close(fd);
+}
+
+TEST(UringFiles, WhatIsInFlightIsTakenAlongToAnotherThread) {
+    const auto loop = uring_loop();
+    NEED(loop);
+    std::vector<Task<>> tasks;
+    loop->run_until_complete([&]() -> Coroutine<> {
+        File file = co_await cold_file(100);
+        for (std::size_t i = 0; i < 100; ++i) tasks.push_back(create_task(read_block(file, i)));
+        co_await sleep(0s);
+        co_await sleep(0s);
+    });
+    std::thread other([&] {
+        loop->run_until_complete([&]() -> Coroutine<> {
+            for (auto& task : tasks) co_await task;
+        });
+    });
+    other.join();
+    EXPECT_TRUE(std::ranges::all_of(tasks, [](const auto& task) { return task.done(); }));
+    tasks.clear();
+}
+
 // ---- where the system refuses
 
 std::string* messages = nullptr;
@@ -561,6 +725,28 @@ int refused() {
         co_await sleep(1ms);
         co_return 0;
     });
+}
+
+// The loop has its ring, and files get none.
+int refused_files() {
+    const auto loop = uring_loop();
+    if (!loop || !forbid_io_uring()) return 77;
+    loop->run_until_complete([]() -> Coroutine<> {
+        File file = co_await cold_file(3);
+        co_await read_block(file, 2);
+    });
+    return testing::Test::HasFailure() ? 1 : 0;
+}
+
+TEST(UringFiles, WhereASecondRingIsRefusedThreadsServe) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) ::_exit(refused_files());
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no io_uring or seccomp filters here";
+    EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Uring, WhereItIsRefusedEpollServesAndALineSaysWhatToChange) {

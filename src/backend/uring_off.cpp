@@ -1,10 +1,15 @@
 // In place of the io_uring back end, in a build without liburing.
 #include "backend/backend.hpp"
+#include "file_requests.hpp"
 
 namespace asyncio::inline v1::detail {
 
 std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes) {
     why = "this build of libasyncio was made without liburing";
+    return nullptr;
+}
+
+std::shared_ptr<FileBackend> make_ring_files(Loop&, std::shared_ptr<FileBackend>) {
     return nullptr;
 }
 

@@ -296,7 +296,11 @@ class Abandon {
     explicit Abandon(AnyTask task) : task_(std::move(task)) {}
     Abandon(const Abandon&) = delete;
     Abandon& operator=(const Abandon&) = delete;
-    ~Abandon() { task_.cancel(); }
+    ~Abandon() {
+        task_.cancel();
+        // Nobody else will look at its error.
+        if (task_.done() && !task_.cancelled()) static_cast<void>(task_.exception());
+    }
 
   private:
     AnyTask task_;
