@@ -853,13 +853,33 @@ Coroutine<StreamPair> opened(std::shared_ptr<Stream> stream, PartOfCall connecti
     co_return StreamPair(StreamReader(stream), StreamWriter(stream));
 }
 
+// What was received before the handshake and not read. Whoever could put it there had no key: it
+// must not be read as if it had come secured.
+std::string take_early(const StreamWriter& writer, bool server_side) {
+    Stream& stream = *writer.state();
+    std::string early = stream.take_buffered();
+    std::exception_ptr error;
+    if (!early.empty() && !server_side) {
+        // A server says nothing before the client does, so none of it belongs to the handshake.
+        error = std::make_exception_ptr(
+            SSLError(std::to_string(early.size()) +
+                     " bytes came before the TLS handshake and were not read"));
+    } else if (stream.ended()) {
+        error = std::make_exception_ptr(ConnectionResetError("Connection lost"));
+    }
+    if (!error) return early;
+    stream.set_exception(error);
+    writer.transport().abort();
+    std::rethrow_exception(error);
+}
+
 // The writer stays open as long as this runs.
 Coroutine<> upgraded(StreamWriter writer, TlsSettings settings) {
     co_await writer.drain();
     Stream& stream = *writer.state();
-    // gh-142352: a client may have sent the start of the handshake along with its request.
-    std::string early;
-    if (settings.server_side) early = stream.take_buffered();
+    // gh-142352: a client may have sent the start of the handshake along with its request. If it is
+    // something else, the handshake fails.
+    std::string early = take_early(writer, settings.server_side);
     std::shared_ptr<BaseProtocol> protocol = stream.transport().get_protocol();
     const Transport secured = co_await start_tls(writer.transport(), std::move(protocol),
                                                  std::move(settings), std::move(early));

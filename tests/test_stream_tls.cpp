@@ -81,6 +81,119 @@ TEST(StreamWriter, StartsTls) {  // ST-16
     });
 }
 
+struct Contexts {
+    support::TestAuthority authority;
+    ssl::SSLContext server = ssl::create_default_context(ssl::Purpose::CLIENT_AUTH);
+    ssl::SSLContext client =
+        ssl::create_default_context(ssl::Purpose::SERVER_AUTH, {.cafile = authority.ca.file()});
+    Contexts() { server.load_cert_chain(authority.server.file()); }
+};
+
+// Somebody on the way adds commands to the client's plain request. They must not be carried out as
+// if the client had sent them over TLS.
+TEST(StreamWriter, ServerTakesNoPlainBytesForSecuredOnes) {  // ST-16
+    const Contexts contexts;
+    for (const std::string injected : {"MAIL FROM:<evil>\n", "x", "\x16\x03\x01MAIL FROM:<evil>\n"}) {
+        run_bounded([&]() -> Coroutine<> {
+            bool refused = false;
+            const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+                EXPECT_EQ(co_await reader.readline(), "STARTTLS\n");
+                co_await sleep(20ms);  // what was added is in the reader by now
+                const auto outcome = co_await as_result(writer.start_tls(contexts.server));
+                EXPECT_TRUE(outcome.holds<SSLError>());
+                refused = true;
+                const auto after = co_await as_result(reader.read());
+                EXPECT_TRUE(!after.has_value() || after.value().empty());
+                writer.close();
+            };
+            auto server = co_await start_server(handler, kHost, 0);
+            auto pair = co_await open_connection(kHost, port_of(server));
+            pair.second.write("STARTTLS\n" + injected);
+            const auto outcome = co_await as_result(
+                pair.second.start_tls(contexts.client, {.server_hostname = "localhost"}));
+            EXPECT_TRUE(outcome.holds<OSError>());
+            const auto closed = co_await as_result(pair.second.wait_closed());
+            server.close();
+            co_await server.wait_closed();
+            EXPECT_TRUE(refused) << injected;
+        });
+    }
+}
+
+// The same to a client: an answer is added to the server's plain one.
+TEST(StreamWriter, ClientTakesNoPlainBytesForSecuredOnes) {  // ST-16
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            EXPECT_EQ(co_await reader.readline(), "STARTTLS\n");
+            writer.write("ready\n250 evil\n");
+            const auto outcome = co_await as_result(writer.start_tls(contexts.server));
+            EXPECT_TRUE(outcome.holds<ConnectionError>());
+        };
+        auto server = co_await start_server(handler, kHost, 0);
+        auto pair = co_await open_connection(kHost, port_of(server));
+        pair.second.write("STARTTLS\n");
+        EXPECT_EQ(co_await pair.first.readline(), "ready\n");
+        const auto outcome = co_await as_result(
+            pair.second.start_tls(contexts.client, {.server_hostname = "localhost"}));
+        const auto* error = detail::find<SSLError>(outcome.error());
+        EXPECT_TRUE(error);
+        if (!error) co_return;
+        EXPECT_STREQ(error->what(), "9 bytes came before the TLS handshake and were not read");
+        EXPECT_TRUE((co_await as_result(pair.first.read())).holds<SSLError>());
+        EXPECT_TRUE(pair.second.is_closing());
+        const auto closed = co_await as_result(pair.second.wait_closed());
+        server.close();
+        co_await server.wait_closed();
+    });
+}
+
+TEST(StreamWriter, PlainBytesThatComeDuringTheHandshakeAreAnError) {  // ST-16
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            co_await reader.read(1);  // the client's handshake has begun
+            writer.write("250 evil\n");
+            co_await reader.read();
+        };
+        auto server = co_await start_server(handler, kHost, 0);
+        auto pair = co_await open_connection(kHost, port_of(server));
+        const auto outcome = co_await as_result(
+            pair.second.start_tls(contexts.client, {.server_hostname = "localhost"}));
+        EXPECT_TRUE(outcome.holds<SSLError>());
+        const auto after = co_await as_result(pair.first.read());
+        EXPECT_TRUE(!after.has_value() || after.value().empty());
+        server.close();
+        co_await server.wait_closed();
+    });
+}
+
+// A handshake with nobody is not waited for.
+TEST(StreamWriter, StartsNoTlsAfterTheEnd) {  // ST-16
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        int ended = 0;
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            EXPECT_EQ(co_await reader.readline(), "STARTTLS\n");
+            EXPECT_EQ(co_await reader.read(), "");
+            const auto outcome = co_await as_result(writer.start_tls(contexts.server));
+            EXPECT_TRUE(outcome.holds<ConnectionResetError>());
+            ++ended;
+        };
+        auto server = co_await start_server(handler, kHost, 0);
+        auto pair = co_await open_connection(kHost, port_of(server));
+        pair.second.write("STARTTLS\n");
+        pair.second.write_eof();
+        EXPECT_EQ(co_await pair.first.read(), "");
+        EXPECT_EQ(ended, 1);
+        const auto outcome = co_await as_result(
+            pair.second.start_tls(contexts.client, {.server_hostname = "localhost"}));
+        EXPECT_TRUE(outcome.holds<ConnectionResetError>());
+        server.close();
+        co_await server.wait_closed();
+    });
+}
+
 TEST(StreamWriter, RefusesTlsWithoutAName) {  // ST-16
     const support::TestAuthority authority;
     const ssl::SSLContext client_side =

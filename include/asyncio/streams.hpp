@@ -240,10 +240,12 @@ class ASYNCIO_API StreamWriter {
     bool can_write_eof() const { return transport_base().can_write_eof(); }
     void write_eof() const { transport_base().write_eof(); }
 
-    // Goes on over TLS, as the server if a server's handler was given this writer. Drains first;
-    // what a server has received and not read belongs to the handshake. ST-16.
-    // Raises: ValueError as create_connection does for its TLS options; SSLError,
-    // ConnectionResetError, TimeoutError if the handshake fails; as drain().
+    // Goes on over TLS, as the server if a server's handler was given this writer. Drains first.
+    // What was received and not read is never taken for secured data: a server's belongs to the
+    // handshake, a client's is an error, and the connection is aborted. ST-16.
+    // Raises: ValueError as create_connection does for its TLS options; SSLError "N bytes came
+    // before the TLS handshake and were not read"; SSLError, ConnectionResetError, TimeoutError if
+    // the handshake fails; as drain().
     // If cancelled: the connection is closed.
     Coroutine<> start_tls(const ssl::SSLContext& context, StartTlsOptions options = {}) const;
 

@@ -415,6 +415,8 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void set_transport(Ref<TransportBase> transport) noexcept { transport_ = std::move(transport); }
     // The connection goes over another one from now on (start_tls).
     void replace_transport(Ref<TransportBase> transport) noexcept;
+    // The other side sends no more.
+    bool ended() const noexcept { return eof_; }
     // What was received and not read (start_tls).
     std::string take_buffered() { return buffer_.take(buffer_.size()); }
     // Raises: RuntimeError if there is none yet.
