@@ -93,7 +93,8 @@ struct Contexts {
 // if the client had sent them over TLS.
 TEST(StreamWriter, ServerTakesNoPlainBytesForSecuredOnes) {  // ST-16
     const Contexts contexts;
-    for (const std::string injected : {"MAIL FROM:<evil>\n", "x", "\x16\x03\x01MAIL FROM:<evil>\n"}) {
+    for (const std::string injected :
+         {"MAIL FROM:<evil>\n", "x", "\x16\x03\x01MAIL FROM:<evil>\n"}) {
         run_bounded([&]() -> Coroutine<> {
             bool refused = false;
             const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
