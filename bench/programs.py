@@ -17,7 +17,8 @@ CARGO_REGISTRY = "/usr/share/cargo/registry"
 
 PEER_PACKAGES = [
     "libboost1.81-dev", "libboost-system1.81-dev", "libuv1-dev",
-    "golang-go", "rustc", "cargo", "librust-tokio-dev", "python3-uvloop",
+    "golang-go", "rustc", "cargo", "librust-tokio-dev", "librust-hyper-dev", "python3-uvloop",
+    "python3-aiohttp", "liburing-dev", "nodejs", "wrk",
 ]
 
 
@@ -57,18 +58,27 @@ def compilers(wanted=None):
     return {name: shutil.which(name) for name in found}
 
 
-def build_ours(build_dir, compiler, flags=""):
-    """Builds asyncio-bench in release mode with one compiler and returns its path."""
-    directory = os.path.join(build_dir, "ours-" + os.path.basename(compiler))
+def directory_of(build_dir, compiler):
+    return os.path.join(build_dir, "ours-" + os.path.basename(compiler))
+
+
+def build_targets(build_dir, compiler, targets, flags=""):
+    """Builds programs of this project in release mode with one compiler."""
+    directory = directory_of(build_dir, compiler)
     environment = {k: v for k, v in os.environ.items() if k not in ("CXX", "CC")}
     configure = ["cmake", "-S", ROOT, "-B", directory, "-DCMAKE_BUILD_TYPE=Release",
                  f"-DCMAKE_CXX_COMPILER={compiler}", "-DASYNCIO_TESTS=OFF",
-                 "-DASYNCIO_EXAMPLES=OFF", "-DASYNCIO_BENCH=ON", f"-DCMAKE_CXX_FLAGS={flags}"]
+                 "-DASYNCIO_EXAMPLES=ON", "-DASYNCIO_BENCH=ON", f"-DCMAKE_CXX_FLAGS={flags}"]
     if shutil.which("ninja"):
         configure += ["-G", "Ninja"]
     run(configure, env=environment)
-    run(["cmake", "--build", directory, "--target", "asyncio-bench", "-j2"], env=environment)
-    return os.path.join(directory, "bin", "asyncio-bench")
+    run(["cmake", "--build", directory, "-j2", "--target"] + targets, env=environment)
+
+
+def build_ours(build_dir, compiler, flags=""):
+    """Builds asyncio-bench and returns its path."""
+    build_targets(build_dir, compiler, ["asyncio-bench"], flags)
+    return os.path.join(directory_of(build_dir, compiler), "bin", "asyncio-bench")
 
 
 def ours(build_dir, wanted=None):
@@ -93,21 +103,26 @@ def compile_peer(output, command, source):
         run([command[0], "-o", output, path] + command[1:])
 
 
-def build_tokio(output, build_dir):
-    sources = [os.path.join(PEERS, "tokio", name) for name in ("Cargo.toml", "src/main.rs")]
-    if newer(output, sources):
+def build_crate(crate, output, build_dir):
+    """Builds a peer in Rust, whose program has the name of `output`."""
+    source = os.path.join(PEERS, crate)
+    if newer(output, [os.path.join(source, name) for name in ("Cargo.toml", "src/main.rs")]):
         return
-    copy = os.path.join(build_dir, "tokio")
+    copy = os.path.join(build_dir, crate)
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(os.path.join(PEERS, "tokio"), copy)
+    shutil.copytree(source, copy)
     if os.path.isdir(CARGO_REGISTRY):
         os.makedirs(os.path.join(copy, ".cargo"))
         with open(os.path.join(copy, ".cargo", "config.toml"), "w") as config:
             config.write('[source.crates-io]\nreplace-with = "local"\n'
                          f'[source.local]\ndirectory = "{CARGO_REGISTRY}"\n')
     run(["cargo", "build", "--release", "--offline"], cwd=copy)
-    shutil.copyfile(os.path.join(copy, "target", "release", "tokio_bench"), output)
+    shutil.copyfile(os.path.join(copy, "target", "release", os.path.basename(output)), output)
     os.chmod(output, 0o755)
+
+
+def build_tokio(output, build_dir):
+    build_crate("tokio", output, build_dir)
 
 
 def build_go(output):
