@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Measures libasyncio, beside its peers, on this machine.
 
-  script/bench                  every workload, ours by each compiler and all peers, one table
-  script/bench quick            the same with shorter runs and the nearest peers only
+  script/bench                  everything up to `compile`, and one table at the end
+  script/bench quick            the essential ones with shorter runs and the nearest peers only
+  script/bench engine           the workloads of tasks, queues, timers, threads, files, children
   script/bench network          the echo servers beside the peers': CPU a message, churn, idle memory
   script/bench network-quick    the same in a minute or two
+  script/bench tls, udp, http, lateness    echo over TLS and UDP, an HTTP server, how late timers are
+  script/bench growth           what one of 1,000 to 1,000,000 tasks, timers, connections costs
   script/bench compile          what `#include <asyncio.hpp>` costs beside its standard headers
+  script/bench publish          writes what was measured last to docs/performance.md and docs/speed.svg
   script/bench callgrind        instructions for one operation; --update writes bench/baseline.json
   script/bench check            the same against bench/baseline.json: fails where it grew by over 3 %
   script/bench --install-peers  installs what the peers need (apt-get), then measures
@@ -18,16 +22,24 @@ import shutil
 import sys
 import time
 
+import combine
 import compile_time
+import growth
+import http_hello
 import instructions
+import lateness
 import measure
 import network
 import programs
+import publish
 import report
+import tls
+import udp
 import workloads
 
 # Never the best at anything here, so that a quick run does without them.
 NOT_IN_QUICK = {"asyncio", "uvloop", "tokio_multi", "go_2", "raw_coro"}
+QUICK_RUNS = 3
 
 
 def arguments():
@@ -35,18 +47,17 @@ def arguments():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     split = lambda text: [part for part in text.split(",") if part]
     parser.add_argument("command", nargs="?", default="all",
-                        choices=["all", "quick", "network", "network-quick", "compile", "callgrind",
-                                 "check"])
+                        choices=["all", "quick", *SECTIONS, "network-quick", "publish",
+                                 "callgrind", "check"])
     parser.add_argument("--build-dir", default=os.environ.get(
         "ASYNCIO_BENCH_DIR", os.path.join(programs.ROOT, "build", "bench")))
-    parser.add_argument("--runs", type=int, default=5, help="rounds of each measurement")
+    parser.add_argument("--runs", type=int, default=0, help="rounds of each measurement")
     parser.add_argument("--workloads", type=split, default=[], help="only these, with commas")
     parser.add_argument("--peers", type=split, default=[], help="only these, with commas")
     parser.add_argument("--compilers", type=split, default=[], help="only these, with commas")
     parser.add_argument("--ours", action="append", default=[], metavar="NAME=PROGRAM",
                         help="measure this asyncio-bench instead of building one")
     parser.add_argument("--json", default="", help="where results go (build directory)")
-    parser.add_argument("--no-compile-time", action="store_true")
     parser.add_argument("--update", action="store_true", help="callgrind: write the baseline")
     parser.add_argument("--install-peers", action="store_true")
     return parser.parse_args()
@@ -68,46 +79,105 @@ def write_json(args, name, content):
     print("JSON:", path, flush=True)
 
 
-def run_workloads(args):
+def say(text):
+    print(text, flush=True)
+
+
+def compiler_of(args):
+    """The compiler that builds our servers: the newest clang if there is one."""
+    found = list(programs.compilers(args.compilers).values())
+    if not found:
+        sys.exit("no C++ compiler was found")
+    return found[-1]
+
+
+def runs_of(args):
+    return args.runs or (QUICK_RUNS if "quick" in args.command else 5)
+
+
+def run_engine(args):
     quick = args.command == "quick"
-    unknown = [name for name in args.workloads if name not in workloads.BY_NAME]
-    if unknown:
-        sys.exit(f"no such workload: {', '.join(unknown)}")
     chosen = [w for w in workloads.WORKLOADS if not args.workloads or w.name in args.workloads]
     peers = programs.peers(args.build_dir, args.peers)
     if quick and not args.peers:
         peers = [p for p in peers if p.name not in NOT_IN_QUICK]
     everyone = our_programs(args) + peers
-    say = lambda text: print(text, flush=True)
-    samples = measure.measure(everyone, chosen, args.runs, 0.08 if quick else 0.25, say)
+    samples = measure.measure(everyone, chosen, runs_of(args), 0.08 if quick else 0.25, say)
     lines = report.rows(samples, chosen, everyone)
-    print()
-    print(report.table(lines))
-    print()
-    content = {"runs": args.runs, "rows": lines, "figures": report.all_figures(samples)}
-    if not args.no_compile_time:
-        content["compile_time"] = compile_time.report(programs.compilers(args.compilers), 7)
-    write_json(args, "results.json", content)
+    say("\n" + report.table(lines) + "\n")
     missed = [line["workload"] for line in lines if line.get("reached") is False]
-    print("every target reached" if not missed else "missed: " + ", ".join(missed))
+    say("every target reached" if not missed else "missed: " + ", ".join(missed))
+    return {"rows": lines, "figures": report.all_figures(samples)}
 
 
 def run_network(args):
-    quick = args.command == "network-quick"
-    unknown = [name for name in args.workloads if name not in network.WORKLOADS]
-    if unknown:
-        sys.exit(f"no such workload of the network: {', '.join(unknown)}")
-    compilers = programs.compilers(args.compilers)
-    if not compilers:
-        sys.exit("no C++ compiler was found")
-    rows = network.run(args.build_dir, next(iter(compilers.values())), args.peers, args.workloads,
-                       args.runs, 0.3 if quick else 0.8, quick)
-    write_json(args, "network.json", {"runs": args.runs, "rows": rows})
+    quick = "quick" in args.command
+    rows = network.run(args.build_dir, compiler_of(args), args.peers, args.workloads, runs_of(args),
+                       0.3 if quick else 0.8, quick)
+    return {"rows": rows}
+
+
+def run_growth(args):
+    rows = growth.run(args.build_dir, compiler_of(args), our_programs(args), runs_of(args), 0.5, say)
+    return {"rows": rows}
+
+
+def run_servers(module, seconds):
+    return lambda args: {"rows": module.run(args.build_dir, compiler_of(args), args.peers,
+                                            runs_of(args), seconds)}
 
 
 def run_compile(args):
-    results = compile_time.report(programs.compilers(args.compilers), max(args.runs, 9))
-    write_json(args, "compile.json", {"compile_time": results})
+    return {"rows": compile_time.report(programs.compilers(args.compilers), max(runs_of(args), 7))}
+
+
+SECTIONS = {"engine": run_engine, "network": run_network, "tls": run_servers(tls, 0.5),
+            "udp": run_servers(udp, 0.5), "http": run_servers(http_hello, 2),
+            "lateness": run_servers(lateness, 1), "growth": run_growth, "compile": run_compile}
+QUICK = ("engine", "network", "compile")
+# The server of ours that counts in each section.
+OURS = {"network": ("streams",), "tls": ("streams",), "udp": ("ours", "endpoint"),
+        "http": ("ours", "http_hello")}
+
+
+def check_workloads(args):
+    known = set(workloads.BY_NAME) | set(network.WORKLOADS)
+    unknown = [name for name in args.workloads if name not in known]
+    if unknown:
+        sys.exit(f"no such workload: {', '.join(unknown)}")
+
+
+def combined(content):
+    """The rows of all sections, ours beside the best peer."""
+    rows = combine.of_engine(content.get("engine", {}).get("rows", []))
+    for section, ours in OURS.items():
+        rows += combine.of_servers(content.get(section, {}).get("rows", []), ours)
+    return rows
+
+
+def run_sections(args):
+    names = {"all": list(SECTIONS), "quick": QUICK, "network-quick": ("network",)}.get(
+        args.command, (args.command,))
+    content = {"runs": runs_of(args)}
+    for name in names:
+        say(f"\n== {name}")
+        content[name] = SECTIONS[name](args)
+    if len(names) > 1:
+        say("\n== ours beside the best peer\n\n" + combine.table(combined(content)))
+    write_json(args, "results.json" if len(names) > 1 else f"{args.command}.json", content)
+    return content
+
+
+def publish_results(args):
+    """From the last results of a run of several sections."""
+    path = args.json or os.path.join(args.build_dir, "results.json")
+    try:
+        with open(path) as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        sys.exit(f"{path} is missing: run script/bench first")
+    publish.publish(content, combined(content))
+    say(f"written: {publish.PAGE}, {publish.PICTURE}")
 
 
 def run_instructions(args):
@@ -127,13 +197,12 @@ def main():
     if args.install_peers:
         programs.install_peers()
     try:
-        if args.command in ("all", "quick"):
-            return run_workloads(args)
-        if args.command in ("network", "network-quick"):
-            return run_network(args)
-        if args.command == "compile":
-            return run_compile(args)
-        return run_instructions(args)
+        if args.command in ("callgrind", "check"):
+            return run_instructions(args)
+        if args.command == "publish":
+            return publish_results(args)
+        check_workloads(args)
+        run_sections(args)
     except programs.BuildError as error:
         sys.exit(f"script/bench: {error}")
 
