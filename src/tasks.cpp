@@ -268,6 +268,23 @@ SleepTimer::SleepTimer(LoopCore& core, std::int64_t delay_ns) : core_(core) {
     add_timer(core, timer_);
 }
 
+void Sleep::start_timer(PromiseBase& frame) {
+    auto* timer = new SleepTimer(*thread_state.loop, -state_);
+    // Safe because user addresses are positive, as the delay's negative is not.
+    state_ = reinterpret_cast<std::intptr_t>(timer);
+    timer->suspend(frame);
+}
+
+std::exception_ptr Sleep::error() noexcept {
+    if (SleepTimer* t = timer()) return t->resume();
+    TaskBase* task = thread_state.task;
+    return task->resumed() ? task->take_cancel() : std::exception_ptr();
+}
+
+void Sleep::check() {
+    if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
+}
+
 void SleepTimer::run() {
     timer_.index = TimerEntry::kNotQueued;
     if (abandoned_) {

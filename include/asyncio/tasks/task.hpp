@@ -308,6 +308,7 @@ class ASYNCIO_API SleepTimer final : public Waitable, public Pooled {
 };
 
 // Awaitable of sleep(): T-14. Its timer is made when it is awaited, and only for a positive delay.
+// What a yield needs is inline, the rest compiled.
 class [[nodiscard]] Sleep {
   public:
     using asyncio_native = void;
@@ -326,27 +327,26 @@ class [[nodiscard]] Sleep {
     void await_suspend(std::coroutine_handle<P> h) {
         PromiseBase& frame = h.promise();
         if (state_ == 0) return thread_state.task->suspend_yield(frame);
-        auto* timer = new SleepTimer(*thread_state.loop, -state_);
-        // Safe because user addresses are positive, as the delay's negative is not.
-        state_ = reinterpret_cast<std::intptr_t>(timer);
-        timer->suspend(frame);
+        start_timer(frame);
     }
     void await_resume() {
-        if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
+        if (!yielded()) check();
     }
     Result<void> await_result() {
+        if (yielded()) return Result<void>::success();
         if (std::exception_ptr e = error()) return Result<void>::failure(std::move(e));
         return Result<void>::success();
     }
 
   protected:
-    std::exception_ptr error() noexcept {
-        if (SleepTimer* t = timer()) return t->resume();
-        TaskBase* task = thread_state.task;
-        return task->resumed() ? task->take_cancel() : std::exception_ptr();
-    }
+    ASYNCIO_API std::exception_ptr error() noexcept;
 
   private:
+    // It was a yield, and no cancel came meanwhile.
+    bool yielded() const noexcept { return state_ <= 0 && !thread_state.task->resumed(); }
+    ASYNCIO_API void start_timer(PromiseBase& frame);
+    // Raises: the error.
+    ASYNCIO_API void check();
     // Safe because only await_suspend makes it positive.
     SleepTimer* timer() const noexcept {
         return state_ > 0 ? reinterpret_cast<SleepTimer*>(state_) : nullptr;
