@@ -466,7 +466,8 @@ class [[nodiscard]] AsResult {
 
     explicit AsResult(A&& a) : awaitable_(std::forward<A>(a)) {}
     // Before it is awaited.
-    AsResult(AsResult&& o) : awaitable_(std::forward<A>(o.awaitable_)) {}
+    AsResult(AsResult&& o) noexcept(std::is_nothrow_constructible_v<A, A&&>)
+        : awaitable_(std::forward<A>(o.awaitable_)) {}
     AsResult& operator=(AsResult&&) = delete;
     ~AsResult() {
         if (made_) std::destroy_at(&awaiter_);

@@ -134,7 +134,6 @@ std::uint64_t callback_key(const F& f) noexcept {
     }
 }
 
-[[noreturn]] ASYNCIO_API void throw_empty_handle();
 // Raises: RuntimeError "Event loop is closed" if a callback could no longer be scheduled.
 ASYNCIO_API void check_can_schedule(const FutureBase& future);
 // The exception to raise in place of the value after a suspension; null if the value is to be used.
