@@ -268,6 +268,33 @@ Coroutine<> timeout_yield(std::uint64_t n) {
     report(n, since(start));
 }
 
+// One timer after another, each of 1 to 5 ms, the loop idle otherwise: how late each fires.
+Coroutine<> timer_lateness(std::uint64_t n) {
+    std::vector<double> late;
+    late.reserve(n);
+    for (std::uint64_t i = 0; i < n; ++i) {
+        const std::chrono::milliseconds delay(1 + next_random() % 5);
+        const auto start = Clock::now();
+        co_await asyncio::sleep(delay);
+        late.push_back(since(start) - std::chrono::duration<double, std::nano>(delay).count());
+        need(late.back() >= 0);
+    }
+    std::sort(late.begin(), late.end());
+    const double p50 = late[n / 2];
+    const double p99 = late[n * 99 / 100];
+    report(n, p50 * static_cast<double>(n),
+           ",\"p50_us\":" + std::to_string(p50 / 1e3) + ",\"p99_us\":" + std::to_string(p99 / 1e3) +
+               ",\"early\":0");
+}
+
+// The CPU time of this process for each of N seconds that it sleeps in the loop.
+Coroutine<> sleep_cpu(std::uint64_t n) {
+    co_await asyncio::sleep(0s);
+    const double cpu = process_cpu_ns();
+    co_await asyncio::sleep(std::chrono::seconds(n));
+    report(n, process_cpu_ns() - cpu);
+}
+
 // ---- locks
 
 Coroutine<> lock(std::uint64_t n) {
@@ -415,6 +442,8 @@ constexpr Workload kWorkloads[] = {
     {"queue_1024", queue_1024},
     {"future_wake", future_wake},
     {"timers", timers},
+    {"timer_lateness", timer_lateness},
+    {"sleep_cpu", sleep_cpu},
     {"timeout", timeout},
     {"timeout_yield", timeout_yield},
     {"lock", lock},

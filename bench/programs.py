@@ -41,7 +41,7 @@ def run(command, **options):
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               **options)
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(str(error)) from error
     if done.returncode != 0:
         raise BuildError(f"{' '.join(command)}\n{done.stdout[-3000:]}")
