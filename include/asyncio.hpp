@@ -10,6 +10,7 @@
 #include "asyncio/files.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/generators.hpp"
+#include "asyncio/graph.hpp"
 #include "asyncio/locks.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/parallel.hpp"

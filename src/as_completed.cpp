@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "asyncio/detail/call_timer.hpp"
+#include "awaiters.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -71,6 +72,11 @@ class CompletionQueue {
             if (std::exchange(held_, false)) queue_->release();  // may destroy this
         }
         const char* label() const noexcept override { return "as_completed()"; }
+        void awaiters(Awaiters& found) override {
+            for (Waiter* w = queue_->getters.front(); w; w = WaiterList::next(*w)) {
+                found.add(w->task());
+            }
+        }
 
       private:
         CompletionQueue* queue_ = nullptr;

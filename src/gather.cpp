@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "awaiters.hpp"
+
 namespace asyncio::inline v1::detail {
 
 FutureList::FutureList(const FutureList& o) {
@@ -93,6 +95,7 @@ class GatherBase::ChildNode final : public Node {
         if (held_) let_go();
     }
     const char* label() const noexcept override { return "gather()"; }
+    void awaiters(Awaiters& found) override { found.add_those_of(*gather_); }
 
   private:
     void hold() noexcept {

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <string>
 
+#include "asyncio/detail/future_base.hpp"
+
 namespace asyncio::inline v1::log {
 namespace {
 
@@ -20,6 +22,12 @@ void to_standard_error(Level level, std::string_view message) {
 }  // namespace
 
 Sink set_sink(Sink sink) noexcept { return current.exchange(sink); }
+
+std::string task_name() {
+    const detail::TaskBase* const task =
+        detail::running_loop() ? detail::thread_state.task : nullptr;
+    return task ? task->name() : std::string();
+}
 
 bool enabled(Level level) noexcept { return current.load() || level >= Level::WARNING; }
 

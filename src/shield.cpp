@@ -1,5 +1,6 @@
 #include "asyncio/tasks/shield.hpp"
 
+#include "awaiters.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -47,6 +48,8 @@ ShieldBase::~ShieldBase() {
     inner_->remove_node(&on_inner_);
     if (!done()) drop_callbacks();  // one of them is on_outer_, which goes now
 }
+
+void ShieldBase::InnerNode::awaiters(Awaiters& found) { found.add_those_of(shield_); }
 
 void ShieldBase::InnerNode::hold() noexcept {
     if (std::exchange(held_, true)) return;

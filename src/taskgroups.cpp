@@ -15,6 +15,7 @@
 
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/events.hpp"
+#include "awaiters.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
@@ -42,6 +43,7 @@ class GroupState : public Pooled {
 
     bool empty() const noexcept { return first_ == nullptr; }
     LoopCore& core() const noexcept { return *core_; }
+    bool has_parent() const noexcept { return static_cast<bool>(parent_); }
     TaskBase& parent() const noexcept { return static_cast<TaskBase&>(*parent_); }
 
     // For aexit().
@@ -96,6 +98,7 @@ class GroupChild final : public Node, public Pooled {
         group_->remove(*this);
         delete this;
     }
+    void awaiters(Awaiters& found) override;
     // Safe to use until the callback is queued, since the loop owns a task that is not done, and
     // from then on since done_ does.
     FutureBase& task() const noexcept { return *task_; }
@@ -109,6 +112,11 @@ class GroupChild final : public Node, public Pooled {
     FutureBase* task_;
     Ref<FutureBase> done_;
 };
+
+// The group's parent, from the child's start on, as in Python: also while the body still runs.
+void GroupChild::awaiters(Awaiters& found) {
+    if (group_->has_parent()) found.add(&group_->parent());
+}
 
 std::string GroupState::repr() const {
     std::string text = "<TaskGroup";

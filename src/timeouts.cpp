@@ -6,6 +6,7 @@
 #include "asyncio/detail/call_timer.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/repr.hpp"
+#include "awaiters.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
@@ -86,6 +87,8 @@ void CancelAndWait::begin(FutureBase& future, PromiseBase& frame) {
     future.cancel_wait(nullptr);
     waiter_.suspend(frame);
 }
+
+void CancelAndWait::awaiters(Awaiters& found) { found.add(waiter_.task()); }
 
 void CancelAndWait::run() {
     queued_ = false;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "asyncio/detail/call_timer.hpp"
+#include "awaiters.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -63,6 +64,7 @@ class WaitState {
             if (std::exchange(held_, false)) state_->release();  // may destroy this
         }
         const char* label() const noexcept override { return "wait()"; }
+        void awaiters(Awaiters& found) override { found.add(state_->waiter.task()); }
 
       private:
         WaitState* state_ = nullptr;

@@ -1,6 +1,7 @@
 // Where the library's messages go (Python's logger "asyncio").
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "asyncio/detail/config.hpp"
@@ -14,6 +15,9 @@ using Sink = void (*)(Level level, std::string_view message);
 // Sends every message to `sink`, from whichever thread; null: back to standard error, from WARNING
 // up. Returns the sink before it (null: the default).
 ASYNCIO_API Sink set_sink(Sink sink) noexcept;
+
+// The name of the task that runs on this thread, for a sink to add; empty if there is none. IN-07.
+ASYNCIO_API std::string task_name();
 
 // Whether a message of `level` would go anywhere: not worth making otherwise.
 ASYNCIO_API bool enabled(Level level) noexcept;

@@ -203,6 +203,7 @@ class ASYNCIO_API CancelAndWait final : public Waitable, public Pooled {
     void run() override;
     void drop() noexcept override;
     void scheduled(FutureBase&) noexcept override { queued_ = true; }
+    void awaiters(Awaiters& found) override;
     bool cancel_wait(const std::exception_ptr& error) override {
         return waiter_.cancel_wait(error);
     }

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 MASKS = ((re.compile(r'[\w./+-]+\.(?:cpp|hpp|md):\d+'), 'FILE:LINE'),
+         (re.compile(r"""(['"])[^'"]*\1, line \d+"""), 'FILE, LINE'),
          (re.compile(r'0x[0-9a-f]+'), '0xADDRESS'))
 
 

@@ -30,7 +30,7 @@ LAYERS = (
     'version exceptions time contextvars result repr log sockets protocols',
     'events',
     'futures coroutines generators tasks',
-    'timeouts taskgroups with runners',
+    'timeouts taskgroups with runners graph',
     'locks queues threads parallel',
     'transports resolver ssl signals',
     'base_events datagrams pipes files',

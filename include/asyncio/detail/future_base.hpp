@@ -168,6 +168,7 @@ class ASYNCIO_API TaskBase : public FutureBase {
     TaskBase* as_task() noexcept override { return this; }
     const char* class_name() const noexcept override { return "Task"; }
     const char* label() const noexcept override { return "Task.task_wakeup()"; }
+    void awaiters(Awaiters& found) override;
 
     // Called by an awaiter in the task's own step: `frame` is where to go on. A cancel that is due
     // reaches `what` at once (S-45).

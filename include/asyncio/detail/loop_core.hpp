@@ -20,6 +20,7 @@ class EventLoop;
 
 namespace detail {
 
+class Awaiters;
 class DebugHooks;
 class FutureBase;
 
@@ -37,6 +38,8 @@ class Node {
     virtual void queued() noexcept {}
     // What a future's repr says of it, as a done callback.
     virtual const char* label() const noexcept { return "callback"; }
+    // As a callback of a future: adds the tasks that it will wake, or what it stands for (IN-01).
+    virtual void awaiters(Awaiters& /*found*/) {}
     // Identity of a user's done callback; 0 for the library's own nodes.
     virtual std::uint64_t key() const noexcept { return 0; }
 

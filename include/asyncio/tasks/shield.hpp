@@ -30,6 +30,7 @@ class ASYNCIO_API ShieldBase : public FutureBase {
       public:
         explicit InnerNode(ShieldBase& s) : shield_(s) {}
         void hold() noexcept;
+        void awaiters(Awaiters& found) override;
         const char* label() const noexcept override { return "shield()"; }
         void scheduled(FutureBase&) noexcept override;
         void run() override;

@@ -1,0 +1,23 @@
+// Who waits for a future, as its callbacks know it.
+#pragma once
+
+#include <vector>
+
+#include "asyncio/detail/future_base.hpp"
+
+namespace asyncio::inline v1::detail {
+
+class Awaiters {
+  public:
+    // Notes `waiter`, once.
+    void add(FutureBase* waiter);
+    // Notes those that wait for `future`: what a callback does that stands for another future.
+    void add_those_of(const FutureBase& future);
+
+    const std::vector<FutureBase*>& all() const noexcept { return all_; }
+
+  private:
+    std::vector<FutureBase*> all_;
+};
+
+}  // namespace asyncio::inline v1::detail
