@@ -13,9 +13,7 @@
 #include <string>
 #include <utility>
 
-using asyncio::Coroutine;
-using asyncio::StreamReader;
-using asyncio::StreamWriter;
+using asyncio::Coroutine, asyncio::StreamReader, asyncio::StreamWriter;
 using namespace std::chrono_literals;
 
 namespace {
@@ -25,6 +23,7 @@ constexpr std::size_t kBehind = 256;
 
 struct Client {
     std::string name;
+    StreamWriter writer;
     asyncio::Queue<std::string> lines{kBehind};
 };
 
@@ -34,12 +33,9 @@ class Room {
     void tell(const std::string& line, const Client* from = nullptr) {
         std::cout << line << std::flush;
         for (Client* client : clients_) {
-            if (client == from) continue;
-            if (client->lines.full()) {
-                client->lines.shutdown(true);  // its sender ends, and with it the client
-            } else {
-                client->lines.put_nowait(line);
-            }
+            const bool slow = client->lines.full();
+            if (slow) client->writer.transport().abort();  // its tasks end, and it leaves
+            if (!slow && client != from) client->lines.put_nowait(line);
         }
     }
     void enter(Client& client) {
@@ -52,7 +48,7 @@ class Room {
     }
     void close() {
         tell("the room closes\n");
-        for (Client* client : clients_) client->lines.shutdown();
+        for (Client* client : std::exchange(clients_, {})) client->lines.shutdown();
     }
 
   private:
@@ -60,20 +56,23 @@ class Room {
 };
 
 // Until the queue is shut down and empty, or the client is gone.
-Coroutine<> send_lines(Client& client, StreamWriter writer) {
+Coroutine<> send_lines(Client& client) {
     auto lines = [&]() -> Coroutine<> {
         for (;;) {
-            writer.write(co_await client.lines.get());
-            co_await writer.drain();
+            client.writer.write(co_await client.lines.get());
+            co_await client.writer.drain();
         }
     };
     const auto ended = co_await asyncio::as_result(lines());
-    writer.close();
+    client.writer.close();
     if (ended.holds<asyncio::CancelledError>()) std::rethrow_exception(ended.error());
 }
 
 Coroutine<> read_lines(Room& room, Client& client, StreamReader reader) {
-    while (auto line = co_await reader.next()) room.tell(client.name + ": " + *line, &client);
+    while (auto line = co_await reader.next()) {
+        room.tell(client.name + ": " + *line, &client);
+        co_await asyncio::sleep(0s);  // it is sent before the next one, of many that came at once
+    }
 }
 
 Coroutine<> serve_client(Room& room, StreamReader reader, StreamWriter writer) {
@@ -81,15 +80,15 @@ Coroutine<> serve_client(Room& room, StreamReader reader, StreamWriter writer) {
     std::string name = co_await reader.readline();
     if (!name.empty() && name.back() == '\n') name.pop_back();
     if (name.empty()) co_return;  // the connection closes with its last writer
-    Client client{.name = name};
+    Client client{.name = name, .writer = writer};
     room.enter(client);
-    auto sending = asyncio::create_task(send_lines(client, writer));
+    auto sending = asyncio::create_task(send_lines(client));
     // However the reading ends (the end, a line that is too long, a reset), the client leaves.
     const auto outcome = co_await asyncio::as_result(read_lines(room, client, reader));
     room.leave(client);
     client.lines.shutdown();
-    const auto sent = co_await asyncio::as_result(sending);
-    if (!sent.has_value()) std::cerr << client.name << ": not all was sent\n";
+    const auto sent = co_await asyncio::as_result(asyncio::wait_for(sending, 10s));
+    if (!sent.has_value()) writer.transport().abort();  // it does not take the rest
     if (outcome.holds<asyncio::CancelledError>()) std::rethrow_exception(outcome.error());
 }
 
