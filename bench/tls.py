@@ -1,65 +1,81 @@
 #!/usr/bin/env python3
-"""Measures TLS: our echo servers beside an OpenSSL loop written by hand (peers/raw/raw_tls.c).
+"""Measures TLS echo: ours with streams and with protocols, beside an OpenSSL loop written by hand.
 
   bench/tls.py ECHO_TLS [--seconds S] [--rounds N]
 
-ECHO_TLS is the program asyncio-echo-tls of a release build. The servers run on the first core, the load
-client, which compares every byte, on the last one. What counts is the server's CPU time a message, as a
-ratio to the one of raw_tls in the same round; the median of the rounds is printed with its spread.
+ECHO_TLS is the program asyncio-echo-tls of a release build; `script/bench tls` builds it itself. The reference
+(peers/raw/raw_tls.c) is the load, too, and compares every byte. What counts is the server's CPU time a message.
+How a server is run and compared: servers.py.
 """
 
 import argparse
 import json
 import os
-import pathlib
-import socket
-import statistics
-import subprocess
 import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
+import programs
+import servers as common
+from servers import Figure, Server
+
 SCENARIOS = [(1, 64), (50, 64), (1000, 64), (1, 16384), (50, 16384)]   # connections, bytes
+REFERENCE = "raw_tls"
 TARGET = 1.1
 
 
-def prepare(folder):
-    """Builds raw_tls and makes a certificate; returns both."""
-    raw, key, certificate = folder / "raw_tls", folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(["gcc", "-O2", str(HERE / "peers/raw/raw_tls.c"), "-o", str(raw), "-lssl",
-                    "-lcrypto"], check=True)
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-keyout", str(key), "-out", str(certificate)],
-                   check=True, stderr=subprocess.DEVNULL)
-    pem = folder / "server.pem"
-    pem.write_text(key.read_text() + certificate.read_text())
-    return raw, pem
+def make_certificate(build_dir):
+    """A certificate for two days with its key, in one file."""
+    key, certificate = (os.path.join(build_dir, name) for name in ("key.pem", "certificate.pem"))
+    programs.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                  "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                  "-keyout", key, "-out", certificate])
+    both = os.path.join(build_dir, "server.pem")
+    with open(both, "w") as file:
+        for part in (key, certificate):
+            with open(part) as text:
+                file.write(text.read())
+    return both
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return str(s.getsockname()[1])
+def servers(build_dir, echo_tls):
+    """Builds the reference and gives all servers."""
+    os.makedirs(build_dir, exist_ok=True)
+    raw = os.path.join(build_dir, "raw_tls")
+    programs.compile_peer(raw, ["gcc", "-O2", "-lssl", "-lcrypto"], "raw/raw_tls.c")
+    pem = make_certificate(build_dir)
+    return [Server("streams", [echo_tls, pem, "streams"]),
+            Server("protocol", [echo_tls, pem, "protocol"]),
+            Server("streams_uring", [echo_tls, pem, "streams"], common.URING),
+            Server(REFERENCE, [raw, "server", pem])]
 
 
-def measure(raw, command, connections, size, seconds):
-    """The server's CPU time a message, in ns."""
-    cores = sorted(os.sched_getaffinity(0))
-    port = command[-1]
-    server = subprocess.Popen(["taskset", "-c", str(cores[0])] + command, stdout=subprocess.PIPE,
-                              text=True)
+def measure(build_dir, server, scenario, seconds):
+    connections, size = scenario
+    out = programs.run(["taskset", "-c", common.last_core(), os.path.join(build_dir, "raw_tls"),
+                        "client", str(server.port), str(connections), str(size), str(seconds),
+                        str(server.process.pid)], timeout=60 + seconds)
+    figures = json.loads(out.strip().splitlines()[-1])
+    return {f"tls_echo {connections} x {size} B": figures["server_cpu_ns"]}
+
+
+def compare(build_dir, everyone, runs, seconds):
+    samples = common.take_turns("tls_echo", everyone, SCENARIOS, runs,
+                                lambda server, at: measure(build_dir, server, at, seconds))
+    figure = Figure("server CPU ns", (REFERENCE,), TARGET)
+    rows = common.rows_of(samples, lambda workload: figure)
+    common.show(rows)
+    return rows
+
+
+def run(build_dir, compiler, peers, runs, seconds):
+    """Returns the rows; none where TLS, OpenSSL's program or its headers are missing."""
+    print("building the TLS servers", flush=True)
     try:
-        if server.stdout.readline().strip() != "# ready":
-            raise RuntimeError(f"{command[0]} does not start")
-        client = ["taskset", "-c", str(cores[-1]), str(raw), "client", port, str(connections),
-                  str(size), str(seconds), str(server.pid)]
-        out = subprocess.run(client, check=True, capture_output=True, text=True,
-                             timeout=60 + seconds).stdout
-        return json.loads(out)["server_cpu_ns"]
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
+        ours_dir = common.build_ours(build_dir, compiler, ["asyncio-echo-tls"])
+        everyone = servers(build_dir, os.path.join(ours_dir, "asyncio-echo-tls"))
+    except programs.BuildError as error:
+        print(f"tls_echo left out: {error}", flush=True)
+        return []
+    return compare(build_dir, common.that_start(everyone), runs, seconds)
 
 
 def main():
@@ -70,24 +86,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        raw, pem = prepare(pathlib.Path(folder))
-        print(f"{'connections':>11} {'bytes':>6} {'raw ns':>8}   streams/raw (spread)   "
-              "protocol/raw (spread)")
-        for connections, size in SCENARIOS:
-            base, ratios = [], {"streams": [], "protocol": []}
-            for _ in range(arguments.rounds):
-                reference = measure(raw, [str(raw), "server", str(pem), free_port()], connections,
-                                    size, arguments.seconds)
-                base.append(reference)
-                for kind, values in ratios.items():
-                    command = [arguments.echo_tls, str(pem), kind, free_port()]
-                    values.append(measure(raw, command, connections, size, arguments.seconds) /
-                                  reference)
-            cells = [f"{statistics.median(v):.2f} ({min(v):.2f} to {max(v):.2f})"
-                     for v in ratios.values()]
-            print(f"{connections:>11} {size:>6} {statistics.median(base):>8.0f}   "
-                  f"{cells[0]:<20}   {cells[1]}", flush=True)
-    print(f"target: {TARGET}")
+        everyone = servers(folder, os.path.abspath(arguments.echo_tls))
+        compare(folder, common.that_start(everyone), arguments.rounds, arguments.seconds)
 
 
-main()
+if __name__ == "__main__":
+    main()
