@@ -448,6 +448,7 @@ Socket listening_socket(EventLoop& loop, const ServerRequest& request, const Add
 
 Coroutine<Addresses> resolve_hosts(EventLoop& loop, const ServerRequest& request) {
     std::vector<Task<Addresses>> lookups;
+    lookups.reserve(request.hosts.size());
     Addresses found;
     for (const std::string& host : request.hosts) {
         lookups.push_back(create_task(

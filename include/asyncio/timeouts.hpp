@@ -97,6 +97,7 @@ class ASYNCIO_API Timeout {
   public:
     explicit Timeout(Deadline when) noexcept : Timeout(when, false) {}
     // Raises: RuntimeError "Timeout has already been entered".
+    // NOLINTNEXTLINE(performance-noexcept-move-constructor): it refuses.
     Timeout(Timeout&& o) : when_(o.when_), ahead_(o.ahead_) {
         if (o.scope_.state() != detail::TimeoutScope::State::kCreated) throw_entered();
     }
@@ -236,7 +237,8 @@ class [[nodiscard]] WaitFor {
     WaitFor(A&& a, Delay timeout)
         : awaitable_(std::forward<A>(a)), timeout_(timeout.is_none() ? kNever : timeout.count()) {}
     // To be moved before it is awaited only.
-    WaitFor(WaitFor&& o) : awaitable_(std::forward<A>(o.awaitable_)), timeout_(o.timeout_) {}
+    WaitFor(WaitFor&& o) noexcept(std::is_nothrow_constructible_v<A, A&&>)
+        : awaitable_(std::forward<A>(o.awaitable_)), timeout_(o.timeout_) {}
     WaitFor& operator=(WaitFor&&) = delete;
     ~WaitFor() {
         if (stage_ == Stage::kAwaiter) {

@@ -207,7 +207,8 @@ class [[nodiscard]] WithAtOnce {
     WithAtOnce(M&& manager, B&& body)
         : manager_(std::forward<M>(manager)), body_(std::forward<B>(body)) {}
     // To be moved before it is awaited only.
-    WithAtOnce(WithAtOnce&& o)
+    WithAtOnce(WithAtOnce&& o) noexcept(std::is_nothrow_constructible_v<M, M&&> &&
+                                        std::is_nothrow_constructible_v<B, B&&>)
         : manager_(std::forward<M>(o.manager_)), body_(std::forward<B>(o.body_)) {}
     WithAtOnce& operator=(WithAtOnce&&) = delete;
     ~WithAtOnce() = default;
