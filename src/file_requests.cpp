@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "asyncio/exceptions.hpp"
+#include "shared_reads.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -258,6 +259,9 @@ class ThreadFileBackend final : public FileBackend {
 };
 
 }  // namespace
+
+FileBackend::FileBackend() = default;
+FileBackend::~FileBackend() = default;
 
 FileBackend& file_backend() {
     auto& loop = static_cast<Loop&>(running_core());

@@ -145,15 +145,24 @@ class FileRequest : public Node, public JobBase, public Pooled {
     Waiter* waiter_ = nullptr;
 };
 
+class SharedReads;
+
 // What does the operations of one loop.
 class FileBackend {
   public:
-    virtual ~FileBackend() = default;
+    FileBackend();
+    FileBackend(const FileBackend&) = delete;
+    FileBackend& operator=(const FileBackend&) = delete;
+    virtual ~FileBackend();
     // Begins `request`; it ends on the loop's thread, by FileRequest::run or drop.
     // Raises: RuntimeError "can't start new thread".
     virtual void start(FileRequest& request) = 0;
     // Threads for what is made of several operations.
     virtual Executor& threads() = 0;
+    // This process is a child of fork(2), see Backend.
+    virtual void leave_to_parent() noexcept {}
+
+    std::unique_ptr<SharedReads> shared;  // made by the first that is read whole
 };
 // The running loop's, made by its first file. Raises: RuntimeError "no running event loop".
 FileBackend& file_backend();

@@ -79,6 +79,9 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
         submit(request);
     }
     Executor& threads() override { return threads_->threads(); }
+    void leave_to_parent() noexcept override {
+        if (std::exchange(open_, false)) ::io_uring_queue_exit(&ring_);
+    }
 
     void submit_now() noexcept {
         submit_queued_ = false;

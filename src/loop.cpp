@@ -20,6 +20,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "file_requests.hpp"
 #include "function_name.hpp"
 #include "signals.hpp"
 
@@ -113,6 +114,7 @@ void Loop::leave_to_parent() noexcept {
     closed.store(true);
     interrupted.store(true);                  // if it runs: it leaves before its next callback
     if (backend) backend->leave_to_parent();  // none: another thread was just closing it
+    if (files) files->leave_to_parent();
     // Other threads' entries stay with the others, which never run here.
     drain_inbox();
     inbox_.store(kInboxClosed);

@@ -21,9 +21,23 @@
 #include "asyncio/files.hpp"
 #include "asyncio/tasks.hpp"
 #include "file_requests.hpp"
+#include "shared_reads.hpp"
 
 namespace asyncio::inline v1 {
 namespace detail {
+
+bool read_small_file(const std::string& path, std::string& data) {
+    const int fd = open_cached(path, O_RDONLY);
+    if (fd < 0) return false;
+    const auto file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+    struct stat s{};
+    if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) return false;
+    const auto size = static_cast<std::size_t>(s.st_size);
+    if (size == 0 || size > kMostInline) return false;
+    // As long as it was when it was opened: what is appended meanwhile is another reader's.
+    data.resize(size);
+    return read_cached(fd, data.data(), size, 0) == s.st_size;
+}
 
 // In files.cpp. Raises: OSError.
 File make_temporary(Ref<SharedDescriptor> fd, const std::string& dir);
@@ -82,26 +96,26 @@ std::string read_whole(const std::string& path) {
     return data;
 }
 
-// The same of a small file that is in memory. Returns false if a thread must do it.
-bool read_whole_here(const std::string& path, std::string& data) {
-    const int fd = open_cached(path, O_RDONLY);
-    if (fd < 0) return false;
-    const auto file = Descriptor::adopt(new SharedDescriptor(fd));
-    struct stat s{};
-    if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) return false;
-    const auto size = static_cast<std::size_t>(s.st_size);
-    if (size == 0 || size > kMostInline) return false;
-    // As long as it was when it was opened: what is appended meanwhile is another reader's.
-    data.resize(size);
-    return read_cached(fd, data.data(), size, 0) == s.st_size;
-}
-
 Coroutine<std::string> read_path(std::string path) {
     if (FileCourtesy(4096).due()) co_await sleep(std::chrono::seconds(0));
-    std::string data;
-    if (read_whole_here(path, data)) co_return data;
-    auto read = [path = std::move(path)] { return read_whole(path); };
-    co_return co_await on_file_thread(std::move(read));
+    FileBackend& files = file_backend();
+    if (!files.shared) {
+        auto& loop = static_cast<Loop&>(running_core());
+        files.shared = std::make_unique<SharedReads>(loop, files.threads());
+    }
+    if (files.shared->alone()) {
+        std::string data;
+        if (read_small_file(path, data)) co_return data;
+    } else {
+        const auto read = Ref<SharedRead>::adopt(new SharedRead(std::move(path)));
+        SharedReadWait wait(*files.shared, *read);
+        co_await wait;
+        if (read->failure) std::rethrow_exception(read->failure);
+        if (read->found) co_return std::move(read->data);
+        path = std::move(read->path);
+    }
+    auto whole = [path = std::move(path)] { return read_whole(path); };
+    co_return co_await on_file_thread(std::move(whole));
 }
 
 void write_whole(const Descriptor& file, const std::string& path, std::string data) {

@@ -328,6 +328,84 @@ TEST_F(Files, LargeReadsAndWritesAreWhole) {
     });
 }
 
+Coroutine<> read_and_compare(const std::string& path, std::string expected) {
+    const std::string got = co_await asyncio::read_file(path);
+    EXPECT_TRUE(got == expected) << path;
+}
+
+TEST_F(Files, ManyTasksReadWholeFilesAtOnce) {
+    constexpr std::size_t kFiles = 300;
+    std::vector<std::string> names;
+    std::vector<std::size_t> sizes;
+    for (std::size_t i = 0; i < kFiles; ++i) {
+        sizes.push_back(i % 50 == 7 ? 0 : i % 50 == 9 ? 300'000 : 100 + i * 61);
+        names.push_back(make(std::to_string(i), pattern(sizes.back())));
+    }
+    asyncio::run([&]() -> Coroutine<> {
+        for (int round = 0; round < 3; ++round) {
+            std::vector<asyncio::Task<>> tasks;
+            for (std::size_t i = 0; i < kFiles; ++i) {
+                tasks.push_back(
+                    asyncio::create_task(read_and_compare(names[i], pattern(sizes[i]))));
+            }
+            for (auto& task : tasks) co_await task;
+        }
+    });
+}
+
+TEST_F(Files, OfManyReadersEachGetsTheErrorOfItsFile) {
+    const std::string present = make("present", "text");
+    asyncio::run([&]() -> Coroutine<> {
+        std::vector<asyncio::Task<std::string>> tasks;
+        for (std::size_t i = 0; i < 90; ++i) {
+            tasks.push_back(asyncio::create_task(asyncio::read_file(i % 3 == 0   ? present
+                                                                    : i % 3 == 1 ? path("missing")
+                                                                                 : dir_)));
+        }
+        for (std::size_t i = 0; i < 90; ++i) {
+            const auto result = co_await asyncio::as_result(tasks[i]);
+            EXPECT_EQ(result.has_value(), i % 3 == 0) << i;
+            EXPECT_EQ(result.holds<asyncio::FileNotFoundError>(), i % 3 == 1) << i;
+            EXPECT_EQ(result.holds<asyncio::IsADirectoryError>(), i % 3 == 2) << i;
+        }
+    });
+}
+
+TEST_F(Files, ManyReadersAreCancelledInAnyIteration) {
+    const std::string name = make("text", pattern(5000));
+    asyncio::run([&]() -> Coroutine<> {
+        for (int turns = 0; turns < 6; ++turns) {
+            std::vector<asyncio::Task<std::string>> tasks;
+            for (int i = 0; i < 100; ++i) {
+                tasks.push_back(asyncio::create_task(asyncio::read_file(name)));
+            }
+            co_await iterations(turns);
+            for (std::size_t i = 0; i < tasks.size(); i += 2) tasks[i].cancel();
+            for (std::size_t i = 0; i < tasks.size(); ++i) {
+                const auto result = co_await asyncio::as_result(tasks[i]);
+                const bool cancelled = result.holds<asyncio::CancelledError>();
+                EXPECT_TRUE(cancelled ? i % 2 == 0 : result.value() == pattern(5000));
+            }
+        }
+    });
+}
+
+TEST_F(Files, ALoopMayCloseWhileManyRead) {
+    const std::string name = make("text", pattern(5000));
+    for (int turns = 0; turns < 6; ++turns) {
+        const auto loop = asyncio::new_event_loop();
+        loop->set_exception_handler([](auto&, const auto&) {});  // tasks that are pending
+        std::vector<asyncio::Task<std::string>> tasks;
+        loop->run_until_complete([&]() -> Coroutine<> {
+            for (int i = 0; i < 200; ++i) {
+                tasks.push_back(asyncio::create_task(asyncio::read_file(name)));
+            }
+            co_await iterations(turns);
+        });
+        loop->close();
+    }
+}
+
 TEST_F(Files, AFileThatTheKernelMakesUpIsReadWhole) {
     run([&]() -> Coroutine<> {
         File f = co_await open_file("/proc/self/status");

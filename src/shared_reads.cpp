@@ -1,0 +1,89 @@
+// Where one task reads files, or a few do, each reads its own at once: nothing is cheaper. Where
+// many do, the calls of the system are what takes the time, and one thread makes them one after
+// another. So from the fifth task on that reads in an iteration the reads are gathered; in the next
+// iteration the loop's thread takes one after another, and so does a thread for files, until none
+// is left. The loop goes on as soon as it has nothing to take, and hears of the other's in the end.
+#include "shared_reads.hpp"
+
+#include <utility>
+
+#include "asyncio/exceptions.hpp"
+#include "file_requests.hpp"
+
+namespace asyncio::inline v1::detail {
+
+bool SharedReads::alone() noexcept {
+    if (thread_state.task == last_ && tasks_ <= kFew) return true;
+    if (tasks_ == 0) loop_.push_ready(this);
+    last_ = thread_state.task;
+    ++tasks_;
+    return tasks_ <= kFew;
+}
+
+// A new iteration: those that were gathered in the last one are read.
+void SharedReads::run() {
+    last_ = nullptr;
+    tasks_ = 0;
+    if (!batch_ && !waiting_.empty()) begin_batch();
+    if (batch_ && batch_->read_here()) batch_ = nullptr;
+    if (!batch_ && waiting_.empty()) return;
+    tasks_ = kFew + 1;  // whoever comes now waits too
+    loop_.push_ready(this);
+}
+
+void SharedReads::begin_batch() {
+    const bool shares = waiting_.size() >= kShare;
+    batch_ = new SharedBatch(loop_, std::exchange(waiting_, {}));
+    Executor::Job job(batch_);
+    if (!shares) return;
+    try {
+        threads_.add(std::move(job));
+    } catch (const RuntimeError&) {
+        // No thread can be started: this one reads all of them.
+    }
+}
+
+void SharedReads::drop() noexcept {
+    last_ = nullptr;
+    tasks_ = 0;
+    waiting_.clear();
+    if (batch_) std::exchange(batch_, nullptr)->release();
+}
+
+bool SharedBatch::read_here() noexcept {
+    std::size_t moved = 0;
+    while (moved <= kMostInline) {
+        SharedRead* const read = take();
+        if (!read) {
+            release();
+            return true;
+        }
+        // Else nobody waits any more.
+        if (read->waiter) read->perform();
+        moved += read->data.size() + 4096;  // opening takes its time too
+        read->end();
+    }
+    return false;
+}
+
+void SharedBatch::execute() noexcept {
+    bool any = false;
+    while (SharedRead* read = take()) {
+        read->perform();
+        any = true;
+    }
+    if (any && push_threadsafe(core_, this)) return;
+    discard();
+}
+
+void SharedBatch::discard() noexcept {
+    static_cast<Loop&>(core_).end_external();
+    release();
+}
+
+void SharedBatch::run() {
+    for (const Ref<SharedRead>& read : reads_) read->end();
+    discard();
+}
+
+}  // namespace asyncio::inline v1::detail
