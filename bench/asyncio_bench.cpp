@@ -356,6 +356,67 @@ Coroutine<> thread_post(std::uint64_t n) {
     report(n, ns);
 }
 
+// A handler that computes: about 10 us of a processor for a request and its answer.
+Coroutine<std::uint64_t> handle(std::string request) {
+    std::uint64_t hash = 14695981039346656037u;
+    for (int round = 0; round < 256; ++round) {
+        for (const char c : request) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+    }
+    co_await asyncio::sleep(0s);
+    co_return hash;
+}
+
+// One loop's part: `n` requests, made here, 16 under way.
+Coroutine<std::uint64_t> serve_requests(std::uint64_t n) {
+    std::uint64_t sum = 0;
+    std::vector<Task<std::uint64_t>> answers;
+    for (std::uint64_t i = 0; i < n; i += 16) {
+        for (std::uint64_t k = i; k < std::min(i + 16, n); ++k) {
+            answers.push_back(asyncio::create_task(handle("GET /item/" + std::to_string(k))));
+        }
+        for (auto& answer : answers) sum += co_await answer;
+        answers.clear();
+    }
+    co_return sum;
+}
+
+struct Spent {
+    double ns;   // elapsed
+    double cpu;  // ns of all processors
+};
+
+// So many threads do `n` requests each.
+Coroutine<Spent> serve_on(int threads, std::uint64_t n) {
+    const double cpu = process_cpu_ns();
+    const auto start = Clock::now();
+    auto part = [n] { return serve_requests(n); };
+    const std::vector<std::uint64_t> sums = co_await asyncio::run_on_threads(threads, part);
+    const Spent spent{since(start), process_cpu_ns() - cpu};
+    for (const std::uint64_t sum : sums) need(sum == sums.front());
+    co_return spent;
+}
+
+// Two loops beside one, in turns: how many times the work they do, and what a request costs the
+// processors then, beside what it costs with one loop. The first needs two free processors.
+Coroutine<> run_on_threads(std::uint64_t n) {
+    constexpr int kRounds = 5;
+    std::vector<double> elapsed;
+    std::vector<double> work;
+    std::vector<double> cost;
+    for (int i = 0; i < kRounds; ++i) {
+        const Spent one = co_await serve_on(1, n);
+        const Spent two = co_await serve_on(2, n);
+        elapsed.push_back(two.ns);
+        work.push_back(2 * one.ns / two.ns);
+        cost.push_back(two.cpu / 2 / one.cpu);
+    }
+    for (std::vector<double>* all : {&elapsed, &work, &cost}) std::sort(all->begin(), all->end());
+    constexpr int kMedian = kRounds / 2;
+    report(2 * n, elapsed[kMedian],
+           ",\"times_the_work_of_one\":" + std::to_string(work[kMedian]) +
+               ",\"cpu_beside_one\":" + std::to_string(cost[kMedian]));
+}
+
 Coroutine<> run_true() {
     auto process = co_await asyncio::create_subprocess_exec("/bin/true");
     need(co_await process.wait() == 0);
@@ -450,6 +511,7 @@ constexpr Workload kWorkloads[] = {
     {"lock_100", lock_100},
     {"to_thread", to_thread},
     {"thread_post", thread_post},
+    {"run_on_threads", run_on_threads},
     {"file_read", file_read},
     {"small_files", small_files},
     {"subprocess", subprocess},

@@ -17,11 +17,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <asyncio/files.hpp>
 #include <asyncio/locks.hpp>
 #include <asyncio/runners.hpp>
+#include <asyncio/streams.hpp>
 #include <asyncio/tasks.hpp>
 #include <asyncio/tasks/gather.hpp>
 #include <asyncio/timeouts.hpp>
+#include <asyncio/watch.hpp>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -29,6 +32,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -332,6 +336,44 @@ TEST(Exec, ChildrenGetNoDescriptorsButTheirOwn) {  // P-01
         ::close(loose);
         ::close(other);
     });
+}
+
+TEST(Exec, NothingThatTheLibraryOpensIsLeftToOthersChildren) {  // P-01: close-on-exec
+    for (const bool uring : {false, true}) {
+        std::set<int> before;
+        for (int fd = 0; fd < 200; ++fd) {
+            if (::fcntl(fd, F_GETFD) >= 0) before.insert(fd);
+        }
+        const auto loop = uring ? UringEventLoop::create() : EpollEventLoop::create();
+        loop->run_until_complete([&]() -> Coroutine<> {
+            TemporaryDirectory directory;
+            Process process = co_await create_subprocess_exec(kPipes, "cat");
+            File file = co_await open_file(directory.path() + "/file", "w+");
+            File nameless = co_await temporary_file();
+            auto changes = watch(directory.path());
+            Server server =
+                co_await start_server([](StreamReader, StreamWriter) {}, "127.0.0.1", 0);
+            auto streams = co_await open_connection("127.0.0.1",
+                                                    server.sockets().front().getsockname().port());
+            int opened = 0;
+            for (int fd = 0; fd < 200; ++fd) {
+                const int flags = ::fcntl(fd, F_GETFD);
+                if (flags < 0 || before.contains(fd)) continue;
+                ++opened;
+                EXPECT_NE(flags & FD_CLOEXEC, 0) << fd;
+            }
+            EXPECT_GE(opened, 10);
+            streams.second.close();
+            server.close();
+            server.close_clients();
+            co_await changes.aclose();
+            co_await file.close();
+            co_await nameless.close();
+            process.kill();
+            co_await process.wait();
+        });
+        loop->close();
+    }
 }
 
 TEST(Exec, StandardStreamsMayBeAnything) {  // P-03
