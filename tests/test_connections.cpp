@@ -143,6 +143,37 @@ TEST(CreateConnection, WorksOverIPv6) {  // CN-01
     });
 }
 
+// A copy of the descriptor keeps its registration with the system: events that come then must not
+// keep the loop busy, nor reach the next connection with that number.
+TEST(CreateConnection, LeavesNothingBehindForACopyOfItsDescriptor) {
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        auto ends = Socket::pair();
+        const int number = ends.first.fileno();
+        const ConnectionOptions first{.sock = ends.first};
+        const auto old = co_await loop.create_connection(recorder, first);
+        const Socket copy(::dup(old.first.get_extra_info<int>("socket").value()));
+        old.first.close();
+        co_await old.second->lost;
+        auto others = Socket::pair();
+        const ConnectionOptions second{.sock = others.first};
+        const auto next = co_await loop.create_connection(recorder, second);
+        EXPECT_EQ(next.first.get_extra_info<int>("socket").value(), number);
+        const std::clock_t before = std::clock();
+        for (int i = 0; i < 10; ++i) {
+            EXPECT_EQ(::send(ends.second.fileno(), "old", 3, MSG_NOSIGNAL), 3);
+            co_await asyncio::sleep(10ms);
+        }
+        EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 20);
+        EXPECT_EQ(old.second->received, "");
+        EXPECT_EQ(next.second->received, "");
+        EXPECT_EQ(::send(others.second.fileno(), "new", 3, MSG_NOSIGNAL), 3);
+        co_await until([&] { return next.second->received == "new"; });
+        next.first.close();
+        co_await next.second->lost;
+    });
+}
+
 TEST(CreateConnection, TakesAConnectedSocket) {  // CN-01
     run([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();

@@ -284,6 +284,32 @@ TEST(DatagramEndpointOfProtocol, BroadcastDoesNotConnect) {  // CN-06
     });
 }
 
+TEST(DatagramEndpointOfProtocol, BroadcastReachesWhoListensToAll) {  // CN-06
+    run([](EventLoop& loop) -> Coroutine<> {
+        const Socket all(AF_INET, SOCK_DGRAM);
+        all.bind(SocketAddress("0.0.0.0", 0));
+        // Loopback's broadcast address.
+        const SocketAddress everybody("127.255.255.255", all.getsockname().port());
+        DatagramOptions options = local();
+        const auto refused = co_await loop.create_datagram_endpoint(make_recorder, options);
+        refused.first.sendto("not allowed", everybody);
+        co_await until([&] { return refused.second->lines.size() > 1; });
+        EXPECT_TRUE(refused.second->lines.back().starts_with("error PermissionError"));
+        EXPECT_EQ(receive_at(all), "nothing");
+        options.allow_broadcast = true;
+        const auto client = co_await loop.create_datagram_endpoint(make_recorder, options);
+        client.first.sendto("to everybody", everybody);
+        std::string got;
+        co_await until([&] {
+            got = receive_at(all);
+            return got != "nothing";
+        });
+        EXPECT_EQ(got, "to everybody");
+        refused.first.close();
+        client.first.close();
+    });
+}
+
 TEST(DatagramEndpointOfProtocol, ReusePort) {  // CN-06
     run([](EventLoop& loop) -> Coroutine<> {
         DatagramOptions options = local();

@@ -1,16 +1,26 @@
 // create_server, create_unix_server, Server. SV-*, SO-*.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstddef>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <string>
@@ -603,6 +613,58 @@ TEST(Server, PausesOnceWhenDescriptorsRunOutAndRecovers) {  // SV-04
         ::_exit(good ? 0 : 1);
     };
     EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
+}
+
+// From now on accept4() of this process fails with `error`. Not to be undone.
+bool no_more_accepts(unsigned error) {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept4, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{std::size(program), program};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+// Ends this process: 0 if a server that cannot accept says so once, and waits without work.
+[[noreturn]] void accept_fails_with(int error) {
+    const auto main = [error]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const ErrorCapture errors(loop);
+        Served served;
+        const Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+        if (!no_more_accepts(static_cast<unsigned>(error))) std::_Exit(77);
+        const Socket client(AF_INET, SOCK_STREAM);
+        const SocketAddress at = server.sockets()[0].getsockname();
+        ::connect(client.fileno(), static_cast<const sockaddr*>(at.data()),
+                  static_cast<socklen_t>(at.size()));
+        const std::clock_t before = std::clock();
+        co_await asyncio::sleep(200ms);
+        if (std::clock() - before > CLOCKS_PER_SEC / 10) std::_Exit(2);
+        const Lines lines = errors.lines();
+        const bool once = lines.size() == 1 && lines[0].starts_with(
+                                                   "socket.accept() out of system resource: "
+                                                   "OSError(" +
+                                                   std::to_string(error) + ", ");
+        std::_Exit(once ? 0 : 1);
+    };
+    asyncio::EpollEventLoop::create()->run_until_complete(main());
+    std::_Exit(3);
+}
+
+TEST(Server, PausesWhateverTheSystemRunsOutOf) {  // SV-04
+    if (support::kThreadSanitizer) GTEST_SKIP() << "the sanitizer makes system calls itself";
+    for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) {
+        const auto ended = [](int status) {
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+                std::fprintf(stderr, "errors cannot be injected here\n");
+            }
+            return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
+        };
+        EXPECT_EXIT(accept_fails_with(error), ended, "") << std::strerror(error);
+    }
 }
 
 TEST(Server, ConnectionsThatResetAtOnceAreTheirOwnErrors) {  // SV-04, TR-13

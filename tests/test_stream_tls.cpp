@@ -2,13 +2,16 @@
 #include <asyncio/streams.hpp>
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <asyncio/locks.hpp>
 #include <asyncio/runners.hpp>
 #include <asyncio/ssl.hpp>
 #include <asyncio/timeouts.hpp>
 #include <chrono>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "support.hpp"
 #include "tls_support.hpp"
@@ -190,6 +193,120 @@ TEST(StreamWriter, StartsNoTlsAfterTheEnd) {  // ST-16
         const auto outcome = co_await as_result(
             pair.second.start_tls(contexts.client, {.server_hostname = "localhost"}));
         EXPECT_TRUE(outcome.holds<ConnectionResetError>());
+        server.close();
+        co_await server.wait_closed();
+    });
+}
+
+// The first bytes that a client of TLS sends.
+Coroutine<std::string> client_hello(ssl::SSLContext context) {
+    std::string hello;
+    Event there;
+    const auto handler = [&](StreamReader reader, StreamWriter) -> Coroutine<> {
+        hello = co_await reader.read(4096);
+        there.set();
+    };
+    auto server = co_await start_server(handler, kHost, 0);
+    const ConnectionOptions options{.ssl = &context, .server_hostname = "localhost"};
+    const auto outcome = co_await as_result(open_connection(kHost, port_of(server), options));
+    EXPECT_TRUE(outcome.holds<OSError>());
+    co_await there.wait();
+    server.close();
+    co_await server.wait_closed();
+    co_return hello;
+}
+
+void reset(const StreamWriter& writer) {
+    const linger hard{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(writer.get_extra_info<int>("socket").value(), SOL_SOCKET, SO_LINGER, &hard,
+                 sizeof hard);
+    writer.transport().abort();
+}
+
+// However far they get, clients that reset, end or fall silent are their own errors.
+TEST(StreamsOverTls, ServerOutlivesClientsThatStopAtAnyByte) {  // TL-02 SV-04
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        const support::ErrorCapture errors(get_running_loop());
+        int served = 0;
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            ++served;
+            writer.write(co_await reader.readline());
+            writer.close();
+        };
+        ServerOptions serving{.ssl = &contexts.server};
+        serving.ssl_handshake_timeout = 100ms;
+        auto server = co_await start_server(handler, kHost, 0, serving);
+        const std::string hello = co_await client_hello(contexts.client);
+        EXPECT_GT(hello.size(), 100u);
+        std::vector<StreamPair> silent;
+        for (std::size_t bytes = 0; bytes <= hello.size(); bytes += bytes < 12 ? 1 : 37) {
+            for (int how = 0; how < 3; ++how) {
+                auto pair = co_await open_connection(kHost, port_of(server));
+                pair.second.write(hello.substr(0, bytes));
+                if (bytes % 2 == 0) co_await sleep(1ms);
+                if (how == 0) reset(pair.second);
+                if (how == 1) pair.second.close();
+                if (how == 2) silent.push_back(std::move(pair));
+            }
+        }
+        // The time limit of the handshake ends those that say no more.
+        for (const auto& [reader, writer] : silent) {
+            const auto rest = co_await as_result(reader.read());
+            EXPECT_TRUE(rest.has_value() || rest.holds<ConnectionError>());
+        }
+        EXPECT_EQ(served, 0);
+        const ConnectionOptions options{.ssl = &contexts.client, .server_hostname = "localhost"};
+        auto pair = co_await open_connection(kHost, port_of(server), options);
+        pair.second.write("still there\n");
+        EXPECT_EQ(co_await pair.first.read(), "still there\n");
+        server.close();
+        silent.clear();
+        pair = {};
+        co_await server.wait_closed();
+        EXPECT_TRUE(errors.lines().empty()) << errors.lines().front();
+    });
+}
+
+// Two tasks that drain one writer wait for the same buffer.
+TEST(StreamsOverTls, SeveralTasksDrainOneWriter) {  // ST-13
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        Event go_on;
+        std::size_t sent = 0;
+        int waiting = 0;
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            co_await go_on.wait();
+            for (std::size_t received = 0; received < sent;) {
+                received += (co_await reader.readexactly(1000)).size();
+            }
+            writer.write("all");
+            writer.close();
+        };
+        const ServerOptions serving{.ssl = &contexts.server};
+        auto server = co_await start_server(handler, kHost, 0, serving);
+        const ConnectionOptions options{.ssl = &contexts.client, .server_hostname = "localhost"};
+        auto pair = co_await open_connection(kHost, port_of(server), options);
+        const auto send = [&]() -> Coroutine<> {
+            const std::string piece(10'000, 'x');
+            while (!go_on.is_set()) {
+                pair.second.write(piece);
+                sent += piece.size();
+                ++waiting;
+                co_await pair.second.drain();
+                --waiting;
+            }
+        };
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < 3; ++i) tasks.push_back(create_task(send()));
+        for (std::size_t before = 0; waiting < 3 || sent != before;) {
+            before = sent;
+            co_await sleep(5ms);
+        }
+        go_on.set();
+        for (auto& task : tasks) co_await task;
+        EXPECT_EQ(co_await pair.first.read(), "all");
+        pair.second.close();
         server.close();
         co_await server.wait_closed();
     });

@@ -1,5 +1,7 @@
 import os
+import pty
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -132,8 +134,38 @@ def ctrl_c(folder):
     assert contents(folder) == {'good.png': b'good'}, contents(folder)
 
 
+def on_a_terminal(folder):
+    """There a bar is drawn again and again: how much, how fast, how long it will take."""
+    def answer(request):
+        request.reply(b'half', length=8)
+        request.wfile.flush()
+        time.sleep(0.5)
+        request.wfile.write(b'half')
+
+    ours, theirs = pty.openpty()
+    with serving(answer) as url:
+        process = subprocess.Popen([program, '--folder', folder, url + '/a.png', url + '/b.png'],
+                                   stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b''
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+        except OSError:  # the terminal has gone with its last program
+            pass
+        os.close(ours)
+        assert process.wait(20) == 0, shown
+    text = shown.decode()
+    drawn = text.split('\r\x1b[K')
+    assert len(drawn) > 4, text
+    assert re.search(r'\[#{12}-{12}\] 0/2  0\.0 kB  0\.0 kB/s  1 s left', text), text
+    assert re.search(r'\[#{24}\] 2/2  0\.0 kB  0\.0 kB/s\r\n', text), text
+    assert '2 of 2 pictures in ' in drawn[-1], text
+
+
 with tempfile.TemporaryDirectory() as folder:
     pictures(folder)
+    on_a_terminal(folder + '/terminal')
     before = set(os.listdir(folder))
     failures(folder + '/failures')
     ctrl_c(folder + '/interrupted')
