@@ -1,4 +1,5 @@
-"""Measures timers: how late they fire on an idle loop, beside libuv and tokio, and that a sleeping loop uses no CPU.
+"""Measures timers: how late they fire on an idle loop, beside libuv, tokio and a bare wait of epoll; and that a loop
+that sleeps uses no CPU.
 
 `timer_lateness` starts one timer after another, each of 1 to 5 whole milliseconds (libuv counts in these), and
 takes how far from its time each fires. How programs are compared: servers.py.
@@ -21,6 +22,8 @@ SLEEP = "sleep_cpu, CPU in a second of sleep"
 def build_peers(build_dir):
     at = lambda name: os.path.join(build_dir, name)
     common.build_peers(build_dir, {
+        "raw_epoll": lambda: programs.compile_peer(at("raw_epoll"), ["gcc", "-O2"],
+                                                   "raw/raw_epoll.c"),
         "uv_bench": lambda: programs.compile_peer(at("uv_bench"), ["gcc", "-O2", "-luv"],
                                                   "libuv/bench.c"),
         "tokio_bench": lambda: programs.build_tokio(at("tokio_bench"), build_dir),
@@ -35,7 +38,8 @@ def ours(ours_dir):
 
 def theirs(build_dir, wanted):
     at = lambda name: os.path.join(build_dir, name)
-    found = [programs.Program("libuv", "peer", [at("uv_bench")]),
+    found = [programs.Program("raw_epoll", "floor", [at("raw_epoll")]),
+             programs.Program("libuv", "peer", [at("uv_bench")]),
              programs.Program("tokio", "peer", [at("tokio_bench")], {"TOKIO_FLAVOR": "current"})]
     return [p for p in found if os.path.exists(p.argv[0]) and (not wanted or p.name in wanted)]
 
