@@ -63,14 +63,18 @@ class AwaitedBy final : public Node, public Pooled {
 AnyFuture handle_of(FutureBase& f) { return AnyFuture::from_state(Ref<FutureBase>::share(&f)); }
 
 // Innermost first.
-std::vector<FrameCallGraphEntry> suspended_frames(FutureBase& future) {
+std::vector<FrameCallGraphEntry> frames_from(const PromiseBase* innermost) {
     std::vector<FrameCallGraphEntry> frames;
-    TaskBase* const task = future.done() ? nullptr : future.as_task();
-    for (PromiseBase* p = task ? task->leaf_ : nullptr; p; p = p->parent()) {
+    for (const PromiseBase* p = innermost; p; p = p->parent()) {
         const bool generator = p->outcome() == PromiseBase::kGenerator;
         frames.push_back({p->place, generator ? FrameKind::ASYNC_GENERATOR : FrameKind::ASYNC});
     }
     return frames;
+}
+
+std::vector<FrameCallGraphEntry> suspended_frames(FutureBase& future) {
+    const TaskBase* const task = future.done() ? nullptr : future.as_task();
+    return frames_from(task ? task->leaf_ : nullptr);
 }
 
 void cut(std::vector<FrameCallGraphEntry>& frames, std::optional<int> limit) {
@@ -157,6 +161,11 @@ void append_graph(std::string& text, const FutureCallGraph& graph, std::size_t l
 }
 
 }  // namespace
+
+FutureCallGraph call_graph_of_current(const PromiseBase& innermost, CallGraphOptions options) {
+    return Builder(options.limit).build(*thread_state.task, frames_from(&innermost));
+}
+
 }  // namespace detail
 
 std::optional<FutureCallGraph> capture_call_graph(const AnyFuture& future, CallGraphOptions options,
@@ -183,10 +192,13 @@ std::optional<FutureCallGraph> capture_call_graph(const AnyFuture& future, CallG
 
 std::string format_call_graph(const AnyFuture& future, CallGraphOptions options,
                               std::source_location where) {
+    const auto graph = capture_call_graph(future, options, where);
+    return graph ? format_call_graph(*graph) : std::string();
+}
+
+std::string format_call_graph(const FutureCallGraph& graph) {
     std::string text;
-    if (const auto graph = capture_call_graph(future, options, where)) {
-        detail::append_graph(text, *graph, 0);
-    }
+    detail::append_graph(text, graph, 0);
     return text;
 }
 

@@ -138,6 +138,50 @@ TEST(CallGraph, IsOfTheCurrentTaskByDefault) {  // IN-01
     run_virtual(ask_a_task());
 }
 
+Coroutine<std::string> format_all() {
+    const FutureCallGraph graph = co_await current_call_graph();
+    co_return format_call_graph(graph);
+}
+AsyncGenerator<std::string> format_in_a_generator() {
+    const std::string text = co_await format_all();
+    co_yield text;
+}
+Coroutine<std::string> call_it(bool suspend) {
+    if (suspend) co_await sleep(0s);
+    auto texts = format_in_a_generator();
+    const auto text = co_await texts.next();
+    co_await texts.aclose();
+    co_return *text;
+}
+Coroutine<std::string> call_that(bool suspend) { co_return co_await call_it(suspend); }
+
+TEST(CallGraph, AwaitedItHasTheWholeStackOfTheCurrentTask) {  // IN-01
+    run_virtual([]() -> Coroutine<> {
+        for (const bool suspend : {false, true}) {
+            auto task = create_task(call_that(suspend), {.name = "self"});
+            const std::string text = plain(co_await task);
+            EXPECT_EQ(text.substr(0, text.find("\n  + Awaited by:")),
+                      "* Task(name='self', id=ID)\n"
+                      "  + Call stack:\n"
+                      "  |   in async format_all()\n"
+                      "  |   in async generator format_in_a_generator()\n"
+                      "  |   in async call_it()\n"
+                      "  |   in async call_that()");
+        }
+        const FutureCallGraph nearest = co_await current_call_graph({.limit = 1});
+        EXPECT_EQ(nearest.future, current_task());
+        EXPECT_EQ(nearest.call_stack.size(), 1u);
+        // It does not wait: a cancel that is due comes with the next wait.
+        auto cancelled = create_task([]() -> Coroutine<int> {
+            current_task().cancel();
+            static_cast<void>(co_await current_call_graph());
+            const auto r = co_await as_result(sleep(1s));
+            co_return r.holds<CancelledError>() ? 1 : 0;
+        });
+        EXPECT_EQ(co_await cancelled, 1);
+    });
+}
+
 TEST(CallGraph, NeedsALoopOrAFuture) {  // IN-01, IN-02
     EXPECT_EQ(support::raised<RuntimeError>([] { capture_call_graph(); }),
               "capture_call_graph() is called outside of a running event loop and no *future* to "

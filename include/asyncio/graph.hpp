@@ -4,12 +4,15 @@
 // is asked for. To be called on the thread of the future's loop.
 #pragma once
 
+#include <concepts>
+#include <coroutine>
 #include <iosfwd>
 #include <optional>
 #include <source_location>
 #include <string>
 #include <vector>
 
+#include "asyncio/detail/promise.hpp"
 #include "asyncio/futures.hpp"
 
 namespace asyncio::inline v1 {
@@ -45,11 +48,47 @@ ASYNCIO_API std::optional<FutureCallGraph> capture_call_graph(
     const AnyFuture& future = {}, CallGraphOptions options = {},
     std::source_location where = std::source_location::current());
 
+namespace detail {
+
+// With the frames from `innermost` outwards.
+ASYNCIO_API FutureCallGraph call_graph_of_current(const PromiseBase& innermost,
+                                                  CallGraphOptions options);
+
+// Awaitable of current_call_graph().
+class [[nodiscard]] CurrentCallGraph {
+  public:
+    using asyncio_native = void;
+
+    explicit CurrentCallGraph(CallGraphOptions options) noexcept : options_(options) {}
+    bool await_ready() const noexcept { return false; }
+    template <std::derived_from<PromiseBase> P>
+    bool await_suspend(std::coroutine_handle<P> h) noexcept {
+        frame_ = &h.promise();
+        return false;
+    }
+    FutureCallGraph await_resume() const { return call_graph_of_current(*frame_, options_); }
+
+  private:
+    CallGraphOptions options_;
+    const PromiseBase* frame_ = nullptr;
+};
+
+}  // namespace detail
+
+// The graph of the current task with the whole of its own stack, which only what is awaited sees.
+// Never suspends. IN-01.
+// Raises: as capture_call_graph.
+// If cancelled: goes on, as there is no wait; what is awaited next is cancelled.
+[[nodiscard]] inline detail::CurrentCallGraph current_call_graph(CallGraphOptions options = {}) {
+    return detail::CurrentCallGraph(options);
+}
+
 // The same as text, without a newline at its end; empty if there is no graph. IN-02.
 // Raises: as capture_call_graph.
 ASYNCIO_API std::string format_call_graph(
     const AnyFuture& future = {}, CallGraphOptions options = {},
     std::source_location where = std::source_location::current());
+ASYNCIO_API std::string format_call_graph(const FutureCallGraph& graph);
 // Prints it. IN-02.
 // Raises: as capture_call_graph.
 ASYNCIO_API void print_call_graph(const AnyFuture& future = {}, CallGraphOptions options = {},
