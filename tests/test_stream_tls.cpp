@@ -9,6 +9,7 @@
 #include <asyncio/ssl.hpp>
 #include <asyncio/timeouts.hpp>
 #include <chrono>
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -309,6 +310,42 @@ TEST(StreamsOverTls, SeveralTasksDrainOneWriter) {  // ST-13
         pair.second.close();
         server.close();
         co_await server.wait_closed();
+    });
+}
+
+// The system cannot send a file encrypted: it is read and written.
+TEST(StreamsOverTls, SendfileReadsAndWrites) {  // SF-01
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        std::string content(3'000'000, '\0');
+        for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * i >> 3);
+        std::FILE* const file = std::tmpfile();
+        EXPECT_EQ(std::fwrite(content.data(), 1, content.size(), file), content.size());
+        std::fflush(file);
+        const auto handler = [&](StreamReader, StreamWriter writer) -> Coroutine<> {
+            EventLoop& loop = get_running_loop();
+            const SendfileOptions natively{.fallback = false};
+            const auto refused =
+                co_await as_result(loop.sendfile(writer.transport(), ::fileno(file), natively));
+            EXPECT_TRUE(refused.holds<RuntimeError>());
+            writer.write("head ");
+            const SendfileOptions part{.offset = 1000, .count = content.size() - 2000};
+            const auto sent =
+                co_await as_result(loop.sendfile(writer.transport(), ::fileno(file), part));
+            EXPECT_EQ(sent.value(), content.size() - 2000);
+            writer.write(" foot");
+            writer.close();
+        };
+        const ServerOptions serving{.ssl = &contexts.server};
+        auto server = co_await start_server(handler, kHost, 0, serving);
+        const ConnectionOptions options{.ssl = &contexts.client, .server_hostname = "localhost"};
+        auto pair = co_await open_connection(kHost, port_of(server), options);
+        const std::string got = co_await pair.first.read();
+        EXPECT_TRUE(got == "head " + content.substr(1000, content.size() - 2000) + " foot");
+        pair.second.close();
+        server.close();
+        co_await server.wait_closed();
+        std::fclose(file);
     });
 }
 
