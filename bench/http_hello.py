@@ -6,6 +6,7 @@ is run and compared: servers.py.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -68,12 +69,15 @@ def servers(build_dir, ours_dir, wanted):
         found.append(Server("node", [node, script, "http_hello"]))
     found += python_servers()
     return [s for s in found if os.path.exists(s.argv[0])
-            and (not wanted or s.name in wanted or s.name.startswith("ours"))]
+            and (not wanted or s.name in wanted or common.is_ours(s.name))]
 
 
 def check_page(server):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10) as answer:
-        body = answer.read()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10) as answer:
+            body = answer.read()
+    except OSError as error:
+        raise programs.BuildError(f"{server.name} does not send the page: {error}") from error
     if body.lower() != PAGE:
         raise programs.BuildError(f"{server.name} sends another page: {body[:50]!r}")
 
@@ -82,8 +86,9 @@ def wrk(server, seconds):
     """How many requests were answered, and in how many seconds."""
     command = ["taskset", "-c", common.last_core(), "wrk", "-t1", f"-c{CONNECTIONS}",
                f"-d{seconds}", f"http://127.0.0.1:{server.port}/"]
-    out = programs.run(command)
-    if "Non-2xx" in out or "Socket errors" in out:
+    out = programs.run(command, timeout=60 + seconds)
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+)", out)
+    if "Non-2xx" in out or (broken and any(int(n) for n in broken.groups())):
         raise programs.BuildError(f"wrk is not content with {server.name}:\n{out}")
     line = next(line for line in out.splitlines() if " requests in " in line)
     per_second = next(line for line in out.splitlines() if line.startswith("Requests/sec:"))

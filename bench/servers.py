@@ -88,8 +88,8 @@ class Running:
 
     def uses_uring(self):
         """Whether it runs on io_uring: where that is refused, epoll serves in its place."""
-        return any("io_uring" in os.readlink(path)
-                   for path in glob.glob(f"/proc/{self.process.pid}/fd/*") if os.path.islink(path))
+        paths = glob.glob(f"/proc/{self.process.pid}/fd/*")
+        return any("io_uring" in os.readlink(path) for path in paths if os.path.islink(path))
 
     def cpu_ns(self):
         total = 0
@@ -109,6 +109,10 @@ class Running:
         return 0
 
 
+def is_ours(name):
+    return name.startswith(("ours", "streams", "protocol"))
+
+
 def that_start(all_servers):
     """Those of the servers that start here; the others are named."""
     found = []
@@ -117,25 +121,53 @@ def that_start(all_servers):
             Running(server).stop()
             found.append(server)
         except programs.BuildError as error:
+            if is_ours(server.name) and server.env != URING:
+                raise
             print(f"left out: {error}", flush=True)
     return found
 
 
+def one_round(running, scenarios, measure, samples):
+    """Measures the servers in turn; returns the name of a peer that failed, if one did."""
+    for scenario in scenarios:
+        for server in running:
+            try:
+                figures = measure(server, scenario)
+            except programs.BuildError as error:
+                if is_ours(server.name):
+                    raise
+                print(f"{server.name} left out from now on: {error}", flush=True)
+                return server.name
+            for workload, value in figures.items():
+                samples.setdefault(workload, {}).setdefault(server.name, []).append(value)
+    return None
+
+
 def take_turns(title, all_servers, scenarios, runs, measure):
-    """{workload: {server: [figure of each round]}}, of `measure(server, scenario)`: {workload: figure}."""
-    samples = {}
-    for number in range(runs):
-        running = []
+    """{workload: {server: [figure of each round]}}, of `measure(server, scenario)`: {workload: figure}.
+
+    A round in which a peer fails is begun again without that peer.
+    """
+    samples, left, done = {}, list(all_servers), 0
+    while done < runs:
+        running, fresh = [], {}
         try:
-            running += [Running(s) for s in all_servers]
-            for scenario in scenarios:
-                for server in running:
-                    for workload, value in measure(server, scenario).items():
-                        samples.setdefault(workload, {}).setdefault(server.name, []).append(value)
+            for each in left:
+                running.append(Running(each))
+            failed = one_round(running, scenarios, measure, fresh)
         finally:
             for server in running:
                 server.stop()
-        print(f"{title}: round {number + 1} of {runs}", flush=True)
+        if failed:
+            left = [s for s in left if s.name != failed]
+            for by_server in samples.values():
+                by_server.pop(failed, None)
+            continue
+        for workload, by_server in fresh.items():
+            for name, values in by_server.items():
+                samples.setdefault(workload, {}).setdefault(name, []).extend(values)
+        done += 1
+        print(f"{title}: round {done} of {runs}", flush=True)
     return samples
 
 

@@ -44,7 +44,7 @@ def servers(build_dir, ours_dir, wanted):
         Server("tokio", [at("tokio_bench"), "udp_echo"], {"TOKIO_FLAVOR": "current"}),
     ]
     return [s for s in found if os.path.exists(s.argv[0]) and (
-        not wanted or s.name in wanted or s.name == REFERENCE or s.name.startswith("ours"))]
+        not wanted or s.name in wanted or s.name == REFERENCE or common.is_ours(s.name))]
 
 
 def measure(build_dir, server, scenario, seconds):
