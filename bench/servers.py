@@ -29,7 +29,7 @@ class Figure:
     reference: tuple        # the servers whose best is the reference
     target: float = None    # the greatest ratio to it
     limit: float = None     # or the greatest median, whatever others have
-    within_spread: bool = False    # or as far from the reference's median as its own runs are
+    within_spread: bool = False    # or no worse than the reference's worst run
     judged: tuple = ("streams",)   # the servers of ours that have to reach it
 
 
