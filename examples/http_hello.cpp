@@ -34,8 +34,7 @@ std::string_view take_until(std::string_view& text, std::string_view end) {
 }
 
 bool same(std::string_view text, std::string_view lower) {
-    const auto equal = [](unsigned char a, char b) { return std::tolower(a) == b; };
-    return std::ranges::equal(text, lower, equal);
+    return std::ranges::equal(text, lower, {}, [](unsigned char c) { return std::tolower(c); });
 }
 
 struct Request {
@@ -66,8 +65,7 @@ std::optional<Request> parsed(std::string_view head) {
         // What comes next would be a body, and must not be taken for a request.
         if (same(name, "content-length") || same(name, "transfer-encoding")) return std::nullopt;
     }
-    if (hosts > 1 || (hosts == 0 && !old)) return std::nullopt;
-    return request;
+    return hosts == 1 || (hosts == 0 && old) ? std::optional(request) : std::nullopt;
 }
 
 Coroutine<> answer_requests(StreamReader reader, StreamWriter writer, asyncio::Delay patience) {
@@ -75,8 +73,10 @@ Coroutine<> answer_requests(StreamReader reader, StreamWriter writer, asyncio::D
         const auto head = co_await asyncio::wait_for(reader.readuntil("\r\n\r\n"), patience);
         const auto request = parsed(head);
         if (!request) break;
-        const bool found = request->method == "GET" && request->target == "/";
-        writer.write(found ? kHello : kNotFound);
+        const bool no_body = request->method == "HEAD";
+        const bool found = (no_body || request->method == "GET") && request->target == "/";
+        const std::string_view answer = found ? kHello : kNotFound;
+        writer.write(no_body ? answer.substr(0, answer.find("\r\n\r\n") + 4) : answer);
         co_await asyncio::wait_for(writer.drain(), patience);
         if (request->close) co_return;
     }

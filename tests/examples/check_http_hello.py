@@ -16,7 +16,7 @@ class Connection:
     def send(self, data):
         self.socket.sendall(data)
 
-    def answer(self):
+    def answer(self, no_body=False):
         """The status, the headers and the body of what comes next."""
         version, status, _ = self.stream.readline().decode().split(' ', 2)
         assert version == 'HTTP/1.1', version
@@ -24,7 +24,8 @@ class Connection:
         while (line := self.stream.readline()) != b'\r\n':
             name, value = line.decode().rstrip('\r\n').split(': ', 1)
             headers[name.lower()] = value
-        return int(status), headers, self.stream.read(int(headers['content-length']))
+        length = 0 if no_body else int(headers['content-length'])
+        return int(status), headers, self.stream.read(length)
 
     def at_end(self):
         try:
@@ -50,6 +51,10 @@ def check_requests(port):
     assert connection.answer()[0] == 404
     connection.send(b'PUT / HTTP/1.1\r\nHost: here\r\n\r\n')
     assert connection.answer()[0] == 404
+    connection.send(b'HEAD / HTTP/1.1\r\nHost: here\r\n\r\nHEAD /a HTTP/1.1\r\nHost: here\r\n\r\n')
+    for expected, length in ((200, '13'), (404, '16')):
+        status, headers, _ = connection.answer(no_body=True)
+        assert (status, headers['content-length']) == (expected, length), (status, headers)
     # Several at once; one in pieces.
     connection.send(10 * HELLO)
     for _ in range(10):

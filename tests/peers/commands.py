@@ -132,6 +132,8 @@ def curl_http(url):
     expect(out, 'Hello, world!200 1 text/plain\n' + 2 * 'Hello, world!200 0 text/plain\n')
     expect(curl('-w', '%{http_code}', url + 'other'), b'There is only /\n404')
     expect(curl('-0', url), b'Hello, world!')
+    head = curl('--head', url, '--next', '--silent', url)  # then the same connection
+    assert head.startswith(b'HTTP/1.1 200 OK\r\n') and head.endswith(b'\r\n\r\nHello, world!'), head
     expect(curl('-o', '/dev/null', '-w', '%{http_code}', '-d', 'a body', url), b'400')
     expect(curl('-w', '%{http_code}', '-H', 'X: ' + 20_000 * 'x', url), b'431')
     many = curl('--parallel', '--parallel-max', '20', url + '?[1-1]', *(200 * [url]))
