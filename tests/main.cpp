@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -25,6 +26,17 @@ struct Holdings {
 
 pid_t test_process = 0;
 Holdings at_start;
+
+// The thread sanitizer has a thread of its own, which it starts with the first one of the program.
+void start_sanitizer_thread() {
+#if defined(__SANITIZE_THREAD__)
+    std::thread([] {}).join();
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    std::thread([] {}).join();
+#endif
+#endif
+}
 
 std::ptrdiff_t open_descriptors() {
     // The iterator's own descriptor is counted each time, which does not change a comparison.
@@ -79,6 +91,7 @@ void check_holdings() {
 int main(int argc, char** argv) {
     test_process = getpid();
     testing::InitGoogleTest(&argc, argv);
+    start_sanitizer_thread();
     at_start = holdings();
     if (std::atexit(check_holdings) != 0) return EXIT_FAILURE;
     return RUN_ALL_TESTS();
