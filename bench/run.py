@@ -136,8 +136,8 @@ SECTIONS = {"engine": run_engine, "network": run_network, "tls": run_servers(tls
             "lateness": run_servers(lateness, 1), "growth": run_growth, "compile": run_compile}
 QUICK = ("engine", "network", "compile")
 # The server of ours that counts in each section.
-OURS = {"network": ("streams",), "tls": ("streams",), "udp": ("ours", "endpoint"),
-        "http": ("ours", "http_hello")}
+OURS = {"network": ("streams",), "tls": ("streams",), "udp": ("ours", "ours_batch"),
+        "http": ("ours",), "lateness": ("ours",)}
 
 
 def check_workloads(args):
