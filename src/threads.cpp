@@ -165,13 +165,16 @@ void ThreadPoolExecutor::Pool::sleep(std::unique_lock<std::mutex>& lock, Worker&
         return self.job.load(std::memory_order_relaxed) != nullptr || shut_down;
     };
     self.asleep = true;
+    bool in_time = true;
     if (idle_ns == detail::kNever) {
         self.called.wait(lock, called);
-    } else if (!self.called.wait_until(lock, after(idle_ns), called)) {
-        leave_idle(self);
-        detach(self);
+    } else {
+        in_time = self.called.wait_until(lock, after(idle_ns), called);
     }
     self.asleep = false;
+    if (in_time) return;
+    leave_idle(self);
+    detach(self);
 }
 
 // Takes it out of the stack.
