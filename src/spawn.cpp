@@ -56,6 +56,7 @@
 // clone(2) by glibc's other name for it: the first one is taken over by the thread sanitizer, which
 // would take a child that shares our memory for a fork, and note in that memory that we are one.
 #ifdef __GLIBC__
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming)
 extern "C" int __clone(int (*fn)(void*), void* stack, int flags, void* argument, ...) noexcept;
 #else
 #define __clone ::clone

@@ -38,11 +38,11 @@ namespace {
 constexpr std::size_t kMostSessions = 256;       // hosts whose sessions a context keeps
 constexpr std::size_t kMostSessionsPerHost = 4;  // servers send two tickets at a time
 
-template <auto free_it>
+template <auto kFree>
 struct Freed {
     template <class T>
     void operator()(T* p) const noexcept {
-        free_it(p);
+        kFree(p);
     }
 };
 using BioPtr = std::unique_ptr<BIO, Freed<BIO_free>>;

@@ -317,7 +317,7 @@ std::any TlsTransport::get_extra_info(std::string_view name) const {
     const bool secured = app_state_ != App::kInit && SSL_is_init_finished(ssl_->ssl());
     if (name == "ssl_object" || name == "peercert" || name == "cipher" || name == "compression") {
         if (!secured) return {};
-        const ssl::SSLObject object(ssl_);
+        ssl::SSLObject object(ssl_);
         if (name == "ssl_object") return object;
         if (name == "peercert") {
             auto certificate = object.getpeercert();
