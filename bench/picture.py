@@ -3,7 +3,7 @@
 import math
 from xml.sax.saxutils import escape
 
-LEFT, WIDTH, LINE, TOP, BELOW = 210, 430, 19, 58, 44
+LEFT, WIDTH, LINE, TOP, BELOW = 240, 430, 19, 58, 44
 LEAST, MOST = 0.05, 2.0    # what is outside is drawn at the edge; its figure says what it is
 TICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
