@@ -164,9 +164,10 @@ def run_sections(args):
     for name in names:
         say(f"\n== {name}")
         content[name] = SECTIONS[name](args)
+        # After each, so that what was measured is kept whatever comes next.
+        write_json(args, "results.json" if len(names) > 1 else f"{args.command}.json", content)
     if len(names) > 1:
         say("\n== ours beside the best peer\n\n" + combine.table(combined(content)))
-    write_json(args, "results.json" if len(names) > 1 else f"{args.command}.json", content)
     return content
 
 
