@@ -84,7 +84,16 @@ def listening_nc(*options):
                    stderr=subprocess.PIPE)
 
 
+def until_listening(nc):
+    """Its line on the listening socket; one for the bound, not yet listening one may come first."""
+    for line in nc.stderr:
+        if line.startswith(b'Listening on '):
+            return line
+    raise AssertionError(f'nc ended with {nc.wait()} before it listened')
+
+
 def port_of(nc):
+    # A datagram socket does not listen: bound is all that it gets.
     line = nc.stderr.readline()
     assert (found := re.search(rb'on 127\.0\.0\.1 (\d+)', line)), line
     return found[1].decode()
@@ -102,7 +111,7 @@ def nc_servers():
         path = folder + '/socket'
         with running('nc', '-v', '-N', '-l', '-U', path, stdin=subprocess.PIPE,
                      stderr=subprocess.PIPE) as nc:
-            nc.stderr.readline()  # it listens
+            until_listening(nc)
             nc.stdin.write(b'from nc')
             nc.stdin.close()
             nc.stdin = None
