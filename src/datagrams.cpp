@@ -13,6 +13,7 @@
 #include <chrono>
 #include <optional>
 #include <ostream>
+#include <type_traits>
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
@@ -23,6 +24,9 @@
 #include "resolver.hpp"
 
 namespace asyncio::inline v1 {
+// g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
+static_assert(std::is_trivially_copyable_v<DatagramOptions>);
+
 namespace detail {
 
 // ---- the options -------------------------------------------------------------------------------

@@ -162,8 +162,8 @@ void append_graph(std::string& text, const FutureCallGraph& graph, std::size_t l
 
 }  // namespace
 
-FutureCallGraph call_graph_of_current(const PromiseBase& innermost, CallGraphOptions options) {
-    return Builder(options.limit).build(*thread_state.task, frames_from(&innermost));
+FutureCallGraph CurrentCallGraph::await_resume() const {
+    return Builder(options_.limit).build(*thread_state.task, frames_from(frame_));
 }
 
 }  // namespace detail

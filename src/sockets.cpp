@@ -15,10 +15,14 @@
 #include <cstring>
 #include <ostream>
 #include <string>
+#include <type_traits>
 
 #include "asyncio/exceptions.hpp"
 
 namespace asyncio::inline v1 {
+// g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
+static_assert(std::is_trivially_copyable_v<SocketAddress> &&
+              std::is_trivially_copyable_v<OwnedDescriptor>);
 
 namespace {
 

@@ -23,6 +23,7 @@
 #include <ostream>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/locks.hpp"
@@ -35,6 +36,9 @@
 #include "spawn.hpp"
 
 namespace asyncio::inline v1 {
+// g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
+static_assert(std::is_trivially_copyable_v<SubprocessOptions>);
+
 namespace detail {
 
 // ---- what is asked for -------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class PromiseOf : public PromiseBase {
     void unhandled_exception() noexcept {
         // A value may be there already: a destructor threw after co_return.
         if (outcome() == kValue) std::destroy_at(&value_);
-        std::construct_at(&error_, std::current_exception());
+        ::new (static_cast<void*>(&error_)) std::exception_ptr(std::current_exception());
         set_outcome(kError);
     }
 

@@ -39,8 +39,6 @@ struct DatagramOptions {
     OwnedDescriptor sock = {};  // a socket that is there already; then nothing of the above
 };
 
-static_assert(std::is_trivially_copyable_v<DatagramOptions>);
-
 // A datagram: what came, and from where.
 struct ASYNCIO_API Datagram {
     Datagram() = default;

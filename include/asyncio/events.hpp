@@ -537,7 +537,7 @@ class ASYNCIO_API EventLoop {
     void set_debug(bool on);
     bool get_debug() const noexcept;
     // EH-07: in debug mode callbacks that take at least this long are reported. Default 100 ms.
-    Duration slow_callback_duration = std::chrono::milliseconds(100);
+    Duration slow_callback_duration{100'000'000};  // nanoseconds
 
     // Called before and after each wait of the loop (a GUI's or an interpreter's lock). Null: none.
     void set_wait_hooks(detail::Function<void()> before, detail::Function<void()> after);

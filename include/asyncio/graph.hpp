@@ -50,10 +50,6 @@ ASYNCIO_API std::optional<FutureCallGraph> capture_call_graph(
 
 namespace detail {
 
-// With the frames from `innermost` outwards.
-ASYNCIO_API FutureCallGraph call_graph_of_current(const PromiseBase& innermost,
-                                                  CallGraphOptions options);
-
 // Awaitable of current_call_graph().
 class [[nodiscard]] CurrentCallGraph {
   public:
@@ -66,7 +62,7 @@ class [[nodiscard]] CurrentCallGraph {
         frame_ = &h.promise();
         return false;
     }
-    FutureCallGraph await_resume() const { return call_graph_of_current(*frame_, options_); }
+    ASYNCIO_API FutureCallGraph await_resume() const;
 
   private:
     CallGraphOptions options_;

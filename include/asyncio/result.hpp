@@ -69,7 +69,7 @@ class [[nodiscard]] Result {
         if (has_value_) {
             std::construct_at(&value_, o.value_);
         } else {
-            std::construct_at(&error_, o.error_);
+            ::new (static_cast<void*>(&error_)) std::exception_ptr(o.error_);
         }
     }
     Result(Result&& o) noexcept(std::is_nothrow_move_constructible_v<Value>)
@@ -77,7 +77,7 @@ class [[nodiscard]] Result {
         if (has_value_) {
             std::construct_at(&value_, std::move(o.value_));
         } else {
-            std::construct_at(&error_, std::move(o.error_));
+            ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(o.error_));
         }
     }
     Result& operator=(const Result& o)
@@ -140,7 +140,7 @@ class [[nodiscard]] Result {
         std::construct_at(&value_, std::forward<Args>(args)...);
     }
     explicit Result(Failure, std::exception_ptr e) noexcept : has_value_(false) {
-        std::construct_at(&error_, std::move(e));
+        ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(e));
     }
     void check() const {
         if (!has_value_) std::rethrow_exception(error_);

@@ -7,7 +7,6 @@
 #include <iosfwd>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -60,7 +59,6 @@ class ASYNCIO_API SocketAddress {
     alignas(8) unsigned char bytes_[112] = {};
     std::uint32_t size_ = 0;
 };
-static_assert(std::is_trivially_copyable_v<SocketAddress>);
 
 ASYNCIO_API std::ostream& operator<<(std::ostream& out, const SocketAddress& address);
 
@@ -186,7 +184,6 @@ class OwnedDescriptor {
   private:
     int fd_ = -1;
 };
-static_assert(std::is_trivially_copyable_v<OwnedDescriptor>);
 
 // Of getaddrinfo(): what the addresses are for, as getaddrinfo(3) has it; 0: any.
 struct AddrInfoOptions {

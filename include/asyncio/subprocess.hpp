@@ -137,8 +137,6 @@ struct SubprocessOptions {
     subprocess::Groups extra_groups = {};  // setgroups(2)
 };
 
-static_assert(std::is_trivially_copyable_v<SubprocessOptions>);
-
 namespace detail {
 
 class ChildTransport;

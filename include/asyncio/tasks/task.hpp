@@ -217,7 +217,8 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
     }
     auto state = Ref<FutureBase>::adopt(task);
     root->set_task(*task);
-    if (options.name.empty() && !options.context && !options.eager_start.value_or(false)) {
+    if (options.name.empty() && !options.context &&
+        !(options.eager_start && *options.eager_start)) {
         task->start_plain();
     } else {
         launch(*task, options);
