@@ -22,6 +22,7 @@
 #include "asyncio/tasks.hpp"
 #include "file_requests.hpp"
 #include "function_name.hpp"
+#include "prefetch.hpp"
 #include "signals.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -331,6 +332,7 @@ void Loop::run_batch() {
     while (Node* n = batch_) {
         check_interrupt();
         batch_ = n->next_;
+        if (batch_) prefetch<0, 192>(batch_);
         run_node(*n);
     }
 }

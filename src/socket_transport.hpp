@@ -50,6 +50,10 @@ class SocketTransport final : public TransportBase,
     std::shared_ptr<BaseProtocol> get_protocol() const override { return protocol_; }
     std::any get_extra_info(std::string_view name) const override;
 
+    void expect_reader(const void* read, const void* task) noexcept override {
+        expected_read_ = read;
+        expected_task_ = task;
+    }
     bool is_reading() const override { return !closing_ && !paused_; }
     void pause_reading() override;
     void resume_reading() override;
@@ -115,6 +119,7 @@ class SocketTransport final : public TransportBase,
     void lost();
     void let_go();
     bool node_queued() const noexcept { return Channel::node_queued() || life_queued_; }
+    void prefetch_receiver() const noexcept;
     void receive_into_protocol();
     void received_nothing(int error);
     void received_end();
@@ -130,6 +135,9 @@ class SocketTransport final : public TransportBase,
     std::shared_ptr<BaseProtocol> protocol_;
     // One of both: what protocol_ is.
     Protocol* stream_ = nullptr;
+    // What expect_reader() said: prefetched, never looked at.
+    const void* expected_read_ = nullptr;
+    const void* expected_task_ = nullptr;
     BufferedProtocol* buffered_ = nullptr;
     WriteBuffer buffer_;
     FlowControl flow_;

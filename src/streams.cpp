@@ -296,6 +296,7 @@ bool Stream::enter(StreamRead& r) {
     }
     reader_ = &r;
     r.registered_ = true;
+    if (transport_) transport_->expect_reader(&r, thread_state.task);
     return true;
 }
 

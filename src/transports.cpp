@@ -26,6 +26,7 @@ std::shared_ptr<BaseProtocol> TransportBase::get_protocol() const {
 }
 std::any TransportBase::get_extra_info(std::string_view) const { return {}; }
 
+void TransportBase::expect_reader(const void* /*read*/, const void* /*task*/) noexcept {}
 bool TransportBase::is_reading() const { unsupported(*this, "is_reading"); }
 void TransportBase::pause_reading() { unsupported(*this, "pause_reading"); }
 void TransportBase::resume_reading() { unsupported(*this, "resume_reading"); }

@@ -64,6 +64,8 @@ class ASYNCIO_API TransportBase : public Pooled {
     // Empty if there is no such thing.
     virtual std::any get_extra_info(std::string_view name) const;
 
+    // A hint: the next bytes go to `read`, an object in the frame of `task`, which they wake.
+    virtual void expect_reader(const void* read, const void* task) noexcept;
     virtual bool is_reading() const;
     virtual void pause_reading();
     virtual void resume_reading();
