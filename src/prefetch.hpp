@@ -9,15 +9,15 @@
 namespace asyncio::inline v1::detail {
 
 // The cache lines of `bytes` bytes from `offset` bytes behind `object` on. It is a hint: any
-// address is allowed, also one of an object that is gone.
+// address is allowed, also that of an object that is gone.
 template <std::ptrdiff_t offset, std::ptrdiff_t bytes>
 inline void prefetch(const void* object) noexcept {
     constexpr std::ptrdiff_t kLine = 64;
-    // As a number: the address need not be one of an object.
-    const std::uintptr_t first =
-        reinterpret_cast<std::uintptr_t>(object) + static_cast<std::uintptr_t>(offset);
-    for (std::ptrdiff_t i = 0; i < bytes; i += kLine) {
-        __builtin_prefetch(reinterpret_cast<const void*>(first + static_cast<std::uintptr_t>(i)));
+    // Safe because it is only a number from here on: nothing needs to be at the address.
+    const auto begin = reinterpret_cast<std::uintptr_t>(object);
+    for (std::ptrdiff_t at = offset; at < offset + bytes; at += kLine) {
+        // Safe because a prefetch reads nothing and cannot fault.
+        __builtin_prefetch(reinterpret_cast<const void*>(begin + static_cast<std::uintptr_t>(at)));
     }
 }
 

@@ -13,22 +13,30 @@
 namespace asyncio::inline v1::detail {
 
 bool SharedReads::alone() noexcept {
-    if (thread_state.task == last_ && tasks_ <= kFew) return true;
-    if (tasks_ == 0) loop_.push_ready(this);
+    if (thread_state.task == last_ && !crowded_) return true;
+    schedule();
+    if (crowded_) return false;
     last_ = thread_state.task;
-    ++tasks_;
-    return tasks_ <= kFew;
+    crowded_ = ++tasks_ > kFew;
+    return !crowded_;
+}
+
+void SharedReads::schedule() noexcept {
+    if (std::exchange(scheduled_, true)) return;
+    loop_.push_ready(this);
 }
 
 // A new iteration: those that were gathered in the last one are read.
 void SharedReads::run() {
+    scheduled_ = false;
     last_ = nullptr;
     tasks_ = 0;
+    // Where many read, those whose reads end here come back for more: they too are to be gathered,
+    // and not to read at once one after the other, while the other thread has nothing to do.
+    crowded_ = batch_ || waiting_.size() >= kShare;
     if (!batch_ && !waiting_.empty()) begin_batch();
     if (batch_ && batch_->read_here()) batch_ = nullptr;
-    if (!batch_ && waiting_.empty()) return;
-    tasks_ = kFew + 1;  // whoever comes now waits too
-    loop_.push_ready(this);
+    if (batch_ || !waiting_.empty()) schedule();
 }
 
 void SharedReads::begin_batch() {
@@ -44,6 +52,8 @@ void SharedReads::begin_batch() {
 }
 
 void SharedReads::drop() noexcept {
+    scheduled_ = false;
+    crowded_ = false;
     last_ = nullptr;
     tasks_ = 0;
     waiting_.clear();

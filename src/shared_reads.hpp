@@ -111,6 +111,7 @@ class SharedReads final : private Node {
 
     void run() override;
     void drop() noexcept override;
+    void schedule() noexcept;
     void begin_batch();
 
     Loop& loop_;
@@ -119,6 +120,8 @@ class SharedReads final : private Node {
     SharedBatch* batch_ = nullptr;  // that is being read
     TaskBase* last_ = nullptr;      // only compared
     int tasks_ = 0;                 // that have read in this iteration
+    bool crowded_ = false;          // more than a few: whoever reads waits
+    bool scheduled_ = false;
 };
 
 // Suspends the task until the read has ended.

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -351,6 +352,31 @@ TEST_F(Files, ManyTasksReadWholeFilesAtOnce) {
             for (auto& task : tasks) co_await task;
         }
     });
+}
+
+Coroutine<> read_while_any(const std::string& path, std::size_t& left, std::size_t& mine) {
+    while (left > 0) {
+        --left;
+        ++mine;
+        co_await asyncio::read_file(path);
+    }
+}
+
+// Those that come back for more wait in line again: a few that read at once, one after the other,
+// would leave the rest, and the second thread, nothing to do.
+TEST_F(Files, OfManyReadersNoFewReadMost) {
+    const std::string name = make("text", pattern(2000));
+    std::size_t left = 20'000;
+    std::vector<std::size_t> counts(64);
+    asyncio::run([&]() -> Coroutine<> {
+        std::vector<asyncio::Task<>> tasks;
+        for (std::size_t& count : counts) {
+            tasks.push_back(asyncio::create_task(read_while_any(name, left, count)));
+        }
+        for (auto& task : tasks) co_await task;
+    });
+    std::ranges::sort(counts, std::greater<>());
+    EXPECT_LT(counts[0] + counts[1] + counts[2] + counts[3], 10'000u);
 }
 
 TEST_F(Files, OfManyReadersEachGetsTheErrorOfItsFile) {
