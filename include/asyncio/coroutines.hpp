@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <new>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -58,6 +59,7 @@ class PromiseOf : public PromiseBase {
     void unhandled_exception() noexcept {
         // A value may be there already: a destructor threw after co_return.
         if (outcome() == kValue) std::destroy_at(&value_);
+        // No construct_at for an exception_ptr: every file that includes this would compile it.
         ::new (static_cast<void*>(&error_)) std::exception_ptr(std::current_exception());
         set_outcome(kError);
     }

@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -140,6 +141,7 @@ class [[nodiscard]] Result {
         std::construct_at(&value_, std::forward<Args>(args)...);
     }
     explicit Result(Failure, std::exception_ptr e) noexcept : has_value_(false) {
+        // Here and above no construct_at: every file that includes this would compile it.
         ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(e));
     }
     void check() const {

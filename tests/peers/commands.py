@@ -85,10 +85,10 @@ def listening_nc(*options):
 
 
 def until_listening(nc):
-    """Its line on the listening socket; one for the bound, not yet listening one may come first."""
+    """Waits for its line on that; one for a socket that is bound and does not listen yet comes first."""
     for line in nc.stderr:
         if line.startswith(b'Listening on '):
-            return line
+            return
     raise AssertionError(f'nc ended with {nc.wait()} before it listened')
 
 
