@@ -749,6 +749,34 @@ TEST(UringFiles, WhereASecondRingIsRefusedThreadsServe) {
     EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+std::int64_t wait_ns(detail::Backend& backend, std::int64_t timeout) {
+    detail::NodeQueue ready;
+    const std::int64_t before = backend.now();
+    backend.wait(timeout, ready);
+    return backend.now() - before;
+}
+
+TEST(Uring, TimersCloserThanTheThreadsSlackShareAWait) {
+    std::string why;
+    constexpr std::int64_t kMs = 1'000'000;
+    // In a thread of its own, which keeps its slack to itself.
+    std::thread([&] {
+        ASSERT_EQ(::prctl(PR_SET_TIMERSLACK, 3 * kMs), 0);
+        const auto backend = detail::make_uring_backend(why, {});
+        NEED(backend);
+        wait_ns(*backend, 0);
+        EXPECT_GE(wait_ns(*backend, 1'000), 3 * kMs);
+        EXPECT_GE(wait_ns(*backend, 4 * kMs), 4 * kMs);
+        // One that is further away is not put off: of many tries one is in time.
+        std::int64_t least = 1'000 * kMs;
+        for (int i = 0; i < 50 && least >= 6 * kMs; ++i) {
+            least = std::min(least, wait_ns(*backend, 4 * kMs));
+        }
+        EXPECT_LT(least, 6 * kMs);
+        EXPECT_LT(wait_ns(*backend, 0), 1'000 * kMs);
+    }).join();
+}
+
 TEST(Uring, WhereItIsRefusedEpollServesAndALineSaysWhatToChange) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);

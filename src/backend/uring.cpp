@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -88,7 +89,7 @@ class UringBackend final : public Backend {
         ready.prepend(moved_);
         arm_again();
         give_back_delivered();
-        const int error = ring_->submit_and_wait(timeout);
+        const int error = ring_->submit_and_wait(with_slack(timeout));
         if (error != 0 && error != -EINTR && error != -ETIME && error != -EAGAIN &&
             error != -EBUSY) {
             std::rethrow_exception(make_os_error(-error));
@@ -302,6 +303,16 @@ class UringBackend final : public Backend {
         fail();
     }
 
+    // How late a wait of epoll may end, ns: this thread's setting (PR_SET_TIMERSLACK in prctl(2)).
+    // A wait of io_uring has no slack by itself.
+    static std::int64_t timer_slack() noexcept { return ::prctl(PR_GET_TIMERSLACK); }
+
+    // Timers closer than the slack share a wait: else of hundreds of thousands each would wake the
+    // thread alone. One that is further away is as early as the system can.
+    std::int64_t with_slack(std::int64_t timeout) const noexcept {
+        return timeout > 0 && timeout < slack_ ? slack_ : timeout;
+    }
+
     // ---- operations
 
     // This thread will use the ring. What another one had in flight begins again: completions that
@@ -313,6 +324,7 @@ class UringBackend final : public Backend {
         }
         ring_->take_completions([&](const io_uring_cqe& c) { complete(c, moved_); });
         ring_->move_here();
+        slack_ = timer_slack();
         again_.clear();
         starved_.clear();
         arm_wake();
@@ -594,6 +606,7 @@ class UringBackend final : public Backend {
     }
 
     std::unique_ptr<Ring> ring_;
+    std::int64_t slack_ = timer_slack();
     WakeEvent event_;
     std::vector<Entry> entries_;  // by descriptor
     std::vector<Again> again_;
