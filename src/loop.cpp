@@ -180,6 +180,7 @@ void Loop::run_plain() {
         do {
             check_interrupt();
             batch_ = n->next_;
+            if (batch_) prefetch<0, 128>(batch_);
             ++callbacks;
             n->run();
             n = batch_;

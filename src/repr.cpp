@@ -180,7 +180,7 @@ std::string waiting_text(TaskBase& t) {
     if (t.done() || !t.waiting_) return {};
     std::string text = " wait_for=";
     if (FutureBase* f = t.waiting_->as_future()) return text + future_text(*f, false);
-    const auto* w = dynamic_cast<const Waiter*>(t.waiting_);
+    const auto* w = dynamic_cast<const SoleWaiter*>(t.waiting_);
     if (w && w->cancelled()) return text + "<Future cancelled>";
     if (w && w->done()) return text + "<Future finished result=None>";
     return text + "<Future pending cb=[" + t.label() + "]>";

@@ -281,31 +281,24 @@ ASYNCIO_API std::vector<AnyTask> all_tasks(EventLoop& loop);
 
 namespace detail {
 
-// A future that a timer completes. S-20. Not part of the awaiter: when the sleeper is cancelled it
-// may be in the ready queue, and then deletes itself there.
-class ASYNCIO_API SleepTimer final : public Waitable, public Pooled {
+// A future that a timer completes, and that one task awaits. S-20. Not part of the awaiter: when
+// the sleeper is cancelled it may be in the ready queue, and then deletes itself there.
+class ASYNCIO_API SleepTimer final : public SoleWaiter, public Pooled {
   public:
     // Queues the timer. Raises: std::bad_alloc.
     SleepTimer(LoopCore& core, std::int64_t delay_ns);
     // The sleeper is done with it.
     void abandon() noexcept;
 
-    void suspend(PromiseBase& frame) noexcept { waiter_.suspend(frame); }
-    std::exception_ptr resume() noexcept { return waiter_.resume(); }
-
     void run() override;
     void drop() noexcept override;
-    bool cancel_wait(const std::exception_ptr& error) override {
-        return waiter_.cancel_wait(error);
-    }
 
   private:
     ~SleepTimer() = default;
 
+    bool abandoned_ = false;  // first, where the base has room for it: a million of these sleep
     LoopCore& core_;
     TimerEntry timer_;
-    Waiter waiter_;
-    bool abandoned_ = false;
 };
 
 // Awaitable of sleep(): T-14. Its timer is made when it is awaited, and only for a positive delay.
