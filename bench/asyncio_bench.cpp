@@ -2,8 +2,9 @@
 // do.
 //
 // Prints one JSON line: workload, n, ns_per_op (elapsed nanoseconds for one operation; for `timers`
-// CPU nanoseconds of the process), and what else the workload knows. A workload that is not known
-// prints "skip":true. Each workload checks its results and stops the program on a wrong one.
+// CPU nanoseconds of the process), the loop's back end, and what else the workload knows. A
+// workload that is not known prints "skip":true. Each workload checks its results and stops the
+// program on a wrong one.
 //
 // With AFTER_A_THREAD set in the environment the program starts and joins a thread first: a process
 // that ever had two pays for atomic counts where one that never had does not.
@@ -64,10 +65,10 @@ std::uint64_t memory_status(const char* field) {
 }
 
 void report(std::uint64_t n, double total_ns, const std::string& extra = "") {
-    std::printf("{\"workload\":\"%.*s\",\"n\":%llu,\"ns_per_op\":%.2f%s}\n",
+    std::printf("{\"workload\":\"%.*s\",\"n\":%llu,\"ns_per_op\":%.2f,\"backend\":\"%s\"%s}\n",
                 static_cast<int>(workload_name.size()), workload_name.data(),
                 static_cast<unsigned long long>(n), total_ns / static_cast<double>(n),
-                extra.c_str());
+                asyncio::get_running_loop().backend(), extra.c_str());
 }
 
 void need(bool right) {

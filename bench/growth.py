@@ -10,6 +10,7 @@ import statistics
 import measure
 import network
 import programs
+import servers
 import workloads
 
 TARGET = 1.2
@@ -33,7 +34,7 @@ def measure_programs(ours, floors, runs, say):
         for kind, name, floor in KINDS:
             everyone = ours + [p for p in floors if p.name == floor]
             for n in SIZES:
-                for program in everyone:
+                for program in measure.turns(everyone, number):
                     value = cost(program, workloads.BY_NAME[name], n)
                     samples.setdefault(kind, {}).setdefault(program.name, {}).setdefault(
                         n, []).append(value)
@@ -41,17 +42,16 @@ def measure_programs(ours, floors, runs, say):
     return samples
 
 
-def measure_connections(build_dir, compiler, runs, seconds, say):
+def measure_connections(build_dir, compilers, runs, seconds, say):
     """The same for connections: server CPU a message, streams beside hand-written epoll."""
-    ours_dir = network.build_ours(build_dir, compiler)
-    network.build_peers(build_dir)
-    pair = [s for s in network.servers(build_dir, ours_dir, ["none"])
-            if s.name in ("streams", network.REFERENCE)]
+    of_interest = servers.that_start(
+        s for s in network.servers(build_dir, compilers, [])
+        if s.name.startswith("streams") or s.name == network.REFERENCE)
     samples = {}
     for number in range(runs):
         for connections in CONNECTIONS:
-            for each in pair:
-                server = network.Running(each)
+            for each in measure.turns(of_interest, number):
+                server = servers.Running(each)
                 try:
                     figures = network.load(build_dir, server, connections, 64, seconds, 1)
                 finally:
@@ -98,10 +98,10 @@ def show(lines):
               f"{verdict}")
 
 
-def run(build_dir, compiler, ours, runs, seconds, say=print):
+def run(build_dir, compilers, ours, runs, seconds, say=print):
     floors = programs.peers(build_dir, sorted({floor for _, _, floor in KINDS}))
     samples = measure_programs(ours, floors, runs, say)
-    samples |= measure_connections(build_dir, compiler, runs, seconds, say)
+    samples |= measure_connections(build_dir, compilers, runs, seconds, say)
     lines = rows(samples)
     show(lines)
     return lines

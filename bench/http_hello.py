@@ -52,12 +52,17 @@ def python_servers():
     return []
 
 
-def servers(build_dir, ours_dir, wanted):
+def ours(directory):
+    argv = [os.path.join(directory, "examples", "http_hello")]
+    return [Server("ours", argv), Server("ours_uring", argv, common.URING)]
+
+
+def servers(build_dir, compilers, wanted):
+    """Builds ours and the peers, and gives those that were built and are `wanted` (all if it is empty)."""
     at = lambda name: os.path.join(build_dir, name)
-    ours = [os.path.join(ours_dir, "examples", "http_hello")]
-    found = [
-        Server("ours", ours),
-        Server("ours_uring", ours, common.URING),
+    found = common.build_ours(build_dir, compilers, ["example-http-hello"], ours)
+    build_peers(build_dir)
+    found += [
         Server("raw_epoll", [at("raw_epoll"), "http_hello"]),
         Server("beast", [at("beast_http"), "http_hello"]),
         Server("hyper", [at("hyper_http"), "http_hello"]),
@@ -108,15 +113,13 @@ def figure_of(workload):
     return Figure("ns", RUNTIMES, judged=())
 
 
-def run(build_dir, compiler, peers, runs, seconds):
+def run(build_dir, compilers, peers, runs, seconds):
     """Returns the rows; none without wrk."""
     if not shutil.which("wrk"):
         print("http_hello left out: wrk is missing", flush=True)
         return []
     print("building the HTTP servers", flush=True)
-    ours_dir = common.build_ours(build_dir, compiler, ["example-http-hello"])
-    build_peers(build_dir)
-    everyone = common.that_start(servers(build_dir, ours_dir, peers))
+    everyone = common.that_start(servers(build_dir, compilers, peers))
     samples = common.take_turns("http_hello", everyone, ["http_hello"], runs,
                                 lambda server, _: measure(server, seconds))
     rows = common.rows_of(samples, figure_of)

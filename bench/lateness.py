@@ -7,6 +7,7 @@ takes how far from its time each fires. How programs are compared: servers.py.
 
 import json
 import os
+from dataclasses import replace
 
 import programs
 import servers as common
@@ -29,10 +30,11 @@ def build_peers(build_dir):
     })
 
 
-def ours(ours_dir):
-    bench = [os.path.join(ours_dir, "asyncio-bench")]
-    return [programs.Program("ours", "ours", bench, {"ASYNCIO_BACKEND": "epoll"}),
-            programs.Program("ours_uring", "ours", bench, common.URING)]
+def ours(directory):
+    """As programs.on_both_backends(), by the names that servers have."""
+    names = {"ours": "ours", programs.uring_name("ours"): "ours_uring"}
+    return [replace(program, name=names[program.name]) for program in
+            programs.on_both_backends("ours", os.path.join(directory, "asyncio-bench"))]
 
 
 def theirs(build_dir, wanted):
@@ -74,11 +76,11 @@ def figure_of(workload):
     return Figure("ns", ("libuv", "tokio"), within_spread=True, judged=("ours", "ours_uring"))
 
 
-def run(build_dir, compiler, peers, runs, seconds):
+def run(build_dir, compilers, peers, runs, seconds):
     print("building the programs with timers", flush=True)
-    ours_dir = common.build_ours(build_dir, compiler, ["asyncio-bench"])
+    our_programs = common.build_ours(build_dir, compilers, ["asyncio-bench"], ours)
     build_peers(build_dir)
-    samples = measure(ours(ours_dir), theirs(build_dir, peers), runs, seconds)
+    samples = measure(our_programs, theirs(build_dir, peers), runs, seconds)
     rows = common.rows_of(samples, figure_of)
     common.show(rows)
     return rows

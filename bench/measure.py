@@ -1,7 +1,8 @@
 """Runs programs in turn and keeps what they print.
 
 Times on a machine that others use too are noisy. Against that:
-- the programs take turns, so that a slow minute is slow for all of them;
+- the programs take turns, so that a slow minute is slow for all of them, and another one begins each round:
+  a virtual machine gives free memory back to its host, and who first uses it after a pause waits for that;
 - what needs one core is pinned to one;
 - where one operation costs the same however many there are, each program does so many that a run takes
   about a quarter of a second, found by a first run that does not count;
@@ -99,6 +100,12 @@ def operations(program, workload, seconds):
     return min(max(int(wanted) // 1000, 1), 1_000_000) * 1000
 
 
+def turns(programs, number):
+    """Their order in the round of this number."""
+    first = number % max(len(programs), 1)
+    return programs[first:] + programs[:first]
+
+
 def one_round(programs, workloads, seconds, samples, sizes, say):
     for workload in workloads:
         for program in programs:
@@ -122,7 +129,7 @@ def measure(programs, workloads, rounds, seconds=0.25, say=print):
     for current in range(rounds):
         start = time.monotonic()
         try:
-            one_round(programs, workloads, seconds, samples, sizes, say)
+            one_round(turns(programs, current), workloads, seconds, samples, sizes, say)
         except KeyboardInterrupt:
             say(f"stopped in round {current + 1}")
             break

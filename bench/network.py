@@ -31,10 +31,17 @@ REFERENCE = "raw_epoll"
 RUNTIMES = ("asio", "libuv", "tokio", "go", "asyncio")
 
 
-def build_ours(build_dir, compiler):
-    """Builds the echo servers in release mode and returns where they are."""
-    return common.build_ours(build_dir, compiler,
-                             ["asyncio-echo-streams", "asyncio-echo-protocol"])
+def ours(directory):
+    streams = [os.path.join(directory, "asyncio-echo-streams")]
+    protocol = [os.path.join(directory, "asyncio-echo-protocol")]
+    return [Server("streams", streams), Server("protocol", protocol),
+            Server("streams_uring", streams, common.URING),
+            Server("protocol_uring", protocol, common.URING)]
+
+
+def build_ours(build_dir, compilers):
+    return common.build_ours(build_dir, compilers,
+                             ["asyncio-echo-streams", "asyncio-echo-protocol"], ours)
 
 
 def build_peers(build_dir):
@@ -56,16 +63,10 @@ def build_peers(build_dir):
             raise programs.BuildError(f"{name} is needed and could not be built")
 
 
-def servers(build_dir, ours_dir, wanted):
+def peers(build_dir):
     at = lambda name: os.path.join(build_dir, name)
-    streams = [os.path.join(ours_dir, "asyncio-echo-streams")]
-    protocol = [os.path.join(ours_dir, "asyncio-echo-protocol")]
     script = os.path.join(programs.PEERS, "python", "bench.py")
-    found = [
-        Server("streams", streams),
-        Server("protocol", protocol),
-        Server("streams_uring", streams, common.URING),
-        Server("protocol_uring", protocol, common.URING),
+    return [
         Server(REFERENCE, [at("raw_epoll"), "tcp_echo"]),
         Server("raw_uring", [at("raw_uring"), "tcp_echo"]),
         Server("asio", [at("asio_echo"), "tcp_echo"]),
@@ -74,6 +75,13 @@ def servers(build_dir, ours_dir, wanted):
         Server("go", [at("go_bench"), "tcp_echo"]),
         Server("asyncio", [os.environ.get("PEER_PYTHON", "python3"), script, "tcp_echo"]),
     ]
+
+
+def servers(build_dir, compilers, wanted):
+    """Builds ours and the peers, and gives those that were built and are `wanted` (all if it is empty)."""
+    found = build_ours(build_dir, compilers)
+    build_peers(build_dir)
+    found += peers(build_dir)
     always = set(OURS) | {REFERENCE}
     return [s for s in found if (os.path.exists(s.argv[0]) or s.name == "asyncio")
             and (not wanted or s.name in wanted or s.name in always)]
@@ -157,7 +165,7 @@ def figure_of(workload):
     return Figure("server CPU ns", (REFERENCE,), target)
 
 
-def run(build_dir, compiler, peers, workloads, runs, seconds, quick):
+def run(build_dir, compilers, wanted, workloads, runs, seconds, quick):
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     chosen = [w for w in WORKLOADS if not workloads or w in workloads]
@@ -165,9 +173,7 @@ def run(build_dir, compiler, peers, workloads, runs, seconds, quick):
         print(f"idle_10k left out: only {limit} descriptors are allowed", flush=True)
         chosen.remove("idle_10k")
     print("building the echo servers", flush=True)
-    ours_dir = build_ours(build_dir, compiler)
-    build_peers(build_dir)
-    everyone = common.that_start(servers(build_dir, ours_dir, peers))
+    everyone = common.that_start(servers(build_dir, compilers, wanted))
     rows = common.rows_of(measure(build_dir, everyone, chosen, runs, seconds, quick), figure_of)
     common.show(rows)
     return rows

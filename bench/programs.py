@@ -3,6 +3,7 @@
 All of it is built below one directory, which is `build/bench` unless the caller says otherwise.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from dataclasses import dataclass, field
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 PEERS = os.path.join(HERE, "peers")
+
+URING = {"ASYNCIO_BACKEND": "io_uring"}
+EPOLL = {"ASYNCIO_BACKEND": "epoll"}
 
 # Where Debian keeps the Rust crates that its librust-*-dev packages bring.
 CARGO_REGISTRY = "/usr/share/cargo/registry"
@@ -25,7 +29,8 @@ PEER_PACKAGES = [
 @dataclass(frozen=True)
 class Program:
     name: str
-    kind: str                       # "ours", "peer", or "floor": a scheduler without features
+    kind: str                       # "ours" (on epoll), "ours_uring", "peer", or "floor": a scheduler
+                                    # without features
     argv: list
     env: dict = field(default_factory=dict)
     may_use_all_cores: bool = False
@@ -81,11 +86,27 @@ def build_ours(build_dir, compiler, flags=""):
     return os.path.join(directory_of(build_dir, compiler), "bin", "asyncio-bench")
 
 
+def uring_name(name):
+    return f"{name} io_uring"
+
+
+def on_both_backends(name, path):
+    """asyncio-bench on epoll, and on io_uring unless that is refused here, which is then said."""
+    on_epoll, on_uring = Program(name, "ours", [path], EPOLL), Program(
+        uring_name(name), "ours_uring", [path], URING)
+    out = run([path, "await_chain", "1"], env={**os.environ, **URING})
+    if json.loads(out)["backend"] == "io_uring":
+        return [on_epoll, on_uring]
+    print(f"left out: {on_uring.name}: io_uring is refused here", flush=True)
+    return [on_epoll]
+
+
 def ours(build_dir, wanted=None):
+    """asyncio-bench built by each compiler, on each back end."""
     programs = []
     for name, path in compilers(wanted).items():
         print(f"building asyncio-bench with {name}", flush=True)
-        programs.append(Program(name, "ours", [build_ours(build_dir, path)]))
+        programs += on_both_backends(name, build_ours(build_dir, path))
     if not programs:
         raise BuildError("no C++ compiler was found")
     return programs

@@ -5,7 +5,9 @@ A marker is `<!-- table: NAME -->`; what stands between it and `<!-- end -->` is
 
 import os
 import re
+import statistics
 
+import combine
 import picture
 import programs
 
@@ -42,9 +44,44 @@ def engine(content):
     return markdown(["workload", "ours", "best peer", "ratio", "spread", "target", "floor"], rows)
 
 
+def backends(content):
+    """One row a workload, three columns a compiler."""
+    lines = content["engine"].get("backends", [])
+    compilers = list(dict.fromkeys(line["compiler"] for line in lines))
+    head, out = ["workload"], []
+    for name in compilers:
+        head += [f"{name}, epoll", "io_uring", "ratio (spread)"]
+    for workload in dict.fromkeys(line["workload"] for line in lines):
+        cells = [workload]
+        for name in compilers:
+            line = next(l for l in lines if (l["workload"], l["compiler"]) == (workload, name))
+            cells += [number(line["epoll"]), number(line["io_uring"]),
+                      f"{line['ratio']:.2f} ({line['ratio_min']:.2f} to {line['ratio_max']:.2f})"]
+        out.append(cells)
+    return markdown(head, out)
+
+
+def compilers(content):
+    """One row a server of ours: what the other compiler's needs over the last one's, over all workloads."""
+    out = []
+    for section, part in content.items():
+        rows = part.get("rows") if isinstance(part, dict) else None
+        if section in ("engine", "growth", "compile") or not rows:
+            continue
+        for name in dict.fromkeys(row["server"] for row in rows if " " in row["server"]):
+            ratios = sorted((statistics.median(combine.pairs(row, other)), row["workload"])
+                            for row in rows for other in rows if row["server"] == name
+                            and (other["server"], other["workload"]) == (name.split()[0], row["workload"]))
+            middle = statistics.median(ratio for ratio, _ in ratios)
+            place = lambda pair: f"{pair[0]:.2f} ({pair[1].replace(section + ' ', '')})"
+            out.append([section, *name.split(), f"{middle:.2f}", place(ratios[0]), place(ratios[-1])])
+    return markdown(["section", "server", "compiler", "median", "least", "most"], out)
+
+
 def servers(content, section):
-    """One row a workload, one column a server: the median, and the ratio to the reference."""
-    rows = content[section]["rows"]
+    """One row a workload, one column a server: the median, and the ratio to the reference. Of ours what
+    the last compiler built: compilers() has the others."""
+    rows = [row for row in content[section]["rows"] if " " not in row["server"]]
     names = list(dict.fromkeys(row["server"] for row in rows))
     out = []
     for workload in dict.fromkeys(row["workload"] for row in rows):
@@ -77,16 +114,24 @@ def compile_time(content):
                      "spread", "the echo server, `-O2`"], rows)
 
 
+def runs(content):
+    """How many runs: of all sections, and of those that had another number."""
+    others = [f"{name}: {part['runs']}" for name, part in content.items()
+              if isinstance(part, dict) and part.get("runs", content["runs"]) != content["runs"]]
+    return f"{content['runs']} runs" + (f" ({', '.join(others)})" if others else "")
+
+
 def machine(content):
     m = content["machine"]
     versions = ", ".join(filter(None, m["compilers"].values()))
     return (f"{content['date'][:10]}, {m['cores']} cores of {m['processor']}, Linux "
-            f"{m['kernel'].split('-')[0]}, {versions}; medians of {content['runs']} runs.")
+            f"{m['kernel'].split('-')[0]}, {versions}; medians of {runs(content)}.")
 
 
 def tables(content):
     made = {"engine": engine, "growth": growth, "compile": compile_time}
-    out = {"machine": machine(content)}
+    out = {"machine": machine(content), "backends": backends(content),
+           "compilers": compilers(content)}
     for section in content:
         if section in made:
             out[section] = made[section](content)
@@ -112,6 +157,6 @@ def publish(content, rows):
         file.write(fill(text, tables(content)))
     m = content["machine"]
     note = (f"{content['date'][:10]}, {m['cores']} cores of {m['processor']}, Linux "
-            f"{m['kernel'].split('-')[0]}, medians of {content['runs']} runs; script/bench")
+            f"{m['kernel'].split('-')[0]}, medians of {runs(content)}; script/bench")
     with open(PICTURE, "w") as file:
         file.write(picture.draw(rows, "libasyncio beside the best peer", note))

@@ -2,6 +2,7 @@
 
 import measure
 import workloads as known
+from programs import uring_name
 
 
 def best(samples, workload, programs, figure="ns"):
@@ -34,14 +35,19 @@ def row(samples, workload, programs, figure="ns"):
             continue
         theirs = samples[workload.name, program.name]
         line[kind] = {"program": program.name, **summary(sorted(s[figure] for s in theirs))}
-        line[kind]["ratio"] = line["ours"]["median"] / max(line[kind]["median"], 1e-9)
-        pairs = sorted(a[figure] / max(b[figure], 1e-9) for a, b in zip(mine_samples, theirs))
-        line[kind]["ratio_min"], line[kind]["ratio_max"] = pairs[0], pairs[-1]
+        line[kind] |= ratio(mine_samples, theirs, figure)
     if figure == "bytes_per_task":
         line["reached"] = line["ours"]["median"] <= line["target"]
     elif figure == "ns" and "peer" in line:
         line["reached"] = line["peer"]["ratio"] <= line["target"]
     return line
+
+
+def ratio(mine, theirs, figure="ns"):
+    """The ratio of the medians, and its spread over the rounds."""
+    pairs = sorted(a[figure] / max(b[figure], 1e-9) for a, b in zip(mine, theirs))
+    whole = measure.median(mine, figure) / max(measure.median(theirs, figure), 1e-9)
+    return {"ratio": whole, "ratio_min": pairs[0], "ratio_max": pairs[-1]}
 
 
 def rows(samples, workloads, programs):
@@ -55,6 +61,21 @@ def rows(samples, workloads, programs):
     return [line for line in lines if line]
 
 
+def backends(samples, workloads, programs):
+    """For each workload and compiler: what io_uring takes beside epoll, in the same rounds."""
+    lines = []
+    for workload in workloads:
+        for compiler in (p.name for p in programs if p.kind == "ours"):
+            on_epoll = samples.get((workload.name, compiler))
+            on_uring = samples.get((workload.name, uring_name(compiler)))
+            if not on_epoll or not on_uring:
+                continue
+            lines.append({"workload": workload.name, "compiler": compiler,
+                          "epoll": measure.median(on_epoll), "io_uring": measure.median(on_uring),
+                          **ratio(on_uring, on_epoll)})
+    return lines
+
+
 UNITS = {"ns": "ns", "bytes_per_task": "B", "wall_ms": "ms"}
 
 
@@ -66,6 +87,21 @@ def place(part):
     if not part:
         return "-"
     return f"{number(part['median'])} {part['program']}"
+
+
+def columns(out):
+    """Rows of cells as text, column under column."""
+    widths = [max(len(r[i]) for r in out) for i in range(len(out[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(r, widths)).rstrip()
+                     for r in out)
+
+
+def backends_table(lines):
+    """backends() as text."""
+    return columns([["workload", "compiler", "epoll", "io_uring", "ratio", "spread"]] + [
+        [line["workload"], line["compiler"], number(line["epoll"]), number(line["io_uring"]),
+         f"{line['ratio']:.2f}", f"{line['ratio_min']:.2f}..{line['ratio_max']:.2f}"]
+        for line in lines])
 
 
 def table(lines):
@@ -86,9 +122,7 @@ def table(lines):
                     f"{peer['ratio']:.2f}" if peer else "-",
                     f"{peer['ratio_min']:.2f}..{peer['ratio_max']:.2f}" if peer else "",
                     target, verdict, place(line.get("floor"))])
-    widths = [max(len(r[i]) for r in out) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(r, widths)).rstrip()
-                     for r in out)
+    return columns(out)
 
 
 def all_figures(samples):

@@ -8,11 +8,11 @@ import glob
 import os
 import statistics
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import programs
-
-URING = {"ASYNCIO_BACKEND": "io_uring"}
+from measure import turns
+from programs import URING
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,16 @@ def last_core():
     return str(max(os.sched_getaffinity(0)))
 
 
-def build_ours(build_dir, compiler, targets):
-    """Builds programs of ours in release mode and returns the directory that has them."""
-    programs.build_targets(build_dir, compiler, targets)
-    return os.path.join(programs.directory_of(build_dir, compiler), "bin")
+def build_ours(build_dir, compilers, targets, make):
+    """Builds programs of ours in release mode with each compiler, and gives `make(directory)` of each:
+    the last one's servers by their names, others with their compiler's behind."""
+    found = []
+    for compiler in reversed(compilers):
+        programs.build_targets(build_dir, compiler, targets)
+        made = make(os.path.join(programs.directory_of(build_dir, compiler), "bin"))
+        label = "" if compiler == compilers[-1] else " " + os.path.basename(compiler)
+        found += [replace(server, name=server.name + label) for server in made]
+    return found
 
 
 def build_peers(build_dir, builds):
@@ -154,7 +160,7 @@ def take_turns(title, all_servers, scenarios, runs, measure):
         try:
             for each in left:
                 running.append(Running(each))
-            failed = one_round(running, scenarios, measure, fresh)
+            failed = one_round(turns(running, done), scenarios, measure, fresh)
         finally:
             for server in running:
                 server.stop()
@@ -224,7 +230,7 @@ def show(rows):
         print(f"\n{workload}  [{here[0]['unit']}{beside}]")
         for row in sorted(here, key=lambda row: row["median"]):
             spread = f"  {row['ratio']:.3f}  ({row['least']:.3f} .. {row['most']:.3f})"
-            print(f"  {row['server']:14} {row['median']:12,.0f}{spread if beside else ''}"
+            print(f"  {row['server']:26} {row['median']:12,.0f}{spread if beside else ''}"
                   f"{verdict(row)}")
     missed = [f"{row['workload']} ({row['server']})" for row in rows if reached(row) is False]
     print("\nevery target reached" if not missed else "\nmissed: " + "; ".join(missed), flush=True)

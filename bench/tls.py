@@ -36,16 +36,17 @@ def make_certificate(build_dir):
     return both
 
 
-def servers(build_dir, echo_tls):
-    """Builds the reference and gives all servers."""
-    os.makedirs(build_dir, exist_ok=True)
+def reference(build_dir, pem):
+    """Builds the reference."""
     raw = os.path.join(build_dir, "raw_tls")
     programs.compile_peer(raw, ["gcc", "-O2", "-lssl", "-lcrypto"], "raw/raw_tls.c")
-    pem = make_certificate(build_dir)
-    return [Server("streams", [echo_tls, pem, "streams"]),
-            Server("protocol", [echo_tls, pem, "protocol"]),
-            Server("streams_uring", [echo_tls, pem, "streams"], common.URING),
-            Server(REFERENCE, [raw, "server", pem])]
+    return Server(REFERENCE, [raw, "server", pem])
+
+
+def ours(echo_tls, pem):
+    kinds = {kind: [echo_tls, pem, kind] for kind in ("streams", "protocol")}
+    return [Server(kind, argv) for kind, argv in kinds.items()] + [
+        Server(f"{kind}_uring", argv, common.URING) for kind, argv in kinds.items()]
 
 
 def measure(build_dir, server, scenario, seconds):
@@ -66,12 +67,15 @@ def compare(build_dir, everyone, runs, seconds):
     return rows
 
 
-def run(build_dir, compiler, peers, runs, seconds):
+def run(build_dir, compilers, peers, runs, seconds):
     """Returns the rows; none where TLS, OpenSSL's program or its headers are missing."""
     print("building the TLS servers", flush=True)
     try:
-        ours_dir = common.build_ours(build_dir, compiler, ["asyncio-echo-tls"])
-        everyone = servers(build_dir, os.path.join(ours_dir, "asyncio-echo-tls"))
+        os.makedirs(build_dir, exist_ok=True)
+        pem = make_certificate(build_dir)
+        everyone = common.build_ours(build_dir, compilers, ["asyncio-echo-tls"], lambda directory: ours(
+            os.path.join(directory, "asyncio-echo-tls"), pem))
+        everyone.append(reference(build_dir, pem))
     except programs.BuildError as error:
         print(f"tls_echo left out: {error}", flush=True)
         return []
@@ -86,7 +90,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        everyone = servers(folder, os.path.abspath(arguments.echo_tls))
+        pem = make_certificate(folder)
+        everyone = ours(os.path.abspath(arguments.echo_tls), pem) + [reference(folder, pem)]
         compare(folder, common.that_start(everyone), arguments.rounds, arguments.seconds)
 
 

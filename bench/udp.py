@@ -31,14 +31,20 @@ def build_peers(build_dir):
         raise programs.BuildError("raw_udp is needed and could not be built")
 
 
-def servers(build_dir, ours_dir, wanted):
+def ours(directory):
+    program = os.path.join(directory, "asyncio-echo-udp")
+    kinds = {"ours": [program, "endpoint"], "ours_batch": [program, "batch"],
+             "ours_protocol": [program, "protocol"]}
+    return [Server(name, argv) for name, argv in kinds.items()] + [
+        Server(f"{name}_uring", argv, common.URING) for name, argv in kinds.items()]
+
+
+def servers(build_dir, compilers, wanted):
+    """Builds ours and the peers, and gives those that were built and are `wanted` (all if it is empty)."""
     at = lambda name: os.path.join(build_dir, name)
-    ours = os.path.join(ours_dir, "asyncio-echo-udp")
-    found = [
-        Server("ours", [ours, "endpoint"]),
-        Server("ours_batch", [ours, "batch"]),
-        Server("ours_protocol", [ours, "protocol"]),
-        Server("ours_uring", [ours, "endpoint"], common.URING),
+    found = common.build_ours(build_dir, compilers, ["asyncio-echo-udp"], ours)
+    build_peers(build_dir)
+    found += [
         Server(REFERENCE, [at("raw_udp"), "server"]),
         Server("libuv", [at("uv_bench"), "udp_echo"]),
         Server("tokio", [at("tokio_bench"), "udp_echo"], {"TOKIO_FLAVOR": "current"}),
@@ -58,11 +64,9 @@ def measure(build_dir, server, scenario, seconds):
     return {f"udp_echo {sockets} x {size} B": figures["server_cpu_ns"]}
 
 
-def run(build_dir, compiler, peers, runs, seconds):
+def run(build_dir, compilers, peers, runs, seconds):
     print("building the UDP servers", flush=True)
-    ours_dir = common.build_ours(build_dir, compiler, ["asyncio-echo-udp"])
-    build_peers(build_dir)
-    everyone = common.that_start(servers(build_dir, ours_dir, peers))
+    everyone = common.that_start(servers(build_dir, compilers, peers))
     samples = common.take_turns("udp_echo", everyone, SCENARIOS, runs,
                                 lambda server, at: measure(build_dir, server, at, seconds))
     figure = Figure("server CPU ns", (REFERENCE,), TARGET, judged=("ours_batch",))
