@@ -486,6 +486,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void resume_transport();
     void wake_waiters(StreamWaiter::For what) noexcept;
     std::exception_ptr failure(StreamWaiter::For what) const;
+    static std::exception_ptr went_away();
     void last_writer_gone() noexcept;
     void close_unclosed() noexcept;
 
