@@ -1,7 +1,7 @@
 """Runs programs in turn and keeps what they print.
 
 Times on a machine that others use too are noisy. Against that:
-- the programs take turns, so that a slow minute is slow for all of them, and another one begins each round:
+- the programs take turns, so that a slow minute is slow for all of them, and each round has another order:
   a virtual machine gives free memory back to its host, and who first uses it after a pause waits for that;
 - what needs one core is pinned to one;
 - where one operation costs the same however many there are, each program does so many that a run takes
@@ -14,6 +14,7 @@ Times on a machine that others use too are noisy. Against that:
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import time
@@ -101,9 +102,10 @@ def operations(program, workload, seconds):
 
 
 def turns(programs, number):
-    """Their order in the round of this number."""
-    first = number % max(len(programs), 1)
-    return programs[first:] + programs[:first]
+    """Their order in the round of this number, the same in each run."""
+    order = list(programs)
+    random.Random(number).shuffle(order)
+    return order
 
 
 def one_round(programs, workloads, seconds, samples, sizes, say):

@@ -145,7 +145,7 @@ bool EventLoop::run_once(Delay timeout) {
     return impl_->run_once(timeout.count() < 0 ? 0 : timeout.count());
 }
 void EventLoop::close() { impl_->close(); }
-void EventLoop::stop() noexcept { impl_->stopping = true; }
+void EventLoop::stop() noexcept { impl_->stop(); }
 bool EventLoop::is_running() const noexcept { return impl_->is_running(); }
 bool EventLoop::is_closed() const noexcept { return impl_->closed; }
 
@@ -388,7 +388,7 @@ class StopWhenDone final : public Node {
     void run() override {
         fired_ = true;
         if (future_.state_ == FutureState::kFailed && is_exit_error(future_.exc_)) return;
-        loop_.stopping = true;
+        loop_.stop();
     }
     void drop() noexcept override { fired_ = true; }
     const char* label() const noexcept override { return "run_until_complete()"; }

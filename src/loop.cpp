@@ -171,23 +171,20 @@ inline void Loop::check_interrupt() {
 
 // Iterations in which nobody need look at the clock, the kernel or a hook: the hot loop.
 void Loop::run_plain() {
-    std::uint32_t iterations = iterations_unpolled_;
-    std::uint32_t callbacks = callbacks_unpolled_;
-    while (plain_ && !ready.empty() && !stopping && ++iterations < kIterationsUnpolled &&
-           callbacks < kCallbacksUnpolled) {
+    std::uint32_t unpolled = unpolled_;
+    while (plain_ && !ready.empty() && (unpolled += kIterationCounts) < kMostUnpolled) {
         if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
         Node* n = batch_ = ready.take_chain();
         do {
             check_interrupt();
             batch_ = n->next_;
             if (batch_) prefetch<0, 128>(batch_);
-            ++callbacks;
+            ++unpolled;
             n->run();
             n = batch_;
         } while (n);
     }
-    iterations_unpolled_ = iterations;
-    callbacks_unpolled_ = callbacks;
+    unpolled_ = unpolled;
 }
 
 bool Loop::run_once(std::int64_t timeout) {
@@ -205,8 +202,7 @@ void Loop::iterate(std::int64_t limit) {
         wait(stopping ? 0 : limit);
     } else if (backend->is_virtual()) {
         queue_due_timers(backend->now());
-    } else if (++iterations_unpolled_ >= kIterationsUnpolled ||
-               callbacks_unpolled_ >= kCallbacksUnpolled) {
+    } else if ((unpolled_ += kIterationCounts) >= kMostUnpolled) {
         poll(0);
     }
     run_batch();
@@ -228,7 +224,7 @@ void Loop::wait(std::int64_t limit) {
         }
     }
     if (timeout > 0 && look_around_.pays()) {
-        if (++iterations_unpolled_ >= kIterationsUnpolled) poll(0);
+        if ((unpolled_ += kIterationCounts) >= kMostUnpolled) poll(0);
         if (!ready.empty()) return;
         if (expect_post(timeout)) {
             drain_inbox();
@@ -240,8 +236,7 @@ void Loop::wait(std::int64_t limit) {
 }
 
 void Loop::poll(std::int64_t timeout) {
-    iterations_unpolled_ = 0;
-    callbacks_unpolled_ = 0;
+    unpolled_ = 0;
     if (timeout == 0) {
         if (backend->watches()) backend->wait(0, ready);
     } else {

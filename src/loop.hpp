@@ -69,7 +69,14 @@ class Loop final : public LoopCore, public Pooled {
     bool is_running() const noexcept { return running_.load(std::memory_order_relaxed); }
     std::int64_t now() noexcept;
     // To be called when debug mode or a hook has changed.
-    void update_mode() noexcept { plain_ = !backend->is_virtual() && !debug && !pick_next; }
+    void update_mode() noexcept {
+        plain_ = !backend->is_virtual() && !debug && !pick_next && !stopping;
+    }
+    // The current iteration is the last (LC-03).
+    void stop() noexcept {
+        stopping = true;
+        plain_ = false;
+    }
 
     // Takes an entry out of the ready queue, if it is there.
     void forget(Node& node) noexcept { ready.remove(&node); }
@@ -156,9 +163,10 @@ class Loop final : public LoopCore, public Pooled {
     class Running;
     void own(bool running) noexcept;
 
-    // While callbacks are ready the kernel is asked once in so many iterations or callbacks.
-    static constexpr std::uint32_t kIterationsUnpolled = 64;
-    static constexpr std::uint32_t kCallbacksUnpolled = 2048;
+    // While callbacks are ready the kernel is asked once in so many of them, where an iteration
+    // counts as some: after at most 64 iterations (S-04), and after 15 of a hundred callbacks.
+    static constexpr std::uint32_t kIterationCounts = 32;
+    static constexpr std::uint32_t kMostUnpolled = 64 * kIterationCounts;
 
     void run_plain();
     void iterate(std::int64_t limit);
@@ -181,11 +189,10 @@ class Loop final : public LoopCore, public Pooled {
     bool of_parent_ = false;          // see leave_to_parent()
     std::int64_t stopped_clock_ = 0;  // virtual time of a closed loop
     bool virtual_ = false;            // kept, since the back end goes when the loop closes
-    bool plain_ = false;              // no virtual time, debug mode or hook: run_plain serves
+    bool plain_ = false;              // no virtual time, debug mode, hook or stop: run_plain serves
     Node* batch_ = nullptr;           // what is left of the current iteration
-    std::uint32_t iterations_unpolled_ = 0;
-    std::uint32_t callbacks_unpolled_ = 0;
-    bool posts_ = false;  // another thread has posted an entry
+    std::uint32_t unpolled_ = 0;      // callbacks, and what iterations count, since the last poll
+    bool posts_ = false;              // another thread has posted an entry
     LookAround look_around_;
 
     // See LoopCore::apart.

@@ -58,23 +58,24 @@ constexpr std::uint32_t kMaxEager = 400;
 
 void TaskBase::start(bool eager) {
     link();
-    std::uint32_t& floors = thread_state.eager;
-    if (!eager || floors == kMaxEager) {
+    if (!eager || thread_state.eager == kMaxEager) {
         core_->push_ready(this);
         return;
     }
     struct Floor {
-        explicit Floor(std::uint32_t& n) : floors(n) { ++floors; }
-        ~Floor() { --floors; }
-        std::uint32_t& floors;
-    } floor(floors);
+        Floor() : outer(thread_state.task) { ++thread_state.eager; }
+        ~Floor() {
+            --thread_state.eager;
+            thread_state.task = outer;
+        }
+        TaskBase* outer;
+    } const floor;
     flags_ |= kEager;
     run();
 }
 
 void TaskBase::run() {
     ThreadState& t = thread_state;
-    TaskBase* const outer = t.task;
     ContextSlot* const context = t.context;
     t.task = this;
     t.context = &context_;
@@ -95,12 +96,12 @@ void TaskBase::run() {
         // Safe because the root is at its final suspend, or has not begun, and the task is its only
         // owner. Its parameters are destroyed here, still in the task's context.
         std::exchange(leaf_, nullptr)->handle().destroy();
-        t.task = outer;
+        t.task = nullptr;
         t.context = context;
         end_step();
         return;
     }
-    t.task = outer;
+    t.task = nullptr;
     t.context = context;
 }
 
