@@ -1,8 +1,9 @@
 """Runs programs in turn and keeps what they print.
 
 Times on a machine that others use too are noisy. Against that:
-- the programs take turns, so that a slow minute is slow for all of them, and each round has another order:
-  a virtual machine gives free memory back to its host, and who first uses it after a pause waits for that;
+- the programs take turns, so that a slow minute is slow for all of them, and each round has another order;
+- where much memory is used, a run that does not count goes before each: a virtual machine gives free memory
+  back to its host, and who first uses it after a pause waits for that;
 - what needs one core is pinned to one;
 - where one operation costs the same however many there are, each program does so many that a run takes
   about a quarter of a second, found by a first run that does not count;
@@ -84,6 +85,8 @@ def run_once(program, workload, n):
 
 def run_quietly(program, workload, n):
     """As run_once, once more if others were busy; the quieter of the two counts."""
+    if workload.warm:
+        run_once(program, workload, n)
     sample = run_once(program, workload, n)
     if sample is None or sample["foreign"] <= FOREIGN_CORES:
         return sample
