@@ -70,7 +70,7 @@ def rows(samples):
         floor = by_program.get(floors[kind])
         if not floor:
             continue
-        for name, by_size in by_program.items():
+        for name, by_size in sorted(by_program.items()):
             if name == floors[kind]:
                 continue
             least, most = min(by_size), max(by_size)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import programs
 import servers as common
+from measure import turns
 from servers import Figure
 
 TIMER_SECONDS = 0.0032    # of one timer, on average: 1 to 5 ms and some lateness
@@ -58,16 +59,18 @@ def measure(our_programs, peers, runs, seconds):
         program.name, []).append(value)
     timers = max(20, round(seconds / TIMER_SECONDS))
     for number in range(runs):
-        for program in our_programs + peers:
+        for program in turns(our_programs + peers, number):
             figures = result(program, "timer_lateness", timers)
             if figures["early"]:
                 print(f"{program.name}: {figures['early']} of {timers} timers fired too early")
             note(P50, program, figures["p50_us"] * 1000)
             note(P99, program, figures["p99_us"] * 1000)
-        for program in our_programs:
+        for program in turns(our_programs, number):
             note(SLEEP, program, result(program, "sleep_cpu", 1)["ns_per_op"])
         print(f"lateness: round {number + 1} of {runs}", flush=True)
-    return samples
+    names = [program.name for program in our_programs + peers]
+    return {figure: {name: by_program[name] for name in names if name in by_program}
+            for figure, by_program in samples.items()}
 
 
 def figure_of(workload):

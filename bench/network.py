@@ -83,8 +83,8 @@ def servers(build_dir, compilers, wanted):
     build_peers(build_dir)
     found += peers(build_dir)
     always = set(OURS) | {REFERENCE}
-    return [s for s in found if (os.path.exists(s.argv[0]) or s.name == "asyncio")
-            and (not wanted or s.name in wanted or s.name in always)]
+    chosen = lambda s: not wanted or s.name.split()[0] in always.union(wanted)
+    return [s for s in found if (os.path.exists(s.argv[0]) or s.name == "asyncio") and chosen(s)]
 
 
 def client(build_dir, server, *args):

@@ -46,7 +46,7 @@ def engine(content):
 
 def backends(content):
     """One row a workload, three columns a compiler."""
-    lines = content["engine"].get("backends", [])
+    lines = content.get("engine", {}).get("backends", [])
     compilers = list(dict.fromkeys(line["compiler"] for line in lines))
     head, out = ["workload"], []
     for name in compilers:
@@ -54,11 +54,12 @@ def backends(content):
     for workload in dict.fromkeys(line["workload"] for line in lines):
         cells = [workload]
         for name in compilers:
-            line = next(l for l in lines if (l["workload"], l["compiler"]) == (workload, name))
-            cells += [number(line["epoll"]), number(line["io_uring"]),
-                      f"{line['ratio']:.2f} ({line['ratio_min']:.2f} to {line['ratio_max']:.2f})"]
+            line = next((l for l in lines if (l["workload"], l["compiler"]) == (workload, name)), None)
+            cells += ["", "", ""] if not line else [
+                number(line["epoll"]), number(line["io_uring"]),
+                f"{line['ratio']:.2f} ({line['ratio_min']:.2f} to {line['ratio_max']:.2f})"]
         out.append(cells)
-    return markdown(head, out)
+    return markdown(head, out) if out else None
 
 
 def compilers(content):
@@ -72,10 +73,13 @@ def compilers(content):
             ratios = sorted((statistics.median(combine.pairs(row, other)), row["workload"])
                             for row in rows for other in rows if row["server"] == name
                             and (other["server"], other["workload"]) == (name.split()[0], row["workload"]))
+            if not ratios:
+                continue
             middle = statistics.median(ratio for ratio, _ in ratios)
             place = lambda pair: f"{pair[0]:.2f} ({pair[1].replace(section + ' ', '')})"
             out.append([section, *name.split(), f"{middle:.2f}", place(ratios[0]), place(ratios[-1])])
-    return markdown(["section", "server", "compiler", "median", "least", "most"], out)
+    head = ["section", "server", "compiler", "median", "least", "most"]
+    return markdown(head, out) if out else None
 
 
 def servers(content, section):
@@ -137,7 +141,7 @@ def tables(content):
             out[section] = made[section](content)
         elif isinstance(content[section], dict) and "rows" in content[section]:
             out[section] = servers(content, section)
-    return out
+    return {name: table for name, table in out.items() if table}    # what was not measured stays
 
 
 def fill(text, replacements):

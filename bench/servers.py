@@ -174,7 +174,9 @@ def take_turns(title, all_servers, scenarios, runs, measure):
                 samples.setdefault(workload, {}).setdefault(name, []).extend(values)
         done += 1
         print(f"{title}: round {done} of {runs}", flush=True)
-    return samples
+    names = [server.name for server in all_servers]
+    return {workload: {name: by_server[name] for name in names if name in by_server}
+            for workload, by_server in samples.items()}
 
 
 def reference_of(by_server, figure):

@@ -3,8 +3,8 @@
 // An iteration (S-02): if nothing is ready, wait for I/O, another thread or the next timer; append
 // what that made ready, then the due timers; run as many entries as the queue holds now. What they
 // queue runs in the next iteration. While entries are ready the kernel and the clock are asked only
-// once in 64 iterations or 2,048 callbacks: a step costs nanoseconds, a system call hundreds. With
-// virtual time every iteration looks at the timers, since looking costs nothing there.
+// now and then (kMostUnpolled): a step costs nanoseconds, a system call hundreds. With virtual time
+// every iteration looks at the timers, since looking costs nothing there.
 //
 // Other threads push onto `inbox_`, and wake the loop if it sleeps. No wake-up is lost:
 //   1. the loop sets asleep_, then looks at the inbox; only if that is empty does it wait;

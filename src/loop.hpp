@@ -123,7 +123,8 @@ class Loop final : public LoopCore, public Pooled {
 
     // Queues an entry right after the one that runs now, before the rest of the iteration: for the
     // task that waits for the bytes that have just been received, while they are in the cache.
-    // Where order is looked at (debug mode, hooks, virtual time) it is push_ready().
+    // Where order is looked at (debug mode, hooks, virtual time), and after stop(), it is
+    // push_ready().
     void run_next(Node& node) noexcept {
         if (!plain_ || !runs_here()) return push_ready(&node);
         node.next_ = batch_;
@@ -164,7 +165,7 @@ class Loop final : public LoopCore, public Pooled {
     void own(bool running) noexcept;
 
     // While callbacks are ready the kernel is asked once in so many of them, where an iteration
-    // counts as some: after at most 64 iterations (S-04), and after 15 of a hundred callbacks.
+    // counts as some: after at most 64 iterations (S-04), and after 16 of a hundred callbacks.
     static constexpr std::uint32_t kIterationCounts = 32;
     static constexpr std::uint32_t kMostUnpolled = 64 * kIterationCounts;
 

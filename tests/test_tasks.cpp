@@ -1169,6 +1169,7 @@ TEST(EagerTask, ThatDoesNotSuspendIsDoneOnReturn) {  // EG-03, EG-04, X-13
 TEST(EagerTask, ThatSuspendsIsATaskLikeOthers) {  // EG-04
     run_virtual([]() -> Coroutine<> {
         Lines log;
+        const AnyTask outer = current_task();
         const auto t = create_task(
             [&]() -> Coroutine<int> {
                 log.push_back("begin");
@@ -1178,6 +1179,7 @@ TEST(EagerTask, ThatSuspendsIsATaskLikeOthers) {  // EG-04
             },
             {.eager_start = true});
         log.push_back("made");
+        EXPECT_TRUE(current_task() == outer);
         EXPECT_FALSE(t.done());
         EXPECT_EQ(all_tasks().size(), 2u);
         EXPECT_EQ(co_await t, 6);

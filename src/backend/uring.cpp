@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -303,14 +304,21 @@ class UringBackend final : public Backend {
         fail();
     }
 
-    // How late a wait of epoll may end, ns: this thread's setting (PR_SET_TIMERSLACK in prctl(2)).
-    // A wait of io_uring has no slack by itself.
-    static std::int64_t timer_slack() noexcept { return ::prctl(PR_GET_TIMERSLACK); }
+    // How late a short wait of epoll may end, ns: this thread's setting (PR_SET_TIMERSLACK in
+    // prctl(2)), and 0 for a real-time one, which older kernels do not say. A wait of io_uring has
+    // no slack by itself.
+    static std::int64_t timer_slack() noexcept {
+        const int policy = ::sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
+        if (policy == SCHED_FIFO || policy == SCHED_RR) return 0;
+        return ::prctl(PR_GET_TIMERSLACK);
+    }
 
     // Timers closer than the slack share a wait: else of hundreds of thousands each would wake the
     // thread alone. One that is further away is as early as the system can.
-    std::int64_t with_slack(std::int64_t timeout) const noexcept {
-        return timeout > 0 && timeout < slack_ ? slack_ : timeout;
+    static std::int64_t with_slack(std::int64_t timeout) noexcept {
+        if (timeout <= 0) return timeout;
+        thread_local const std::int64_t slack = timer_slack();
+        return std::max(timeout, slack);
     }
 
     // ---- operations
@@ -324,7 +332,6 @@ class UringBackend final : public Backend {
         }
         ring_->take_completions([&](const io_uring_cqe& c) { complete(c, moved_); });
         ring_->move_here();
-        slack_ = timer_slack();
         again_.clear();
         starved_.clear();
         arm_wake();
@@ -606,7 +613,6 @@ class UringBackend final : public Backend {
     }
 
     std::unique_ptr<Ring> ring_;
-    std::int64_t slack_ = timer_slack();
     WakeEvent event_;
     std::vector<Entry> entries_;  // by descriptor
     std::vector<Again> again_;
