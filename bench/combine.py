@@ -2,6 +2,8 @@
 
 import statistics
 
+import report
+
 # Programs of the network measurements that are no runtime to compare with: hand-written for one purpose.
 HAND_WRITTEN = ("raw_epoll", "raw_uring", "raw_udp", "raw_tls", "raw")
 
@@ -48,6 +50,4 @@ def table(rows):
     head = ["workload", "ours", "best peer", "ratio", "spread"]
     out = [head] + [[row["workload"], row["ours"], row["peer"], f"{row['ratio']:.2f}",
                      f"{row['least']:.2f}..{row['most']:.2f}"] for row in rows]
-    widths = [max(len(line[i]) for line in out) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-                     for line in out)
+    return report.columns(out)

@@ -53,8 +53,7 @@ def python_servers():
 
 
 def ours(directory):
-    argv = [os.path.join(directory, "examples", "http_hello")]
-    return [Server("ours", argv), Server("ours_uring", argv, common.URING)]
+    return common.on_both_backends({"ours": [os.path.join(directory, "examples", "http_hello")]})
 
 
 def servers(build_dir, compilers, wanted):

@@ -68,9 +68,7 @@ def measure(our_programs, peers, runs, seconds):
         for program in turns(our_programs, number):
             note(SLEEP, program, result(program, "sleep_cpu", 1)["ns_per_op"])
         print(f"lateness: round {number + 1} of {runs}", flush=True)
-    names = [program.name for program in our_programs + peers]
-    return {figure: {name: by_program[name] for name in names if name in by_program}
-            for figure, by_program in samples.items()}
+    return common.in_order(samples, our_programs + peers)
 
 
 def figure_of(workload):

@@ -32,11 +32,8 @@ RUNTIMES = ("asio", "libuv", "tokio", "go", "asyncio")
 
 
 def ours(directory):
-    streams = [os.path.join(directory, "asyncio-echo-streams")]
-    protocol = [os.path.join(directory, "asyncio-echo-protocol")]
-    return [Server("streams", streams), Server("protocol", protocol),
-            Server("streams_uring", streams, common.URING),
-            Server("protocol_uring", protocol, common.URING)]
+    return common.on_both_backends({
+        kind: [os.path.join(directory, f"asyncio-echo-{kind}")] for kind in OURS})
 
 
 def build_ours(build_dir, compilers):

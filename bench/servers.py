@@ -33,6 +33,12 @@ class Figure:
     judged: tuple = ("streams",)   # the servers of ours that have to reach it
 
 
+def on_both_backends(kinds):
+    """Servers of {name: command line} on epoll, and on io_uring with `_uring` behind their names."""
+    return [Server(name, argv) for name, argv in kinds.items()] + [
+        Server(f"{name}_uring", argv, URING) for name, argv in kinds.items()]
+
+
 def first_core():
     return str(min(os.sched_getaffinity(0)))
 
@@ -149,6 +155,13 @@ def one_round(running, scenarios, measure, samples):
     return None
 
 
+def in_order(samples, everyone):
+    """The samples of each workload in the order of the programs, whatever order a round had."""
+    names = [each.name for each in everyone]
+    return {workload: {name: by_name[name] for name in names if name in by_name}
+            for workload, by_name in samples.items()}
+
+
 def take_turns(title, all_servers, scenarios, runs, measure):
     """{workload: {server: [figure of each round]}}, of `measure(server, scenario)`: {workload: figure}.
 
@@ -174,9 +187,7 @@ def take_turns(title, all_servers, scenarios, runs, measure):
                 samples.setdefault(workload, {}).setdefault(name, []).extend(values)
         done += 1
         print(f"{title}: round {done} of {runs}", flush=True)
-    names = [server.name for server in all_servers]
-    return {workload: {name: by_server[name] for name in names if name in by_server}
-            for workload, by_server in samples.items()}
+    return in_order(samples, all_servers)
 
 
 def reference_of(by_server, figure):

@@ -44,9 +44,7 @@ def reference(build_dir, pem):
 
 
 def ours(echo_tls, pem):
-    kinds = {kind: [echo_tls, pem, kind] for kind in ("streams", "protocol")}
-    return [Server(kind, argv) for kind, argv in kinds.items()] + [
-        Server(f"{kind}_uring", argv, common.URING) for kind, argv in kinds.items()]
+    return common.on_both_backends({kind: [echo_tls, pem, kind] for kind in ("streams", "protocol")})
 
 
 def measure(build_dir, server, scenario, seconds):

@@ -33,10 +33,9 @@ def build_peers(build_dir):
 
 def ours(directory):
     program = os.path.join(directory, "asyncio-echo-udp")
-    kinds = {"ours": [program, "endpoint"], "ours_batch": [program, "batch"],
-             "ours_protocol": [program, "protocol"]}
-    return [Server(name, argv) for name, argv in kinds.items()] + [
-        Server(f"{name}_uring", argv, common.URING) for name, argv in kinds.items()]
+    return common.on_both_backends({
+        "ours": [program, "endpoint"], "ours_batch": [program, "batch"],
+        "ours_protocol": [program, "protocol"]})
 
 
 def servers(build_dir, compilers, wanted):

@@ -1187,6 +1187,21 @@ TEST(EagerTask, ThatSuspendsIsATaskLikeOthers) {  // EG-04
     });
 }
 
+TEST(EagerTask, WhoseKeyboardInterruptLeavesItGivesTheOuterTaskBack) {  // EG-04, S-60
+    run_virtual([]() -> Coroutine<> {
+        const AnyTask outer = current_task();
+        bool left = false;
+        try {
+            create_task([]() -> Coroutine<> { throw KeyboardInterrupt(); }, {.eager_start = true});
+        } catch (const KeyboardInterrupt&) {
+            left = true;
+        }
+        EXPECT_TRUE(left);
+        EXPECT_TRUE(current_task() == outer);
+        co_return;
+    });
+}
+
 TEST(EagerTask, StoresItsException) {  // EG-04
     run_virtual([]() -> Coroutine<> {
         const auto t = create_task(fail("eager"), {.eager_start = true});

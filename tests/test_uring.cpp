@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -774,6 +775,25 @@ TEST(Uring, TimersCloserThanTheThreadsSlackShareAWait) {
         }
         EXPECT_LT(least, 6 * kMs);
         EXPECT_LT(wait_ns(*backend, 0), 1'000 * kMs);
+    }).join();
+}
+
+TEST(Uring, TimersOfARealTimeThreadAreNotPutOff) {
+    std::string why;
+    constexpr std::int64_t kMs = 1'000'000;
+    std::thread([&] {
+        ASSERT_EQ(::prctl(PR_SET_TIMERSLACK, 3 * kMs), 0);
+        const sched_param least_of_them{.sched_priority = 1};
+        if (::sched_setscheduler(0, SCHED_FIFO, &least_of_them) != 0) {
+            GTEST_SKIP() << "no real-time threads are allowed here";
+        }
+        const auto backend = detail::make_uring_backend(why, {});
+        NEED(backend);
+        std::int64_t least = 1'000 * kMs;
+        for (int i = 0; i < 50 && least >= 3 * kMs; ++i) {
+            least = std::min(least, wait_ns(*backend, 1'000));
+        }
+        EXPECT_LT(least, 3 * kMs);
     }).join();
 }
 
