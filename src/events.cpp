@@ -178,8 +178,8 @@ void EventLoop::add_timer_after(detail::HandleState& handle, Delay delay) {
     if (delay.is_none()) throw TypeError("delay must not be None");
     impl_->check_open();
     impl_->check_thread();
-    handle.timer().when = detail::saturating_add(impl_->backend->now(), delay.count());
-    impl_->timers.push(handle.timer());
+    handle.timer().when = detail::saturating_add(impl_->now(), delay.count());
+    impl_->add_timer(handle.timer());
     handle.retain_new();
 }
 
@@ -188,7 +188,8 @@ void EventLoop::add_timer_at(detail::HandleState& handle, Deadline when) {
     impl_->check_open();
     impl_->check_thread();
     handle.timer().when = when.count();
-    impl_->timers.push(handle.timer());
+    impl_->now();  // whether it is due already is seen by the clock of now
+    impl_->add_timer(handle.timer());
     handle.retain_new();
 }
 

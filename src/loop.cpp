@@ -2,9 +2,13 @@
 //
 // An iteration (S-02): if nothing is ready, wait for I/O, another thread or the next timer; append
 // what that made ready, then the due timers; run as many entries as the queue holds now. What they
-// queue runs in the next iteration. While entries are ready the kernel and the clock are asked only
-// now and then (kMostUnpolled): a step costs nanoseconds, a system call hundreds. With virtual time
-// every iteration looks at the timers, since looking costs nothing there.
+// queue runs in the next iteration.
+//
+// While entries are ready the kernel is not asked in every iteration, as CPython does: a step costs
+// nanoseconds, a system call hundreds. What bounds it is time (kMostUnpolled), never a count: a
+// step may also compute for milliseconds. So an iteration that received something is followed by a
+// poll, since then one call more is little, and after others the clock is looked at now and then.
+// With virtual time every iteration looks at the timers, since looking costs nothing there.
 //
 // Other threads push onto `inbox_`, and wake the loop if it sleeps. No wake-up is lost:
 //   1. the loop sets asleep_, then looks at the inbox; only if that is empty does it wait;
@@ -14,6 +18,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -132,7 +137,11 @@ void Loop::check_thread() const {
 }
 
 std::int64_t Loop::now() noexcept {
-    if (backend) return backend->now();
+    if (backend) {
+        const std::int64_t time = backend->now();
+        clock_.store(time, std::memory_order_relaxed);
+        return time;
+    }
     if (virtual_) return stopped_clock_;
     return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
@@ -171,20 +180,22 @@ inline void Loop::check_interrupt() {
 
 // Iterations in which nobody need look at the clock, the kernel or a hook: the hot loop.
 void Loop::run_plain() {
-    std::uint32_t unpolled = unpolled_;
-    while (plain_ && !ready.empty() && (unpolled += kIterationCounts) < kMostUnpolled) {
+    // Safe because the back end stays while the loop runs.
+    const Backend& b = *backend;
+    std::uint32_t iterations = iterations_;
+    while (plain_ && !ready.empty() && iterations < look_at_ && !b.called()) {
+        ++iterations;
         if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
         Node* n = batch_ = ready.take_chain();
         do {
             check_interrupt();
             batch_ = n->next_;
             if (batch_) prefetch<0, 128>(batch_);
-            ++unpolled;
             n->run();
             n = batch_;
         } while (n);
     }
-    unpolled_ = unpolled;
+    iterations_ = iterations;
 }
 
 bool Loop::run_once(std::int64_t timeout) {
@@ -201,34 +212,70 @@ void Loop::iterate(std::int64_t limit) {
     if (ready.empty()) {
         wait(stopping ? 0 : limit);
     } else if (backend->is_virtual()) {
-        queue_due_timers(backend->now());
-    } else if ((unpolled_ += kIterationCounts) >= kMostUnpolled) {
-        poll(0);
+        queue_due_timers(now());
+    } else {
+        look();
     }
+    ++iterations_;
     run_batch();
+}
+
+// While something is ready: asks the kernel if an iteration has received something, or if it was
+// not asked for long.
+void Loop::look() {
+    if (backend->called()) return poll(0);
+    if (iterations_ < look_at_) return;
+    const std::int64_t time = now();
+    if (time - polled_at_ >= kMostUnpolled) return poll(0);
+    look_at_ = iterations_ + std::clamp<std::uint32_t>(iterations_, 1, kMostUnlooked);
+    queue_due_timers(time);
+}
+
+// How long to wait until the next timer is due, ns, at most `limit`.
+std::int64_t Loop::time_to_wait(std::int64_t limit) {
+    if (timers.empty() || timers.earliest() == kNever) return limit;
+    const std::int64_t time = now();
+    // Compared before it is subtracted: a timer may be overdue for as long as 64 bits can say.
+    if (timers.earliest() <= time) return 0;
+    return std::min(limit, timers.earliest() - time);
 }
 
 // Waits at most `limit` ns for something to become ready.
 void Loop::wait(std::int64_t limit) {
-    std::int64_t timeout = limit;
-    const bool outside = external_.load(std::memory_order_relaxed) > 0;
-    if (!timers.empty() && timers.earliest() != kNever) {
-        const std::int64_t due = timers.earliest() - backend->now();
-        if (due < timeout) timeout = due > 0 ? due : 0;
+    if ((before_wait || after_wait) && time_to_wait(limit) > 0) return wait_with_hooks(limit);
+    wait_now(limit);
+}
+
+// The hook comes first: what it makes ready, schedules or stops counts for this wait. Each call of
+// before_wait that returns is followed by one of after_wait.
+void Loop::wait_with_hooks(std::int64_t limit) {
+    if (before_wait) before_wait();
+    std::exception_ptr error;
+    try {
+        drain_inbox();
+        wait_now(stopping || !ready.empty() ? 0 : limit);
+    } catch (...) {
+        error = std::current_exception();  // raised below
     }
+    if (after_wait) after_wait();
+    if (error) std::rethrow_exception(std::move(error));
+}
+
+void Loop::wait_now(std::int64_t limit) {
+    std::int64_t timeout = time_to_wait(limit);
     if (backend->is_virtual() && timeout > 0) {
-        if (outside) {
+        if (external_.load(std::memory_order_relaxed) > 0) {
             timeout = kNever;  // until the thread answers: virtual time stands still for it
         } else if (timeout == kNever) {
             report_deadlock();
         }
     }
     if (timeout > 0 && look_around_.pays()) {
-        if ((unpolled_ += kIterationCounts) >= kMostUnpolled) poll(0);
+        look();
         if (!ready.empty()) return;
         if (expect_post(timeout)) {
             drain_inbox();
-            if (!timers.empty()) queue_due_timers(backend->now());
+            queue_due_timers(now());
             return;
         }
     }
@@ -236,22 +283,23 @@ void Loop::wait(std::int64_t limit) {
 }
 
 void Loop::poll(std::int64_t timeout) {
-    unpolled_ = 0;
+    iterations_ = 0;
+    look_at_ = 1;
+    backend->forget_calls();
     if (timeout == 0) {
         if (backend->watches()) backend->wait(0, ready);
     } else {
         asleep_.store(true);
         if (inbox_.load() == nullptr) {
-            if (before_wait) before_wait();
             sleep(timeout);
-            if (after_wait) after_wait();
         } else if (backend->watches()) {
             backend->wait(0, ready);
         }
         asleep_.store(false);
     }
     drain_inbox();
-    if (!timers.empty()) queue_due_timers(backend->now());
+    polled_at_ = now();
+    queue_due_timers(polled_at_);
 }
 
 // Sleeps in the back end; where other threads post at all, notes how long until the next post.
@@ -273,7 +321,12 @@ bool Loop::expect_post(std::int64_t timeout) noexcept {
 }
 
 void Loop::queue_due_timers(std::int64_t now) {
-    while (!timers.empty() && timers.earliest() <= now) push_ready(timers.pop().owner);
+    if (timers.empty()) return;
+    while (timers.earliest() <= now) {
+        push_ready(timers.pop().owner);
+        if (timers.empty()) return;
+    }
+    if (timers.earliest() <= saturating_add(now, kSoon)) look_at_ = 0;
 }
 
 bool Loop::drain_inbox() noexcept {
@@ -529,7 +582,7 @@ void Loop::destroy_tasks() noexcept {
 
 // ---- what templates and awaiters call ----------------------------------------------------------
 
-void add_timer(LoopCore& core, TimerEntry& entry) { static_cast<Loop&>(core).timers.push(entry); }
+void add_timer(LoopCore& core, TimerEntry& entry) { static_cast<Loop&>(core).add_timer(entry); }
 
 void remove_timer(LoopCore& core, TimerEntry& entry) noexcept {
     if (entry.queued()) static_cast<Loop&>(core).timers.remove(entry);

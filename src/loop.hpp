@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "asyncio/events.hpp"
+#include "asyncio/time.hpp"
 #include "backend/backend.hpp"
 #include "look_around.hpp"
 #include "timers.hpp"
@@ -67,6 +68,7 @@ class Loop final : public LoopCore, public Pooled {
     bool run_once(std::int64_t timeout);
     void close();
     bool is_running() const noexcept { return running_.load(std::memory_order_relaxed); }
+    // The loop's clock, ns. On any thread.
     std::int64_t now() noexcept;
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept {
@@ -107,6 +109,14 @@ class Loop final : public LoopCore, public Pooled {
     void leave_to_parent() noexcept;
     // The public object goes: from now on nothing reports to it.
     void forget_public_object() noexcept;
+
+    // Raises: std::bad_alloc.
+    void add_timer(TimerEntry& entry) {
+        timers.push(entry);
+        if (entry.when <= saturating_add(clock_.load(std::memory_order_relaxed), kSoon)) {
+            look_at_ = 0;
+        }
+    }
 
     // Jobs on other threads that will push an entry: virtual time waits for them in real time.
     void begin_external() noexcept { external_.fetch_add(1, std::memory_order_relaxed); }
@@ -164,14 +174,21 @@ class Loop final : public LoopCore, public Pooled {
     class Running;
     void own(bool running) noexcept;
 
-    // While callbacks are ready the kernel is asked once in so many of them, where an iteration
-    // counts as some: after at most 64 iterations (S-04), and after 16 of a hundred callbacks.
-    static constexpr std::uint32_t kIterationCounts = 32;
-    static constexpr std::uint32_t kMostUnpolled = 64 * kIterationCounts;
+    // How long, ns, the kernel is not asked while callbacks are ready (S-04). The clock tells, and
+    // it is looked at after 1, 2, 4, 8 and 16 iterations and then after each 16: 8 times in 64.
+    static constexpr std::int64_t kMostUnpolled = 50'000;
+    static constexpr std::uint32_t kMostUnlooked = 16;
+    // A timer this close, ns, is looked for in each iteration: CPython's clock would have passed it
+    // by the next one (S-06).
+    static constexpr std::int64_t kSoon = 1'000;
 
     void run_plain();
     void iterate(std::int64_t limit);
     void wait(std::int64_t limit);
+    void wait_with_hooks(std::int64_t limit);
+    void wait_now(std::int64_t limit);
+    std::int64_t time_to_wait(std::int64_t limit);
+    void look();
     void poll(std::int64_t timeout);
     void queue_due_timers(std::int64_t now);
     bool drain_inbox() noexcept;
@@ -189,11 +206,15 @@ class Loop final : public LoopCore, public Pooled {
     std::atomic<bool> running_{false};
     bool of_parent_ = false;          // see leave_to_parent()
     std::int64_t stopped_clock_ = 0;  // virtual time of a closed loop
-    bool virtual_ = false;            // kept, since the back end goes when the loop closes
-    bool plain_ = false;              // no virtual time, debug mode, hook or stop: run_plain serves
-    Node* batch_ = nullptr;           // what is left of the current iteration
-    std::uint32_t unpolled_ = 0;      // callbacks, and what iterations count, since the last poll
-    bool posts_ = false;              // another thread has posted an entry
+    // The clock as it was last looked at. Atomic, since time() may be called on any thread.
+    std::atomic<std::int64_t> clock_{0};
+    bool virtual_ = false;          // kept, since the back end goes when the loop closes
+    bool plain_ = false;            // no virtual time, debug mode, hook or stop: run_plain serves
+    Node* batch_ = nullptr;         // what is left of the current iteration
+    std::uint32_t iterations_ = 0;  // since the last poll
+    std::uint32_t look_at_ = 0;     // the iteration after which the clock is looked at
+    std::int64_t polled_at_ = 0;    // when the last poll ended, ns
+    bool posts_ = false;            // another thread has posted an entry
     LookAround look_around_;
 
     // See LoopCore::apart.

@@ -69,6 +69,12 @@ class Backend {
     // Accepts a connection: its descriptor, or an errno as a negative number. `from`: its address.
     virtual int accept(Channel& channel, SocketAddress& from) noexcept = 0;
 
+    // True if something was received or accepted by a system call since forget_calls(), or a
+    // watched descriptor was ready: the iteration that did so is followed by a look at all others,
+    // so that none waits for longer than about a round (S-04).
+    bool called() const noexcept { return called_; }
+    void forget_calls() noexcept { called_ = false; }
+
     // Ends a `wait` that is under way or the next one. From any thread, and from signal handlers.
     virtual void wake() noexcept = 0;
     // This process is a child of fork(2): what the system gave is closed, without touching what the
@@ -83,6 +89,9 @@ class Backend {
     virtual const char* name() const noexcept = 0;
     // As repr() names the loop: "EpollEventLoop".
     virtual const char* class_name() const noexcept = 0;
+
+  protected:
+    bool called_ = false;
 };
 
 // Raises: OSError.

@@ -100,6 +100,7 @@ class EpollBackend final : public Backend {
     // A stream that gives less than it was asked for is empty, and the next byte makes an event;
     // its end only makes one once (RDHUP, seen before), so then it must be read again.
     Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
+        called_ = true;
         const Transferred t = receive_some(channel.fd_, memory);
         if (t.error != 0 || (t.size < memory.size() && !channel.hung_up_))
             channel.readable_ = false;
@@ -119,6 +120,7 @@ class EpollBackend final : public Backend {
     // again by an event: it is gone only once a receive finds nothing.
     ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
                                         std::size_t most) noexcept override {
+        called_ = true;
         const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
         const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
                                                    got.error == 0 && !channel.hung_up_);
@@ -136,6 +138,7 @@ class EpollBackend final : public Backend {
     }
 
     int accept(Channel& channel, SocketAddress& from) noexcept override {
+        called_ = true;
         const int fd = accept_one(channel.fd_, from);
         if (fd == -EAGAIN) channel.readable_ = false;
         return fd;
@@ -192,8 +195,9 @@ class EpollBackend final : public Backend {
         if (e.events & ~std::uint32_t{EPOLLOUT}) push(entry.on_read, ready);
         if (e.events & ~std::uint32_t{EPOLLIN}) push(entry.on_write, ready);
     }
-    static void push(Node* n, NodeQueue& ready) noexcept {
+    void push(Node* n, NodeQueue& ready) noexcept {
         if (!n) return;
+        called_ = true;
         n->queued();
         ready.push(n);
     }

@@ -222,6 +222,7 @@ class UringBackend final : public Backend {
     // As on epoll: the system tells that something has come, and recvmmsg(2) takes it.
     ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
                                         std::size_t most) noexcept override {
+        called_ = true;
         const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
         const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
                                                    got.error == 0 && !channel.hung_up_);
@@ -239,6 +240,7 @@ class UringBackend final : public Backend {
     }
 
     int accept(Channel& channel, SocketAddress& from) noexcept override {
+        called_ = true;
         const int fd = accept_one(channel.fd_, from);
         if (fd == -EAGAIN) channel.readable_ = false;
         return fd;
@@ -456,6 +458,7 @@ class UringBackend final : public Backend {
     void fired(const Name& name, Entry&, Node* node, bool write, NodeQueue& ready) {
         again_.push_back({name.fd, name.generation, write});
         if (!node) return;
+        called_ = true;
         node->queued();
         ready.push(node);
     }
@@ -531,8 +534,10 @@ class UringBackend final : public Backend {
         ::io_uring_sqe_set_data64(&s, Name{Operation::kIgnored, 0, -1}.bits());
     }
 
-    // Streams that found no buffer begin again. All buffers are on their way back but those of
-    // streams that were paused when theirs had come: these are copied.
+    // Streams that found no buffer and have nothing to read begin again. One that has something
+    // asks for more when that is read: else the busiest would take each buffer that comes back, and
+    // the others starve. All buffers are on their way back but those of streams that were paused
+    // when theirs had come: these are copied.
     void feed_starved() {
         if (starved_.empty()) return;
         for (std::size_t i = 0; i < entries_.size(); ++i) {
@@ -543,7 +548,7 @@ class UringBackend final : public Backend {
         for (const int fd : std::exchange(starved_, {})) {
             Entry& entry = entries_[static_cast<std::size_t>(fd)];
             if (entry.channel && entry.kind == ChannelKind::kStream && !entry.receives &&
-                !(entry.incoming && entry.incoming->over())) {
+                !entry.incoming) {
                 receive_more(fd, entry);
             }
         }

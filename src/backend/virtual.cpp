@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <semaphore.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "asyncio/exceptions.hpp"
+#include "asyncio/time.hpp"
 #include "backend/backend.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -20,7 +22,8 @@ class VirtualBackend final : public Backend {
 
     void wait(std::int64_t timeout, NodeQueue&) override {
         if (timeout > 0) {
-            now_ += timeout;
+            // A time that is never is not reached.
+            now_ = std::min(saturating_add(now_, timeout), kNever - 1);
             return;
         }
         if (timeout == 0) return;
