@@ -808,4 +808,53 @@ TEST(Uring, WhereItIsRefusedEpollServesAndALineSaysWhatToChange) {
     EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+// L1: all receive buffers are the loop's, and the busiest stream must not take each that comes
+// back.
+TEST(UringBuffers, AreLeftToOthersByABusyStream) {
+    const auto loop = uring_loop({.buffers = 2});
+    NEED(loop);
+    const auto body = [&]() -> Coroutine<> {
+        auto [busy, busy_peer] = Socket::pair();
+        auto [quiet, quiet_peer] = Socket::pair();
+        const std::string block(64 * 1024, 'x');
+        const auto refill = [&] {
+            while (::send(busy_peer.fileno(), block.data(), block.size(), MSG_DONTWAIT) > 0)
+                continue;
+        };
+        int turns = 0;
+        int waited = -1;
+        class Calls final : public Protocol {
+          public:
+            explicit Calls(std::function<void()> f) : f_(std::move(f)) {}
+            void connection_made(Transport& t) override { transport = t; }
+            void data_received(std::string_view) override { f_(); }
+            Transport transport;
+
+          private:
+            std::function<void()> f_;
+        };
+        auto uploads = std::make_shared<Calls>([&] {
+            const auto end = std::chrono::steady_clock::now() + 60us;
+            while (std::chrono::steady_clock::now() < end) continue;
+            if (++turns == 20) {
+                EXPECT_EQ(::send(quiet_peer.fileno(), "?", 1, 0), 1);
+            }
+            if (waited < 0) refill();
+        });
+        auto asks = std::make_shared<Calls>([&] { waited = turns - 20; });
+        auto make_uploads = [&] { return uploads; };
+        auto make_asks = [&] { return asks; };
+        co_await loop->create_connection(make_asks, {.sock = std::move(quiet)});
+        refill();
+        co_await loop->create_connection(make_uploads, {.sock = std::move(busy)});
+        while (waited < 0 && turns < 2000) co_await asyncio::sleep(1ms);
+        uploads->transport.abort();
+        asks->transport.abort();
+        co_await asyncio::sleep(1ms);
+        EXPECT_GE(waited, 0);
+        EXPECT_LE(waited, 8);
+    };
+    loop->run_until_complete(body());
+}
+
 }  // namespace

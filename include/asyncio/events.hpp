@@ -540,6 +540,8 @@ class ASYNCIO_API EventLoop {
     Duration slow_callback_duration{100'000'000};  // nanoseconds
 
     // Called before and after each wait of the loop (a GUI's or an interpreter's lock). Null: none.
+    // What `before` makes ready, schedules or stops counts for that wait; `after` follows each
+    // `before` that returned. What they raise leaves the loop.
     void set_wait_hooks(detail::Function<void()> before, detail::Function<void()> after);
     // Chooses which of the `n` ready entries of this iteration runs next (0: the oldest), so that a
     // test can try other orders. Null: the order of asyncio.
