@@ -6,22 +6,28 @@
 // (SSL_MODE_RELEASE_BUFFERS).
 //
 // Sessions. OpenSSL does not verify a certificate again when a session is resumed, so a session is
-// used only where all that was verified when it was made would be the same: same context (whose
-// authorities have not changed since), host, port and settings of verification.
+// used only where all that was verified when it was made would be the same. Of a client: same
+// context (nothing loaded into it since), host, port and settings of verification. Of a server:
+// same context, likewise, name that the client asked for, and settings of verification; all this is
+// in the session id context, which OpenSSL compares for tickets and for session ids, of all
+// versions.
 #include "asyncio/ssl.hpp"
 
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/repr.hpp"
@@ -37,6 +43,12 @@ namespace {
 
 constexpr std::size_t kMostSessions = 256;       // hosts whose sessions a context keeps
 constexpr std::size_t kMostSessionsPerHost = 4;  // servers send two tickets at a time
+constexpr std::size_t kMostServerName = 255;     // RFC 1035, 2.3.4
+
+// What CPython's contexts take: no key exchange without forward secrecy, no SHA-1, no CCM, no keys
+// or certificates of less than 112 bits.
+constexpr const char* kCiphers =
+    "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM";
 
 template <auto kFree>
 struct Freed {
@@ -128,17 +140,11 @@ namespace {
 SslState& state_of(BIO* bio) noexcept { return *static_cast<SslState*>(BIO_get_data(bio)); }
 
 int bio_read(BIO* bio, char* to, std::size_t size, std::size_t* got) {
-    std::string_view& input = state_of(bio).input;
     BIO_clear_retry_flags(bio);
-    if (input.empty()) {
-        *got = 0;
-        BIO_set_retry_read(bio);
-        return 0;
-    }
-    *got = size < input.size() ? size : input.size();
-    std::memcpy(to, input.data(), *got);
-    input.remove_prefix(*got);
-    return 1;
+    *got = state_of(bio).take_input(to, size);
+    if (*got > 0) return 1;
+    BIO_set_retry_read(bio);
+    return 0;
 }
 
 int bio_write(BIO* bio, const char* data, std::size_t size, std::size_t* taken) {
@@ -168,10 +174,12 @@ BIO_METHOD* bio_method() {
 
 SslState& state_of(SSL* ssl) noexcept { return *static_cast<SslState*>(SSL_get_app_data(ssl)); }
 
-int on_server_name(SSL* ssl, int* alert, void*) {
-    *alert = SSL_AD_UNRECOGNIZED_NAME;
-    return state_of(ssl).choose_context();
-}
+int on_client_hello(SSL* ssl, int* alert, void*) { return state_of(ssl).client_hello(*alert); }
+
+// The name was looked at when the hello came: here it is only acknowledged.
+int on_server_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
+
+int on_not_resumable(SSL*, int) { return 1; }
 
 int on_new_session(SSL* ssl, SSL_SESSION* session) { return state_of(ssl).keep_session(session); }
 
@@ -201,7 +209,16 @@ int on_password(char* to, int size, int, void* given) {
 
 // ---- contexts -----------------------------------------------------------------------------------
 
-SslContextState::SslContextState(ssl::Purpose purpose) : purpose_(purpose) {
+namespace {
+
+std::uint64_t next_number() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+}
+
+}  // namespace
+
+SslContextState::SslContextState(ssl::Purpose purpose) : purpose_(purpose), number_(next_number()) {
     clear_errors();
     const bool server = purpose == ssl::Purpose::CLIENT_AUTH;
     ctx_ = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
@@ -211,7 +228,12 @@ SslContextState::SslContextState(ssl::Purpose purpose) : purpose_(purpose) {
                                   (server ? SSL_OP_NO_RENEGOTIATION : 0));
     SSL_CTX_set_mode(ctx_, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                SSL_MODE_RELEASE_BUFFERS);
+    if (SSL_CTX_set_cipher_list(ctx_, kCiphers) != 1) {
+        SSL_CTX_free(ctx_);
+        raise_ssl_error();
+    }
     if (server) {
+        SSL_CTX_set_client_hello_cb(ctx_, on_client_hello, nullptr);
         SSL_CTX_set_tlsext_servername_callback(ctx_, on_server_name);
         SSL_CTX_set_alpn_select_cb(ctx_, on_alpn, this);
     } else {
@@ -233,6 +255,15 @@ void SslContextState::set_alpn(std::string wire) {
         check(SSL_CTX_set_alpn_protos(ctx_, bytes, static_cast<unsigned int>(wire.size())) == 0);
     }
     alpn_ = std::move(wire);
+}
+
+void SslContextState::changed() noexcept {
+    ++changes_;
+    forget_all_sessions();
+}
+
+std::string SslContextState::stamp() const {
+    return std::to_string(number_) + '.' + std::to_string(changes_.load());
 }
 
 void SslContextState::keep_session(const std::string& key, SSL_SESSION* session) {
@@ -292,6 +323,35 @@ void append_alpn(std::string& wire, std::string_view name) {
 
 namespace {
 
+// The name that a client's hello asks for, "" if it asks for none. RFC 6066, 3: a list, of one name
+// of the only type there is. Only within the hello's callback. Raises: SSLError if it is no name.
+std::string server_name_of(SSL* ssl) {
+    const unsigned char* data = nullptr;
+    std::size_t size = 0;
+    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &size) != 1) return {};
+    const auto number = [&](std::size_t at) {
+        return static_cast<std::size_t>(data[at]) << 8 | data[at + 1];
+    };
+    constexpr std::size_t kHead = 5;
+    const bool well_formed = size > kHead && number(0) == size - 2 &&
+                             data[2] == TLSEXT_NAMETYPE_host_name && number(3) == size - kHead;
+    if (!well_formed) {
+        throw SSLError(ssl::ERROR_SSL,
+                       "[SSL: BAD_EXTENSION] bad extension: the server name that the client asks "
+                       "for cannot be parsed");
+    }
+    // Safe because bytes may be read as chars.
+    const std::string_view name(reinterpret_cast<const char*>(data) + kHead, size - kHead);
+    const bool printable =
+        std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+    if (name.size() > kMostServerName || !printable) {
+        throw SSLError(ssl::ERROR_SSL,
+                       "[SSL: BAD_EXTENSION] bad extension: the server name that the client asks "
+                       "for is not a host name");
+    }
+    return std::string(name);
+}
+
 std::string seconds_text(Delay delay) {
     return repr_double(static_cast<double>(delay.count()) / 1e9);
 }
@@ -300,17 +360,6 @@ void check_timeout(const char* name, Delay delay) {
     if (delay.is_none() || delay.count() > 0) return;
     throw ValueError(std::string(name) + " should be a positive number, got " +
                      seconds_text(delay));
-}
-
-void check_hostname(const std::string& host) {
-    if (host.starts_with('.')) {
-        throw ValueError("server_hostname cannot be an empty string or start with a leading dot.");
-    }
-    for (const char c : host) {
-        if (c == '\0') throw ValueError("embedded null character");
-        if (static_cast<unsigned char>(c) < 128) continue;
-        throw ValueError("server_hostname must be ASCII (international names as xn--...)");
-    }
 }
 
 // The address of `host`, null if it is a name.
@@ -344,7 +393,7 @@ void check_tls(const TlsSettings& settings) {
     if (server_context) {
         throw SSLError("Cannot create a client socket with a PROTOCOL_TLS_SERVER context");
     }
-    if (settings.server_hostname) check_hostname(*settings.server_hostname);
+    if (settings.server_hostname) (void)encode_host(*settings.server_hostname);
     if (!context.check_hostname) return;
     if (context.verify_mode == VerifyMode::CERT_NONE) {
         throw ValueError("Cannot set verify_mode to CERT_NONE when check_hostname is enabled.");
@@ -353,27 +402,14 @@ void check_tls(const TlsSettings& settings) {
 }
 
 SslState::SslState(const TlsSettings& settings)
-    : context_(settings.context),
-      server_hostname_(settings.server_side ? "" : settings.server_hostname.value_or("")),
-      server_side_(settings.server_side) {
+    : context_(settings.context), server_side_(settings.server_side) {
     check_tls(settings);
+    if (!server_side_) server_hostname_ = encode_host(settings.server_hostname.value_or(""));
     clear_errors();
-    ssl_ = SSL_new(context_.state().ctx());
-    if (!ssl_) raise_ssl_error();
+    ssl_ = make_ssl(context_);
+    if (server_side_) return;
     try {
-        SSL_set_app_data(ssl_, this);
-        BIO* bio = BIO_new(bio_method());
-        check(bio != nullptr);
-        BIO_set_data(bio, this);
-        BIO_set_init(bio, 1);
-        SSL_set_bio(ssl_, bio, bio);
-        apply(context_);
-        if (server_side_) {
-            SSL_set_accept_state(ssl_);
-        } else {
-            expect_host();
-            SSL_set_connect_state(ssl_);
-        }
+        expect_host();
     } catch (...) {
         // The destructor of what is not made yet does not run.
         SSL_free(ssl_);
@@ -386,21 +422,56 @@ SslState::~SslState() {
     SSL_free(ssl_);
 }
 
-void SslState::apply(const SSLContext& context) {
+// One that has not begun.
+SSL* SslState::make_ssl(const SSLContext& context) {
+    SSL* ssl = SSL_new(context.state().ctx());
+    check(ssl != nullptr);
+    try {
+        SSL_set_app_data(ssl, this);
+        BIO* bio = BIO_new(bio_method());
+        check(bio != nullptr);
+        BIO_set_data(bio, this);
+        BIO_set_init(bio, 1);
+        SSL_set_bio(ssl, bio, bio);
+        apply(ssl, context);
+        server_side_ ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
+        return ssl;
+    } catch (...) {
+        SSL_free(ssl);
+        throw;
+    }
+}
+
+void SslState::apply(SSL* ssl, const SSLContext& context) {
     int mode = SSL_VERIFY_NONE;
     if (context.verify_mode != VerifyMode::CERT_NONE) mode = SSL_VERIFY_PEER;
     if (context.verify_mode == VerifyMode::CERT_REQUIRED) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_set_verify(ssl_, mode, nullptr);
-    check(SSL_set_min_proto_version(ssl_, version_number(context.minimum_version, true)) == 1);
-    check(SSL_set_max_proto_version(ssl_, version_number(context.maximum_version, false)) == 1);
-    check(X509_VERIFY_PARAM_set_flags(SSL_get0_param(ssl_), context.verify_flags) == 1);
-    if (!server_side_) return;
-    // A session of a client that was not verified is none for a server that verifies.
-    const auto id = static_cast<unsigned char>('0' + mode);
-    check(SSL_set_session_id_context(ssl_, &id, 1) == 1);
-    if (context.sessions) return;
-    SSL_set_options(ssl_, SSL_OP_NO_TICKET);
-    check(SSL_set_num_tickets(ssl_, 0) == 1);
+    SSL_set_verify(ssl, mode, nullptr);
+    check(SSL_set_min_proto_version(ssl, version_number(context.minimum_version, true)) == 1);
+    check(SSL_set_max_proto_version(ssl, version_number(context.maximum_version, false)) == 1);
+    X509_VERIFY_PARAM* wanted = SSL_get0_param(ssl);
+    // Setting flags only adds some.
+    check(X509_VERIFY_PARAM_clear_flags(wanted, X509_VERIFY_PARAM_get_flags(wanted)) == 1);
+    check(X509_VERIFY_PARAM_set_flags(wanted, context.verify_flags) == 1);
+    if (!server_side_ || context.sessions) return;
+    SSL_set_options(ssl, SSL_OP_NO_TICKET);
+    check(SSL_set_num_tickets(ssl, 0) == 1);
+    // Without tickets TLS 1.2 would keep sessions for those who come with their ids.
+    SSL_set_not_resumable_session_callback(ssl, on_not_resumable);
+}
+
+// Servers: what a session must have been made with to be taken (see the head of this file).
+void SslState::bind_sessions() {
+    static std::atomic<std::uint64_t> last{0};
+    // No session fits a connection that is to have none.
+    const std::string who =
+        context_.sessions ? context_.state().stamp() : '-' + std::to_string(++last);
+    const std::string all = who + '/' + std::to_string(static_cast<int>(context_.verify_mode)) +
+                            '/' + std::to_string(context_.verify_flags) + '/' + server_hostname_;
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    check(EVP_Digest(all.data(), all.size(), digest, &size, EVP_sha256(), nullptr) == 1);
+    check(SSL_set_session_id_context(ssl_, digest, size) == 1);
 }
 
 void SslState::expect_host() {
@@ -412,7 +483,9 @@ void SslState::expect_host() {
     const IpPtr ip = parse_ip(host);
     if (!ip) check(SSL_set_tlsext_host_name(ssl_, host.c_str()) == 1);
     if (!context_.check_hostname) return;
-    X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    // Common names are for people: no host is looked up there (RFC 9525, 2).
+    X509_VERIFY_PARAM_set_hostflags(
+        wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (ip) {
         check(X509_VERIFY_PARAM_set1_ip(wanted, ASN1_STRING_get0_data(ip.get()),
                                         static_cast<std::size_t>(ASN1_STRING_length(ip.get()))));
@@ -427,9 +500,9 @@ void SslState::choose_session(std::string_view port) {
     session_key_ += '\0';
     session_key_ += port;
     session_key_ += '\0';
-    session_key_ += std::to_string(static_cast<int>(context_.verify_mode)) + '/' +
-                    std::to_string(context_.check_hostname) + '/' +
-                    std::to_string(context_.verify_flags);
+    session_key_ +=
+        context_.state().stamp() + '/' + std::to_string(static_cast<int>(context_.verify_mode)) +
+        '/' + std::to_string(context_.check_hostname) + '/' + std::to_string(context_.verify_flags);
     SSL_SESSION* session = context_.state().find_session(session_key_);
     if (!session) return;
     SSL_set_session(ssl_, session);
@@ -448,25 +521,88 @@ int SslState::keep_session(SSL_SESSION* session) {
     }
 }
 
-int SslState::choose_context() {
-    const ssl::SniCallback callback = context_.sni_callback;
-    if (!callback) return SSL_TLSEXT_ERR_NOACK;
-    try {
-        const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);
-        server_hostname_ = name ? name : "";
-        const std::optional<SSLContext> other = callback(server_hostname_);
-        if (!other) return SSL_TLSEXT_ERR_OK;
-        if (other->purpose() != ssl::Purpose::CLIENT_AUTH) {
-            throw SSLError("Cannot create a server socket with a PROTOCOL_TLS_CLIENT context");
+std::size_t SslState::take_input(char* to, std::size_t size) {
+    const bool again = replayed_ < heard_.size() && hello_ == Hello::kChosen;
+    const std::string_view from = again ? std::string_view(heard_).substr(replayed_) : input;
+    const std::size_t taken = std::min(size, from.size());
+    if (taken == 0) return 0;
+    std::memcpy(to, from.data(), taken);
+    if (again) {
+        replayed_ += taken;
+        return taken;
+    }
+    if (server_side_ && hello_ == Hello::kAwaited && context_.sni_callback) {
+        try {
+            heard_.append(from.substr(0, taken));
+        } catch (...) {
+            // No memory. OpenSSL could not pass an exception on; the handshake raises it.
+            callback_error_ = std::current_exception();
         }
-        check(SSL_set_SSL_CTX(ssl_, other->state().ctx()) != nullptr);
-        context_ = *other;
-        apply(context_);
-        return SSL_TLSEXT_ERR_OK;
+    }
+    input.remove_prefix(taken);
+    return taken;
+}
+
+// OpenSSL has a hello of the client: the first, the same again after it was stopped or in another
+// context, or the second, which answers a HelloRetryRequest.
+int SslState::client_hello(int& alert) noexcept {
+    try {
+        alert = SSL_AD_DECODE_ERROR;
+        switch (hello_) {
+            case Hello::kAwaited:
+                if (callback_error_) return SSL_CLIENT_HELLO_ERROR;
+                server_hostname_ = server_name_of(ssl_);
+                if (context_.sni_callback) {
+                    hello_ = Hello::kAsking;
+                    return SSL_CLIENT_HELLO_RETRY;
+                }
+                hello_ = Hello::kChosen;
+                bind_sessions();
+                return SSL_CLIENT_HELLO_SUCCESS;
+            case Hello::kAsking:
+                return SSL_CLIENT_HELLO_RETRY;
+            case Hello::kChosen:
+                if (server_name_of(ssl_) != server_hostname_) {
+                    alert = SSL_AD_ILLEGAL_PARAMETER;
+                    throw SSLError(
+                        ssl::ERROR_SSL,
+                        "[SSL: BAD_EXTENSION] bad extension: the client asks for another "
+                        "server name in its second hello");
+                }
+                bind_sessions();
+                return SSL_CLIENT_HELLO_SUCCESS;
+            case Hello::kRefused:
+                alert = SSL_AD_UNRECOGNIZED_NAME;
+                return SSL_CLIENT_HELLO_ERROR;
+        }
     } catch (...) {
         // Raised again by take_error(): it must not cross OpenSSL's frames.
         callback_error_ = std::current_exception();
-        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    return SSL_CLIENT_HELLO_ERROR;
+}
+
+// OpenSSL is not on the stack.
+void SslState::choose_context() {
+    const ssl::SniCallback callback = context_.sni_callback;
+    try {
+        const std::optional<SSLContext> other = callback(server_hostname_);
+        if (other) {
+            if (other->purpose() != ssl::Purpose::CLIENT_AUTH) {
+                throw SSLError("Cannot create a server socket with a PROTOCOL_TLS_CLIENT context");
+            }
+            clear_errors();
+            SSL* ssl = make_ssl(*other);
+            SSL_free(std::exchange(ssl_, ssl));
+            context_ = *other;
+        } else {
+            heard_ = {};
+        }
+        hello_ = Hello::kChosen;
+    } catch (...) {
+        // Raised again by take_error(), after the client has been told.
+        callback_error_ = std::current_exception();
+        hello_ = Hello::kRefused;
     }
 }
 
@@ -485,8 +621,14 @@ SslStatus SslState::status(int result) {
 
 SslStatus SslState::handshake() {
     clear_errors();
-    const int result = SSL_do_handshake(ssl_);
+    int result = SSL_do_handshake(ssl_);
+    if (hello_ == Hello::kAsking) {
+        choose_context();
+        clear_errors();
+        result = SSL_do_handshake(ssl_);
+    }
     if (result != 1) return status(result);
+    heard_ = {};
     if (!server_side_ && SSL_session_reused(ssl_)) ++context_.state().hits;
     return SslStatus::kOk;
 }
@@ -715,6 +857,7 @@ void SSLContext::load_cert_chain(std::string_view certfile, std::string_view key
     check_readable(chain);
     check_readable(key);
     clear_errors();
+    state_->changed();
     SSL_CTX_set_default_passwd_cb(ctx, detail::on_password);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, &password);
     const bool loaded = SSL_CTX_use_certificate_chain_file(ctx, chain.c_str()) == 1 &&
@@ -736,7 +879,7 @@ void SSLContext::load_verify_locations(const CertLocations& where) const {
     }
     SSL_CTX* ctx = state_->ctx();
     clear_errors();
-    state_->forget_all_sessions();
+    state_->changed();
     if (!where.cadata.empty()) add_data(ctx, where.cadata);
     if (!where.cafile.empty()) {
         const std::string file(where.cafile);
@@ -750,7 +893,7 @@ void SSLContext::load_verify_locations(const CertLocations& where) const {
 
 void SSLContext::load_default_certs() const {
     clear_errors();
-    state_->forget_all_sessions();
+    state_->changed();
     check(SSL_CTX_set_default_verify_paths(state_->ctx()) == 1);
     // A system without a bundle is no error: nobody is trusted then.
     clear_errors();
@@ -760,6 +903,7 @@ void SSLContext::set_alpn(std::string wire) const { state_->set_alpn(std::move(w
 
 void SSLContext::set_ciphers(std::string_view ciphers) const {
     clear_errors();
+    state_->changed();
     if (SSL_CTX_set_cipher_list(state_->ctx(), std::string(ciphers).c_str()) == 1) return;
     ERR_clear_error();
     throw SSLError("No cipher can be selected.");

@@ -36,6 +36,12 @@ class SslContextState {
     const std::string& alpn() const noexcept { return alpn_; }
     void set_alpn(std::string wire);
 
+    // What connections are verified or secured with is changing: sessions from before are none
+    // afterwards, on either side.
+    void changed() noexcept;
+    // Tells this state of this context from every other context and from its own earlier ones.
+    std::string stamp() const;
+
     // Sessions of clients, by what they may be used for again (see SslState::session_key). Safe on
     // every thread.
     // Takes over `session`.
@@ -43,14 +49,16 @@ class SslContextState {
     // Null if there is none; the caller frees it.
     SSL_SESSION* find_session(const std::string& key);
     void forget_sessions(const std::string& key);
-    // What is trusted has changed.
-    void forget_all_sessions() noexcept;
     std::atomic<std::size_t> hits{0};
 
   private:
+    void forget_all_sessions() noexcept;
+
     RefCount refs_{1};
     SSL_CTX* ctx_;
     ssl::Purpose purpose_;
+    const std::uint64_t number_;  // among all contexts of the process
+    std::atomic<std::uint64_t> changes_{0};
     std::string alpn_;  // in wire format, empty: none
     std::mutex mutex_;  // of sessions_
     // The newest is last. A session of TLS 1.3 is for one use (RFC 8446, C.4).
@@ -74,6 +82,12 @@ class SslSink {
 };
 
 // One connection. Lives as long as the transport or an SSLObject refers to it.
+//
+// A server that chooses its context by the name stops OpenSSL at the client's hello and asks. If it
+// is to be another context the connection begins anew, with an SSL of that context and with the
+// bytes that have come so far: whatever a context brings (versions, ciphers, keys of tickets, who
+// is trusted) is then that context's by itself. Setting each in an SSL that has begun would come
+// too late for some, and one would be forgotten.
 class SslState {
   public:
     // Raises: as check_tls(); SSLError.
@@ -112,23 +126,42 @@ class SslState {
     SslSink* sink = nullptr;  // null: what is sent is dropped
 
     // Called by OpenSSL, through this file.
-    int choose_context();
+    std::size_t take_input(char* to, std::size_t size);
+    int client_hello(int& alert) noexcept;
     int keep_session(SSL_SESSION* session);
 
   private:
-    void apply(const ssl::SSLContext& context);
+    // Of a server, as to the client's hello.
+    enum class Hello : std::uint8_t {
+        kAwaited,
+        kAsking,   // it is here, and OpenSSL is stopped: which context?
+        kChosen,   // the context is what it will be
+        kRefused,  // by the callback
+    };
+
+    SSL* make_ssl(const ssl::SSLContext& context);
+    void apply(SSL* ssl, const ssl::SSLContext& context);
+    void bind_sessions();
     void expect_host();
+    void choose_context();
     SslStatus status(int result);
 
     RefCount refs_{1};
-    SSL* ssl_;
+    SSL* ssl_ = nullptr;
     ssl::SSLContext context_;
     std::string server_hostname_;
     std::string session_key_;  // empty: sessions are not kept
+    std::string heard_;        // all that came up to the hello, while another context may take over
+    std::size_t replayed_ = 0;  // of heard_, for that context
     std::exception_ptr callback_error_;
+    Hello hello_ = Hello::kAwaited;
     bool server_side_;
     bool failed_ = false;
 };
+
+// `host` as it is in certificates and on the wire: names with letters beyond ASCII, in UTF-8, are
+// encoded as the resolver does it (IDNA). Raises: ValueError for what is no name.
+std::string encode_host(std::string_view host);
 
 // The oldest or newest error of OpenSSL's queue, which is empty afterwards. `verified`: the
 // connection whose certificate was refused, if that is the reason.

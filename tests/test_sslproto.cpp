@@ -8,6 +8,8 @@
 #include <asyncio/timeouts.hpp>
 #include <asyncio/transports.hpp>
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <functional>
@@ -17,172 +19,15 @@
 #include <utility>
 #include <vector>
 
-#include "fake_transport.hpp"
-#include "selector_events.hpp"
-#include "ssl_factory.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
+#include "tls_wire.hpp"
 
 namespace {
 
-using namespace asyncio;
-using namespace std::chrono_literals;
-using detail::Ref;
-using detail::TlsConnection;
-using detail::TlsSettings;
-using support::FakeTransport;
+using namespace tls;
 using support::raised;
 using support::run_virtual;
-using support::TestAuthority;
-using support::TestCertificate;
-
-// Certificates are made once for the process: signing takes longer than most tests.
-const TestAuthority& authority() {
-    static const TestAuthority made;
-    return made;
-}
-
-ssl::SSLContext server_context(const TestCertificate& certificate) {
-    ssl::SSLContext context = ssl::create_default_context(ssl::Purpose::CLIENT_AUTH);
-    context.load_cert_chain(certificate.file());
-    return context;
-}
-ssl::SSLContext server_context() { return server_context(authority().server); }
-
-ssl::SSLContext client_context() {
-    return ssl::create_default_context(ssl::Purpose::SERVER_AUTH,
-                                       {.cafile = authority().ca.file()});
-}
-
-// What both kinds of protocol of the tests write down.
-struct Record {
-    support::Lines events;  // "made", "eof", "lost", "pause", "resume"
-    std::string data;
-    std::exception_ptr error;  // of connection_lost
-    Transport transport;
-    bool lost = false;
-    TimePoint lost_at{};
-    bool eof_result = false;
-    std::function<void(Record&)> on_data;
-    std::function<void(Record&)> on_made;
-
-    void made(const Transport& t) {
-        events.emplace_back("made");
-        transport = t;
-        if (on_made) on_made(*this);
-    }
-    void got(std::string_view bytes) {
-        data += bytes;
-        if (on_data) on_data(*this);
-    }
-    bool eof() {
-        events.emplace_back("eof");
-        return eof_result;
-    }
-    void end(std::exception_ptr e) {
-        events.emplace_back("lost");
-        lost = true;
-        if (detail::thread_state.loop) lost_at = get_running_loop().time();
-        error = std::move(e);
-        transport = Transport();
-        on_data = nullptr;
-    }
-};
-
-struct Recorder : Protocol, Record {
-    void connection_made(Transport& t) override { made(t); }
-    void data_received(std::string_view bytes) override { got(bytes); }
-    bool eof_received() override { return eof(); }
-    void connection_lost(std::exception_ptr e) override { end(std::move(e)); }
-    void pause_writing() override { events.emplace_back("pause"); }
-    void resume_writing() override { events.emplace_back("resume"); }
-};
-
-struct BufferedRecorder : BufferedProtocol, Record {
-    explicit BufferedRecorder(std::size_t size) : buffer(size, '\0') {}
-    std::string buffer;
-    void connection_made(Transport& t) override { made(t); }
-    std::span<char> get_buffer(std::size_t) override { return buffer; }
-    void buffer_updated(std::size_t n) override { got(std::string_view(buffer).substr(0, n)); }
-    bool eof_received() override { return eof(); }
-    void connection_lost(std::exception_ptr e) override { end(std::move(e)); }
-};
-
-using Events = support::Lines;
-
-// A secured end of a connection.
-struct End {
-    End(EventLoop& loop, const TlsSettings& settings,
-        std::shared_ptr<BaseProtocol> app = std::make_shared<Recorder>(),
-        bool call_connection_made = true)
-        : protocol(std::move(app)), handshake(loop.create_future<void>()) {
-        tls =
-            detail::make_tls_connection(loop, settings, protocol, handshake, call_connection_made);
-    }
-    Record& app() const { return *dynamic_cast<Record*>(protocol.get()); }
-    detail::TransportBase& transport() const { return *tls.transport; }
-    Transport handle() const { return Transport(tls.transport); }
-    std::shared_ptr<BaseProtocol> protocol;
-    Future<void> handshake;
-    TlsConnection tls;
-};
-
-TlsSettings for_client(const ssl::SSLContext& context = client_context(),
-                       std::optional<std::string> host = "localhost") {
-    return {.context = context, .server_side = false, .server_hostname = std::move(host)};
-}
-TlsSettings for_server(const ssl::SSLContext& context = server_context()) {
-    return {.context = context, .server_side = true};
-}
-
-// Both ends over a pair in memory.
-struct Wire {
-    explicit Wire(EventLoop& loop) : Wire(loop, for_client(), for_server()) {}
-    Wire(EventLoop& loop, const TlsSettings& c, const TlsSettings& s)
-        : below(FakeTransport::pair(loop)), client(loop, c), server(loop, s) {}
-    Wire(EventLoop& loop, End c, End s)
-        : below(FakeTransport::pair(loop)), client(std::move(c)), server(std::move(s)) {
-        (void)loop;
-    }
-    void begin() {
-        below.first->begin(client.tls.protocol);
-        below.second->begin(server.tls.protocol);
-    }
-    FakeTransport& below_client() const { return *below.first; }
-    FakeTransport& below_server() const { return *below.second; }
-
-    std::pair<Ref<FakeTransport>, Ref<FakeTransport>> below;
-    End client;
-    End server;
-};
-
-Coroutine<> until(std::function<bool()> done) {
-    for (int i = 0; i < 200'000 && !done(); ++i) co_await sleep(0s);
-    EXPECT_TRUE(done()) << "waited in vain";
-}
-
-Coroutine<> handshaken(Wire& wire) {
-    wire.begin();
-    co_await wire.client.handshake;
-    co_await wire.server.handshake;
-}
-
-Coroutine<> both_lost(Wire& wire) {
-    co_await until([&] { return wire.client.app().lost && wire.server.app().lost; });
-}
-
-// Both ends closed and gone, so that nothing is left behind.
-Coroutine<> closed(Wire& wire) {
-    wire.client.handle().close();
-    wire.server.handle().close();
-    co_await both_lost(wire);
-}
-
-std::string pattern(std::size_t n) {
-    std::string text(n, '\0');
-    for (std::size_t i = 0; i < n; ++i) text[i] = static_cast<char>(i * 131 + i / 251);
-    return text;
-}
 
 // ---- traffic ------------------------------------------------------------------------------------
 
@@ -1018,10 +863,88 @@ TEST(SSLVerify, ArgumentsThatMakeNoSenseAreRefusedEarly) {  // TL-05
     EXPECT_THROW(detail::check_tls(for_client(client_context(), ".example.org")), ValueError);
     EXPECT_THROW(detail::check_tls(for_client(client_context(), std::string("a\0b", 3))),
                  ValueError);
-    EXPECT_THROW(detail::check_tls(for_client(client_context(),
-                                              "b\xc3\xbc"
-                                              "cher.example")),
-                 ValueError);
+    EXPECT_THROW(detail::check_tls(for_client(client_context(), "\xc3")), ValueError);
+}
+
+// Without it the resolver cannot encode names either.
+bool have_idn() { return ::dlopen("libidn2.so.0", RTLD_NOW) != nullptr; }
+
+constexpr const char* kBooks =
+    "b\xc3\xbc"
+    "cher.example";
+
+// N7. As the resolver has it.
+TEST(SSLVerify, NameBeyondAsciiIsEncoded) {
+    if (!have_idn()) GTEST_SKIP() << "there is no libidn2, which encodes names";
+    const TestCertificate books = authority().make(
+        "books", {.name = "books", .alternative_names = "DNS:xn--bcher-kva.example"});
+    for (const std::string& host : {std::string(kBooks), std::string(kBooks) + ".",
+                                    std::string("B\xc3\x9c"
+                                                "CHER.example"),
+                                    std::string("bu\xcc\x88"
+                                                "cher.example"),  // u and a combining diaeresis
+                                    std::string("b\xc3\xbc"
+                                                "cher\xe3\x80\x82"
+                                                "example"),  // an ideographic full stop
+                                    std::string("xn--bcher-kva.example")}) {
+        EXPECT_EQ(verdict(books, host), nullptr) << host;
+        EXPECT_EQ(refusal(verdict(authority().server, host)),
+                  std::string(kFailed) +
+                      "Hostname mismatch, certificate is not valid for "
+                      "'xn--bcher-kva.example" +
+                      (host.ends_with('.') ? "." : "") + "'.");
+    }
+    const TestCertificate wild = authority().make(
+        "books2", {.name = "books", .alternative_names = "DNS:*.xn--bcher-kva.example"});
+    EXPECT_EQ(verdict(wild, std::string("m\xc3\xbc"
+                                        "nchen.") +
+                                kBooks),
+              nullptr);
+    // Letters that stand for others.
+    EXPECT_EQ(verdict(authority().server,
+                      "\xef\xbd\x8c"
+                      "ocalhost"),
+              nullptr);
+}
+
+TEST(SSLVerify, NameBeyondAsciiIsTheServersToo) {  // N7
+    if (!have_idn()) GTEST_SKIP() << "there is no libidn2, which encodes names";
+    run_virtual([]() -> Coroutine<> {
+        const TestCertificate books = authority().make(
+            "books3", {.name = "books", .alternative_names = "DNS:xn--bcher-kva.example"});
+        support::Lines asked;
+        ssl::SSLContext server = server_context(books);
+        server.sni_callback = [&](std::string_view name) -> std::optional<ssl::SSLContext> {
+            asked.emplace_back(name);
+            return std::nullopt;
+        };
+        Wire wire(get_running_loop(), for_client(client_context(), kBooks), for_server(server));
+        co_await handshaken(wire);
+        EXPECT_EQ(asked, (support::Lines{"xn--bcher-kva.example"}));
+        const auto object = wire.client.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+        EXPECT_EQ(object->server_hostname(), "xn--bcher-kva.example");
+        co_await closed(wire);
+    });
+}
+
+TEST(SSLVerify, NameThatCannotBeEncodedIsAnError) {  // N7
+    if (!have_idn()) GTEST_SKIP() << "there is no libidn2, which encodes names";
+    const auto refused = [](const std::string& host) {
+        return raised<ValueError>([&] { detail::check_tls(for_client(client_context(), host)); });
+    };
+    const std::string start = "server_hostname cannot be encoded (IDNA)";
+    for (const std::string& host :
+         {std::string("b\xc3"), std::string("\xff\xfe"), std::string("\xc2\xad"),  // a soft hyphen
+          std::string("a\xe2\x80\xa8"
+                      "b"),  // a line's end
+          std::string(70, 'a') + "\xc3\xbc.example", std::string("\xed\xa0\x80.example")}) {
+        EXPECT_TRUE(refused(host).starts_with(start)) << host << ": " << refused(host);
+    }
+    // What is encoded to nothing or to a leading dot must not pass for a name that is not checked.
+    EXPECT_NE(refused("\xe3\x80\x82"
+                      "example"),
+              "");
+    EXPECT_EQ(refused(std::string("b\xc3\xbc\0x", 5)), "embedded null character");
 }
 
 // ---- client certificates ------------------------------------------------------------------------

@@ -112,9 +112,12 @@ struct CertLocations {
     std::string_view cadata = {};  // PEM or DER itself
 };
 
-// Called by a server during the handshake with the name the client asked for, "" if it sent none.
-// The context that it returns takes over, its certificate and its settings; nothing: the one that
-// the server was made with. What it throws ends the handshake.
+// Called by a server for each client's hello, before anything of it is decided, with the name the
+// client asked for, in its spelling, "" if it sent none. The connection is that of the context
+// which is returned, as if the server had been made with it: certificate, versions, ciphers, ALPN,
+// who is verified and by whom, sessions; nothing: of the context that the server was made with.
+// What it throws ends the handshake. A name that is none (not as RFC 6066 writes it, or not in
+// printable ASCII) ends the handshake without a call.
 using SniCallback = detail::Function<std::optional<SSLContext>(std::string_view server_name)>;
 
 // How connections are secured. A handle: copies share certificates, keys and sessions, but each has
@@ -156,15 +159,16 @@ class ASYNCIO_API SSLContext {
     void set_alpn_protocols(std::initializer_list<std::string_view> names) const {
         set_alpn_protocols<std::initializer_list<std::string_view>>(names);
     }
-    // Of TLS 1.2 and below, in OpenSSL's format. Raises: SSLError "No cipher can be selected.".
+    // Of TLS 1.2 and below, in OpenSSL's format, in place of a list of those with forward secrecy
+    // and without SHA-1. Raises: SSLError "No cipher can be selected.".
     void set_ciphers(std::string_view ciphers) const;
 
     Purpose purpose() const noexcept;
     // How often connections of this context's clients went on with a session of an earlier one.
     std::size_t session_hits() const noexcept;
 
-    // Clients: the certificate is for the host that was asked for. Needs CERT_REQUIRED or
-    // CERT_OPTIONAL.
+    // Clients: the certificate is for the host that was asked for, by its alternative names (never
+    // by a common name). Needs CERT_REQUIRED or CERT_OPTIONAL.
     bool check_hostname;
     VerifyMode verify_mode;
     TLSVersion minimum_version = TLSVersion::TLSv1_2;
@@ -173,7 +177,9 @@ class ASYNCIO_API SSLContext {
     // Servers. Null: one context for every name.
     SniCallback sni_callback;
     // Clients: sessions are kept, by host and port, and used again, which saves a round trip or the
-    // certificate. Servers: sessions are given out.
+    // certificate. Servers: sessions are given out, and taken where the context (nothing loaded
+    // into it since), the name asked for, `verify_mode` and `verify_flags` are those of the
+    // connection that made them.
     bool sessions = true;
     // An end without the peer's close_notify is an SSLError (of number ERROR_EOF) in place of
     // the end of the stream: somebody may have cut it off (RFC 8446, 6.1).
@@ -219,7 +225,8 @@ class ASYNCIO_API SSLObject {
     std::optional<Certificate> getpeercert() const;
     bool session_reused() const;
     bool server_side() const;
-    // A client: the name that the server had to prove. A server: the name that it was asked for.
+    // A client: the name that the server had to prove, in ASCII ("xn--..."). A server: the name
+    // that it was asked for.
     std::string server_hostname() const;
 
   private:
