@@ -27,6 +27,7 @@ HandleState::~HandleState() { core_.detach(); }
 
 void HandleState::run() {
     timer_.index = TimerEntry::kNotQueued;
+    queued_ = false;
     struct Enter {
         ContextSlot* outer;
         HandleState* self;
@@ -50,6 +51,7 @@ void HandleState::run() {
 
 void HandleState::drop() noexcept {
     timer_.index = TimerEntry::kNotQueued;
+    queued_ = false;
     clear();
     release();
 }

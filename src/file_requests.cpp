@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 #include "shared_reads.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -95,7 +96,8 @@ void FileRequest::perform() noexcept {
 void FileRequest::open() noexcept {
     int fd;
     do {
-        fd = ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(permissions));
+        fd = above_standard(
+            ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(permissions)));
     } while (fd < 0 && errno == EINTR);
     if (fd < 0 || ::fstat(fd, &stat) != 0) {
         error = errno;
@@ -287,7 +289,8 @@ int open_cached(const std::string& path, int flags) noexcept {
     open_how how{};
     how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NONBLOCK);
     how.resolve = RESOLVE_CACHED;
-    return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how));
+    return above_standard(
+        static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
 }
 
 std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept {

@@ -17,6 +17,8 @@
 #include <memory>
 #include <utility>
 
+#include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 #include "file_requests.hpp"
 #include "loop.hpp"
 
@@ -37,8 +39,12 @@ class SubmitNode : public Node {
 // Something has completed.
 class ReapNode : public Node {
   public:
+    bool queued() noexcept final { return !std::exchange(queued_, true); }
     void run() final;
-    void drop() noexcept final {}
+    void drop() noexcept final { queued_ = false; }
+
+  private:
+    bool queued_ = false;
 };
 
 class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
@@ -62,13 +68,21 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
     bool open() {
         if (::io_uring_queue_init(kEntries, &ring_, 0) != 0) return false;
         open_ = true;
+        if (ring_.ring_fd < kFirstOwn) {
+            ring_.ring_fd = ring_.enter_ring_fd = above_standard(ring_.ring_fd);
+            if (ring_.ring_fd < 0) return false;
+        }
         io_uring_probe* const probe = ::io_uring_get_probe_ring(&ring_);
         if (!probe) return false;
         reads_ = ::io_uring_opcode_supported(probe, IORING_OP_READ);
         writes_ = ::io_uring_opcode_supported(probe, IORING_OP_WRITE);
         syncs_ = ::io_uring_opcode_supported(probe, IORING_OP_FSYNC);
         ::io_uring_free_probe(probe);
-        loop_.backend->watch(ring_.ring_fd, static_cast<ReapNode*>(this), nullptr);
+        try {
+            loop_.backend->watch(ring_.ring_fd, static_cast<ReapNode*>(this), nullptr);
+        } catch (const OSError&) {
+            return false;  // threads do it
+        }
         return true;
     }
 
@@ -86,6 +100,8 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
     void submit_now() noexcept {
         submit_queued_ = false;
         ::io_uring_submit(&ring_);
+        // The system has no memory for some of them: they are tried again in the next iteration.
+        if (::io_uring_sq_ready(&ring_) > 0) queue_submit();
         reap();
     }
     void forget_submit() noexcept { submit_queued_ = false; }
@@ -135,6 +151,9 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
         }
         prepare(*sqe, request, piece);
         ::io_uring_sqe_set_data(sqe, &request);
+        queue_submit();
+    }
+    void queue_submit() noexcept {
         if (submit_queued_ || closing_) return;
         submit_queued_ = true;
         loop_.push_ready(static_cast<SubmitNode*>(this));
@@ -159,8 +178,9 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
     void completed(FileRequest& request, int result) noexcept {
         const bool moves =
             request.op == FileRequest::Op::kRead || request.op == FileRequest::Op::kWrite;
-        // A regular file is never not ready: the kernel asks to be asked again.
-        if (result == -EAGAIN) result = -EINTR;
+        // A regular file is never not ready: the kernel asks to be asked again. Nobody here cancels
+        // anything: the kernel does it for a thread that ends, and another one runs the loop now.
+        if (result == -EAGAIN || result == -ECANCELED) result = -EINTR;
         if (moves && request.piece_ended(result)) return submit(request);
         if (!moves && result == -EINTR) return submit(request);
         if (!moves && result < 0) request.error = -result;
@@ -186,7 +206,10 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
 
 void SubmitNode::run() { static_cast<RingFiles*>(this)->submit_now(); }
 void SubmitNode::drop() noexcept { static_cast<RingFiles*>(this)->forget_submit(); }
-void ReapNode::run() { static_cast<RingFiles*>(this)->reap(); }
+void ReapNode::run() {
+    queued_ = false;
+    static_cast<RingFiles*>(this)->reap();
+}
 
 }  // namespace
 

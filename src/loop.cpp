@@ -516,27 +516,43 @@ void Loop::open_channel(Channel& channel, int fd, ChannelKind kind) {
 void Loop::watch(int fd, bool write, Ref<HandleState> handle) {
     check_open();
     check_no_channel(fd);
-    const auto found = watched.find(fd);
-    Watched next = found == watched.end() ? Watched() : found->second;
+    const auto place = watched.try_emplace(fd).first;
+    HandleState* reader = place->second.reader.get();
+    HandleState* writer = place->second.writer.get();
+    (write ? writer : reader) = handle.get();
+    tell_watched(place, reader, writer);
     handle->set_repeated();
-    std::swap(write ? next.writer : next.reader, handle);  // `handle` is now the one before
-    backend->watch(fd, next.reader.get(), next.writer.get());
-    watched[fd] = std::move(next);
+    Watched& w = place->second;
+    std::swap(write ? w.writer : w.reader, handle);  // `handle` is now the one before
     if (handle) handle->cancel();
 }
 
 bool Loop::unwatch(int fd, bool write) {
     if (closed) return false;
     check_no_channel(fd);
-    const auto found = watched.find(fd);
-    if (found == watched.end()) return false;
-    Watched& w = found->second;
+    const auto place = watched.find(fd);
+    if (place == watched.end()) return false;
+    Watched& w = place->second;
+    if (!(write ? w.writer : w.reader)) return false;
+    tell_watched(place, write ? w.reader.get() : nullptr, write ? nullptr : w.writer.get());
     const Ref<HandleState> handle = std::move(write ? w.writer : w.reader);
-    if (!handle) return false;
-    backend->watch(fd, w.reader.get(), w.writer.get());
-    if (!w.reader && !w.writer) watched.erase(found);
+    if (!w.reader && !w.writer) watched.erase(place);
     handle->cancel();
     return true;
+}
+
+// Where the back end fails it has forgotten the descriptor: nothing of it is called any more.
+void Loop::tell_watched(WatchedPlace place, HandleState* reader, HandleState* writer) {
+    try {
+        backend->watch(place->first, reader, writer);
+    } catch (...) {
+        // Raised again, once nobody is left who waits for it.
+        const Watched lost = std::move(place->second);
+        watched.erase(place);
+        if (lost.reader) lost.reader->cancel();
+        if (lost.writer) lost.writer->cancel();
+        throw;
+    }
 }
 
 void Loop::drop_queued() noexcept {

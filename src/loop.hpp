@@ -172,6 +172,8 @@ class Loop final : public LoopCore, public Pooled {
 
   private:
     class Running;
+    using WatchedPlace = std::unordered_map<int, Watched>::iterator;
+    void tell_watched(WatchedPlace place, HandleState* reader, HandleState* writer);
     void own(bool running) noexcept;
 
     // How long, ns, the kernel is not asked while callbacks are ready (S-04). The clock tells, and

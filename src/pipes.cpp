@@ -97,19 +97,28 @@ class PipeTransport : public TransportBase, public LoopMember {
     class ReadyNode final : public Node {
       public:
         explicit ReadyNode(PipeTransport& t) noexcept : pipe_(t) {}
-        void queued() noexcept override { pipe_.retain(); }
+        bool queued() noexcept override {
+            if (queued_) return false;
+            pipe_.retain();
+            return queued_ = true;
+        }
         void run() override {
             const auto self = Ref<PipeTransport>::adopt(&pipe_);
+            queued_ = false;
             pipe_.again_ = false;
             if (pipe_.fd_ < 0) return;
             const InContext scope(pipe_);
             pipe_.ready();
         }
-        void drop() noexcept override { pipe_.release(); }
+        void drop() noexcept override {
+            queued_ = false;
+            pipe_.release();
+        }
         const char* label() const noexcept override { return "pipe is ready"; }
 
       private:
         PipeTransport& pipe_;
+        bool queued_ = false;
     };
     class LifeNode final : public Node {
       public:
@@ -532,18 +541,27 @@ class WritePipe final : public PipeTransport {
     class RoomNode final : public Node {
       public:
         explicit RoomNode(WritePipe& t) noexcept : pipe_(t) {}
-        void queued() noexcept override { pipe_.retain(); }
+        bool queued() noexcept override {
+            if (queued_) return false;
+            pipe_.retain();
+            return queued_ = true;
+        }
         void run() override {
             const auto self = Ref<WritePipe>::adopt(&pipe_);
+            queued_ = false;
             if (pipe_.fd_ < 0 || pipe_.lost_) return;
             const InContext scope(pipe_);
             pipe_.flush();
         }
-        void drop() noexcept override { pipe_.release(); }
+        void drop() noexcept override {
+            queued_ = false;
+            pipe_.release();
+        }
         const char* label() const noexcept override { return "pipe has room"; }
 
       private:
         WritePipe& pipe_;
+        bool queued_ = false;
     };
 
     Node& write_node() noexcept override { return room_; }

@@ -17,6 +17,7 @@
 #include "asyncio/sockets.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/transports.hpp"
+#include "backend/posix.hpp"
 #include "fd_wait.hpp"
 #include "resolver.hpp"
 
@@ -84,8 +85,6 @@ void FdWait::await_resume() {
 namespace {
 
 // ---- what all calls have -----------------------------------------------------------------------
-
-[[noreturn]] void fail() { std::rethrow_exception(make_os_error(errno)); }
 
 bool would_block() noexcept { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
@@ -161,12 +160,15 @@ std::optional<std::string> receive_string(std::size_t n, Receive receive) {
     return std::string(at, static_cast<std::size_t>(*received));
 }
 
+// Of no bytes it asks for nothing, as CPython's: the system would wait until there are some.
 std::optional<std::string> try_recv(int fd, std::size_t n) {
+    if (n == 0) return std::string();
     return receive_string(
         n, [fd](char* at, std::size_t size) { return ::recv(fd, at, size, MSG_DONTWAIT); });
 }
 
 std::optional<std::size_t> try_recv_into(int fd, std::span<char> buffer) {
+    if (buffer.empty()) return 0;
     const auto n = attempt([&] { return ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); });
     if (!n) return std::nullopt;
     return static_cast<std::size_t>(*n);
@@ -315,7 +317,7 @@ std::optional<std::pair<Socket, SocketAddress>> try_accept(int fd) {
     AddressRoom from;
     const auto accepted = attempt([&] {
         sockaddr* const where = from.data();
-        return ::accept4(fd, where, from.size(), SOCK_NONBLOCK | SOCK_CLOEXEC);
+        return above_standard(::accept4(fd, where, from.size(), SOCK_NONBLOCK | SOCK_CLOEXEC));
     });
     if (!accepted) return std::nullopt;
     return std::pair(Socket(*accepted), from.address());

@@ -18,6 +18,7 @@
 #include <type_traits>
 
 #include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 
 namespace asyncio::inline v1 {
 // g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
@@ -257,14 +258,20 @@ std::ostream& operator<<(std::ostream& out, const SocketAddress& address) {
 // ---- Socket ------------------------------------------------------------------------------------
 
 Socket::Socket(int family, int type, int protocol)
-    : fd_(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)) {
+    : fd_(detail::above_standard(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol))) {
     check(fd_);
 }
 
 std::pair<Socket, Socket> Socket::pair(int family, int type, int protocol) {
     int fds[2];
     check(::socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol, fds));
-    return {Socket(fds[0]), Socket(fds[1])};
+    const int first = detail::above_standard(fds[0]);
+    Socket one(first);
+    check(first);
+    const int second = detail::above_standard(fds[1]);
+    Socket other(second);
+    check(second);
+    return {std::move(one), std::move(other)};
 }
 
 // An error of close() is of no use to anybody: the descriptor is gone all the same.
@@ -274,7 +281,7 @@ void Socket::reset(int fd) noexcept {
 }
 
 Socket Socket::dup() const {
-    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, detail::kFirstOwn);
     check(copy);
     return Socket(copy);
 }

@@ -32,6 +32,7 @@
 #include <thread>
 
 #include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000
@@ -314,6 +315,7 @@ Spawned spawn(const SpawnRequest& request) {
     Spawned spawned;
     spawned.pid = start(child, spawned.pidfd);
     if (spawned.pid < 0) std::rethrow_exception(make_os_error(errno));
+    spawned.pidfd = above_standard(spawned.pidfd);  // none: as where there are no pidfds
     if (child.error != 0) {
         if (spawned.pidfd >= 0) ::close(spawned.pidfd);
         wait_for(spawned.pid);

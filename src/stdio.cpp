@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 #include "loop.hpp"
 #include "pipes.hpp"
 
@@ -31,7 +32,8 @@ Socket open_again(int fd) {
     if (can_be_opened_again(fd)) {
         const std::string path = "/proc/self/fd/" + std::to_string(fd);
         const int direction = fd == 0 ? O_RDONLY : O_WRONLY;
-        const int again = ::open(path.c_str(), direction | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        const int again =
+            above_standard(::open(path.c_str(), direction | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
         if (again >= 0) return Socket(again);
     }
     const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);

@@ -30,6 +30,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/tasks/gather.hpp"
+#include "backend/posix.hpp"
 #include "flow_control.hpp"
 #include "loop.hpp"
 #include "pipes.hpp"
@@ -238,16 +239,25 @@ class ChildTransport final : public TransportBase, public LoopMember {
     class ExitNode final : public Node {
       public:
         explicit ExitNode(ChildTransport& c) noexcept : child_(c) {}
-        void queued() noexcept override { child_.retain(); }
+        bool queued() noexcept override {
+            if (queued_) return false;
+            child_.retain();
+            return queued_ = true;
+        }
         void run() override {
             const auto self = Ref<ChildTransport>::adopt(&child_);
+            queued_ = false;
             child_.look_for_exit();
         }
-        void drop() noexcept override { child_.release(); }
+        void drop() noexcept override {
+            queued_ = false;
+            child_.release();
+        }
         const char* label() const noexcept override { return "child process ended"; }
 
       private:
         ChildTransport& child_;
+        bool queued_ = false;
     };
     // One call of the protocol, P-10.
     enum class Kind { kMade, kData, kPipeLost, kExited, kLost };
@@ -356,8 +366,10 @@ void open_pipe(ChildEnds& ends, int fd) {
     int pipe[2];
     if (::pipe2(pipe, O_CLOEXEC) != 0) std::rethrow_exception(make_os_error(errno));
     const bool input = fd == 0;
+    for (int& end : pipe) end = above_standard(end);
     ends.theirs[fd] = Socket(pipe[input ? 0 : 1]);
     ends.ours[fd] = Socket(pipe[input ? 1 : 0]);
+    if (pipe[0] < 0 || pipe[1] < 0) std::rethrow_exception(make_os_error(errno));
     // Ours alone: a child expects its standard streams to block.
     const int flags = input ? O_WRONLY : O_RDONLY;
     if (::fcntl(ends.ours[fd].fileno(), F_SETFL, flags | O_NONBLOCK) != 0) {
@@ -373,7 +385,7 @@ int open_stdio(ChildEnds& ends, const SubprocessPlan& plan, int fd) {
         return ends.theirs[fd].fileno();
     }
     if (what == subprocess::DEVNULL) {
-        const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+        const int null = above_standard(::open("/dev/null", O_RDWR | O_CLOEXEC));
         if (null < 0) std::rethrow_exception(make_os_error(errno));
         ends.theirs[fd] = Socket(null);
         return null;
@@ -602,7 +614,7 @@ void ChildTransport::send_signal(int signal) {
 // Nobody will hear of its end: it ends now.
 void ChildTransport::bury() noexcept {
     if (returncode_ || pid_ < 0) return;
-    const int pidfd = pidfd_ >= 0 ? ::fcntl(pidfd_, F_DUPFD_CLOEXEC, 0) : -1;
+    const int pidfd = pidfd_ >= 0 ? ::fcntl(pidfd_, F_DUPFD_CLOEXEC, kFirstOwn) : -1;
     close_pidfd();
     kill_and_reap(pid_, pidfd);
     returncode_ = -SIGKILL;

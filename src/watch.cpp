@@ -15,6 +15,7 @@
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/futures.hpp"
+#include "backend/posix.hpp"
 #include "file_requests.hpp"
 
 namespace asyncio::inline v1 {
@@ -28,7 +29,7 @@ class Watcher {
   public:
     // Raises: OSError.
     explicit Watcher(std::string path) : path_(std::move(path)) {
-        fd_ = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        fd_ = above_standard(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
         if (fd_ < 0) throw_file_error(errno, path_);
         struct stat s{};
         if (::inotify_add_watch(fd_, path_.c_str(), kInterest) < 0 ||

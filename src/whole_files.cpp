@@ -20,6 +20,7 @@
 
 #include "asyncio/files.hpp"
 #include "asyncio/tasks.hpp"
+#include "backend/posix.hpp"
 #include "file_requests.hpp"
 #include "shared_reads.hpp"
 
@@ -161,7 +162,8 @@ class Temporary {
         constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
         for (int attempt = 0;; ++attempt) {
             path_ = unique_name(before + '.' + base.substr(0, 200) + '.');
-            const int fd = ::open(path_.c_str(), kFlags, static_cast<mode_t>(permissions));
+            const int fd =
+                above_standard(::open(path_.c_str(), kFlags, static_cast<mode_t>(permissions)));
             if (fd >= 0) {
                 file_ = Descriptor::adopt(new SharedDescriptor(fd));
                 return;
@@ -479,11 +481,11 @@ std::string temporary_root(std::string_view given) {
 
 // Without a name from the start where the file system can, else unlinked at once.
 Descriptor open_temporary(const std::string& dir) {
-    const int fd = ::open(dir.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const int fd = above_standard(::open(dir.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (fd >= 0) return Descriptor::adopt(new SharedDescriptor(fd));
     if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) throw_file_error(errno, dir);
     std::string name = joined(dir, "tmpXXXXXX");
-    const int named = ::mkostemp(name.data(), O_CLOEXEC);
+    const int named = above_standard(::mkostemp(name.data(), O_CLOEXEC));
     if (named < 0) throw_file_error(errno, dir);
     ::unlink(name.c_str());
     return Descriptor::adopt(new SharedDescriptor(named));

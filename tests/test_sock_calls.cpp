@@ -105,6 +105,40 @@ TEST(SockRecv, GivesAtOnceWhatIsThere) {  // RS-01
     });
 }
 
+// L44. As CPython's, which asks the system for nothing.
+TEST(SockRecv, OfNoBytesGivesNoneAtOnce) {  // RS-01
+    run([](EventLoop& loop) -> Coroutine<> {
+        for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+            auto [mine, theirs] = Socket::pair(AF_UNIX, type);
+            EXPECT_EQ(co_await wait_for(loop.sock_recv(mine, 0), 5s), "");
+            EXPECT_EQ(co_await wait_for(loop.sock_recv_into(mine, std::span<char>()), 5s), 0u);
+            EXPECT_EQ(co_await wait_for(loop.sock_recv_into(mine, std::span<std::byte>()), 5s), 0u);
+            // What is there stays there.
+            co_await loop.sock_sendall(theirs, "here");
+            EXPECT_EQ(co_await loop.sock_recv(mine, 0), "");
+            EXPECT_EQ(co_await loop.sock_recv(mine, 10), "here");
+        }
+    });
+}
+
+// L44. An empty datagram is one, and an empty string is sent at once.
+TEST(SockSendTo, AnEmptyDatagramIsSent) {  // RS-03, RS-04
+    run([](EventLoop& loop) -> Coroutine<> {
+        Socket mine(AF_INET, SOCK_DGRAM);
+        mine.bind(SocketAddress("127.0.0.1", 0));
+        Socket theirs(AF_INET, SOCK_DGRAM);
+        EXPECT_EQ(co_await loop.sock_sendto(theirs, "", mine.getsockname()), 0u);
+        // Of no bytes at most it takes one all the same, as CPython's.
+        EXPECT_EQ((co_await wait_for(loop.sock_recvfrom(mine, 0), 5s)).first, "");
+        co_await loop.sock_connect(theirs, mine.getsockname());
+        co_await loop.sock_sendall(theirs, "");
+        char room[4];
+        EXPECT_EQ((co_await wait_for(loop.sock_recvfrom_into(mine, room), 5s)).first, 0u);
+        auto [one, other] = Socket::pair();
+        co_await wait_for(loop.sock_sendall(one, ""), 5s);
+    });
+}
+
 TEST(SockRecv, WaitsForData) {  // RS-01
     run([](EventLoop& loop) -> Coroutine<> {
         const Pair pair;

@@ -73,7 +73,11 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     }
     void run() override;
     void drop() noexcept override;
-    void queued() noexcept override { retain(); }
+    bool queued() noexcept override {
+        if (queued_) return false;
+        retain();
+        return queued_ = true;
+    }
     void cancel() noexcept;
     // The part of cancel() that is the loop's: takes a timer out, destroys the callable (HD-01). On
     // the loop's thread, or on the owner's while it does not run.
@@ -100,6 +104,7 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
     std::atomic<bool> cancelled_{false};  // set by any thread; read when the entry is reached
     bool is_timer_;
     bool repeated_ = false;
+    bool queued_ = false;  // by a back end
     bool called_ = false;  // the callable is being called: it must not be destroyed now
     LoopCore& core_;
     ContextSlot context_;

@@ -1,5 +1,6 @@
 // epoll(7), with deadlines in nanoseconds by epoll_pwait2(2), and an eventfd(2) for other threads.
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,34 +20,39 @@ namespace asyncio::inline v1::detail {
 class EpollBackend final : public Backend {
   public:
     EpollBackend() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))) {
-        epoll_event e{};
-        e.events = EPOLLIN | EPOLLET;
-        e.data.u64 = kEventfd;
-        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.fd(), &e) != 0) fail();
+        if (!add_eventfd(epoll_.get())) fail();
     }
 
     void wait(std::int64_t timeout, NodeQueue& ready) override {
         epoll_event events[256];
         const int n = wait_for_events(events, 256, timeout);
         if (n < 0 && errno != EINTR) fail();
-        for (int i = 0; i < n; ++i) queue(events[i], ready);
+        bool stale = n > 0;
+        for (int i = 0; i < n; ++i) stale &= !queue(events[i], ready);
+        stale_waits_ = stale ? stale_waits_ + 1 : 0;
+        if (stale_waits_ >= kMostStaleWaits) [[unlikely]]
+            renew();
     }
 
     void watch(int fd, Node* on_read, Node* on_write) override {
         if (fd < 0) throw ValueError("Invalid file descriptor: " + std::to_string(fd));
-        Entry& entry = entry_of(fd);
-        const bool known = entry.on_read || entry.on_write;
         if (!on_read && !on_write) {
-            if (!known) return;
+            if (!is_watched(fd)) return;
             // Fails if the descriptor was closed first, which has removed it too.
             ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-            forget(entry);
+            forget(entries_[static_cast<std::size_t>(fd)]);
             return;
         }
-        epoll_event e{};
-        e.events = (on_read ? EPOLLIN : 0u) | (on_write ? EPOLLOUT : 0u);
-        e.data.u64 = known ? name_of(fd, entry.generation) : name_anew(fd, entry);
-        if (!change(fd, e, known)) fail();
+        Entry& entry = entry_of(fd);
+        const bool known = entry.on_read || entry.on_write;
+        const std::uint32_t events = (on_read ? EPOLLIN : 0u) | (on_write ? EPOLLOUT : 0u);
+        if (!change(fd, entry, events, known)) {
+            const int error = errno;
+            // As CPython's selectors: nothing of it is watched any more.
+            if (known) forget(entry);
+            errno = error;
+            fail();
+        }
         if (!known) ++watched_;
         entry.on_read = on_read;
         entry.on_write = on_write;
@@ -55,10 +61,7 @@ class EpollBackend final : public Backend {
     void open(Channel& channel, int fd, ChannelKind) override {
         if (!memory_) memory_.reset(new char[kReceive]);
         Entry& entry = entry_of(fd);
-        epoll_event e{};
-        e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-        e.data.u64 = name_anew(fd, entry);
-        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) != 0) fail();
+        if (!add_anew(fd, entry, kChannelEvents)) fail();
         entry.channel = &channel;
         channel.fd_ = fd;
         ++watched_;
@@ -73,8 +76,11 @@ class EpollBackend final : public Backend {
 
     void close(Channel& channel) noexcept override {
         if (channel.fd_ < 0) return;
-        forget(entries_[static_cast<std::size_t>(channel.fd_)]);
+        Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
         channel.fd_ = -1;
+        // Not that of another channel, if somebody has closed the descriptor and its number was
+        // given to a new one.
+        if (entry.channel == &channel) forget(entry);
     }
 
     Channel* channel_of(int fd) const noexcept override {
@@ -166,8 +172,16 @@ class EpollBackend final : public Backend {
     };
     static constexpr std::uint64_t kEventfd = ~std::uint64_t{0};
 
+    static constexpr std::uint32_t kChannelEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
+    bool is_watched(int fd) const noexcept {
+        const auto i = static_cast<std::size_t>(fd);
+        return i < entries_.size() && (entries_[i].on_read || entries_[i].on_write);
+    }
+    // Raises: OSError for what is no descriptor, rather than set memory aside for its number.
     Entry& entry_of(int fd) {
         const auto i = static_cast<std::size_t>(fd);
+        if (i >= entries_.size() && ::fcntl(fd, F_GETFD) < 0) fail();
         if (i >= entries_.size()) entries_.resize(std::max(i + 1, entries_.size() * 2));
         return entries_[i];
     }
@@ -184,22 +198,26 @@ class EpollBackend final : public Backend {
         return name_of(fd, ++entry.generation);
     }
 
-    void queue(const epoll_event& e, NodeQueue& ready) noexcept {
-        if (e.data.u64 == kEventfd) return;  // somebody has called wake()
+    // Returns false for an event that is nobody's.
+    bool queue(const epoll_event& e, NodeQueue& ready) noexcept {
+        if (e.data.u64 == kEventfd) return true;  // somebody has called wake()
         const auto fd = static_cast<std::size_t>(e.data.u64 & 0xffffffff);
         const Entry& entry = entries_[fd];
-        if (entry.generation != e.data.u64 >> 32) return;
-        if (entry.channel) return queue_channel(*entry.channel, e.events, ready);
+        if (entry.generation != e.data.u64 >> 32) return false;
+        if (entry.channel) {
+            queue_channel(*entry.channel, e.events, ready);
+            return true;
+        }
         // Errors and hang-ups wake both directions, as selectors.EpollSelector has it: whoever is
         // there finds out by the call that fails.
         if (e.events & ~std::uint32_t{EPOLLOUT}) push(entry.on_read, ready);
         if (e.events & ~std::uint32_t{EPOLLIN}) push(entry.on_write, ready);
+        return entry.on_read || entry.on_write;
     }
     void push(Node* n, NodeQueue& ready) noexcept {
         if (!n) return;
         called_ = true;
-        n->queued();
-        ready.push(n);
+        if (n->queued()) ready.push(n);
     }
     static void queue_channel(Channel& channel, std::uint32_t events, NodeQueue& ready) noexcept {
         if (events & ~std::uint32_t{EPOLLOUT}) {
@@ -218,11 +236,62 @@ class EpollBackend final : public Backend {
         return t;
     }
 
-    // A descriptor that was closed and opened again is unknown to the kernel, though not to us.
-    bool change(int fd, epoll_event& e, bool known) noexcept {
-        if (known && ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &e) == 0) return true;
-        if (known && errno != ENOENT) return false;
-        return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
+    static bool add(int epoll, int fd, std::uint32_t events, std::uint64_t name) noexcept {
+        epoll_event e{};
+        e.events = events;
+        e.data.u64 = name;
+        return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+    }
+    bool add_eventfd(int epoll) noexcept {
+        return add(epoll, event_.fd(), EPOLLIN | EPOLLET, kEventfd);
+    }
+    bool change(int fd, Entry& entry, std::uint32_t events, bool known) noexcept {
+        if (known) {
+            epoll_event e{};
+            e.events = events;
+            e.data.u64 = name_of(fd, entry.generation);
+            if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &e) == 0) return true;
+            if (errno != ENOENT) return false;
+            // It was closed and opened again: the kernel does not know it, though we do.
+        }
+        return add_anew(fd, entry, events);
+    }
+    bool add_anew(int fd, Entry& entry, std::uint32_t events) noexcept {
+        const std::uint64_t name = name_anew(fd, entry);
+        if (add(epoll_.get(), fd, events, name)) return true;
+        if (errno != EEXIST || entry.channel) return false;
+        // It was closed too early, and a copy has got its number: the kernel knows it still.
+        epoll_event e{};
+        e.events = events;
+        e.data.u64 = name;
+        return ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &e) == 0;
+    }
+
+    // Somebody has closed a watched descriptor before it was removed, and a copy of it lives: the
+    // kernel goes on to report it and, without that descriptor, does not let it be removed. If
+    // waits give nothing else the loop would spin: the list is made anew from what is known here.
+    // Where that cannot be done it is tried again later.
+    void renew() noexcept {
+        stale_waits_ = 0;
+        const int fresh = above_standard(::epoll_create1(EPOLL_CLOEXEC));
+        if (fresh < 0) return;
+        bool all = add_eventfd(fresh);
+        for (std::size_t i = 0; i < entries_.size() && all; ++i) {
+            const Entry& e = entries_[i];
+            const int fd = static_cast<int>(i);
+            const std::uint32_t events =
+                e.channel ? kChannelEvents
+                          : (e.on_read ? EPOLLIN : 0u) | (e.on_write ? EPOLLOUT : 0u);
+            // One that was closed is not reported by the new list.
+            if (events != 0 && !add(fresh, fd, events, name_of(fd, e.generation))) {
+                all = errno == EBADF || errno == EPERM;
+            }
+        }
+        if (!all) {
+            ::close(fresh);
+        } else {
+            epoll_.replace(fresh);
+        }
     }
 
     int wait_for_events(epoll_event* events, int size, std::int64_t timeout) noexcept {
@@ -249,6 +318,8 @@ class EpollBackend final : public Backend {
     std::vector<Entry> entries_;      // by descriptor
     std::unique_ptr<char[]> memory_;  // what receive() fills: one for all, made with the first
     std::size_t watched_ = 0;
+    unsigned stale_waits_ = 0;  // so many in a row gave events of nobody only
+    static constexpr unsigned kMostStaleWaits = 16;
     bool have_pwait2_ = true;
 };
 

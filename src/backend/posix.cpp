@@ -1,6 +1,7 @@
 #include "backend/posix.hpp"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -16,7 +17,18 @@ namespace asyncio::inline v1::detail {
 
 void fail() { std::rethrow_exception(make_os_error(errno)); }
 
+int above_standard(int fd) noexcept {
+    if (fd < 0 || fd >= kFirstOwn) [[likely]]
+        return fd;
+    const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstOwn);
+    const int error = errno;
+    ::close(fd);
+    errno = error;
+    return moved;
+}
+
 int checked(int fd) {
+    fd = above_standard(fd);
     if (fd < 0) fail();
     return fd;
 }
@@ -87,7 +99,8 @@ int accept_one(int fd, SocketAddress& from) noexcept {
     socklen_t size = sizeof name;
     // Safe because the system writes a sockaddr of whatever family into that storage.
     auto* const address = reinterpret_cast<sockaddr*>(&name);
-    const int accepted = ::accept4(fd, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int accepted =
+        above_standard(::accept4(fd, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (accepted < 0) return -errno;
     from = SocketAddress::from(&name, size);
     return accepted;

@@ -12,7 +12,13 @@ namespace asyncio::inline v1::detail {
 
 // Raises: the OSError of errno.
 [[noreturn]] void fail();
-// Raises: the same for a descriptor that is none.
+// Descriptors 0 to 2 are the program's standard input, output and error, whether or not they are
+// open: what the library opens for itself is above them, since a program prints into them.
+inline constexpr int kFirstOwn = 3;
+// The same as `fd`, close-on-exec and not below kFirstOwn: that number is then closed. -1 and errno
+// if there is none. `fd` may be -1.
+int above_standard(int fd) noexcept;
+// The same. Raises: the OSError of errno for a descriptor that is none.
 int checked(int fd);
 
 class Descriptor {
@@ -23,6 +29,10 @@ class Descriptor {
     ~Descriptor() { close(); }
     int get() const noexcept { return fd_; }
     void close() noexcept;  // then get() is -1
+    void replace(int fd) noexcept {
+        close();
+        fd_ = fd;
+    }
 
   private:
     int fd_;

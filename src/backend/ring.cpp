@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 
 namespace asyncio::inline v1::detail {
 namespace {
@@ -18,6 +20,8 @@ constexpr unsigned kFlags =
 constexpr unsigned kSingleFlags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
                                   IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                                   IORING_SETUP_R_DISABLED;
+
+constexpr int kMostTries = 1000;  // to submit
 
 std::string reason(const char* call, int error) {
     std::string text = std::string(call) + ": " + ::strerror(error);
@@ -29,6 +33,15 @@ std::string reason(const char* call, int error) {
     if (error == ENOMEM) return text + " (raise the limit of locked memory, ulimit -l)";
     if (error == ENOSYS || error == EINVAL) return text + " (Linux 6.0 or later is needed)";
     return text;
+}
+
+// This thread's number, which no other thread ever has. The system and the C library give the names
+// of threads that have ended to new ones, and the kernel takes a ring's thread for no other.
+std::uint64_t this_thread() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    thread_local std::uint64_t number = 0;
+    if (number == 0) number = last.fetch_add(1, std::memory_order_relaxed) + 1;
+    return number;
 }
 
 std::size_t offers_size(unsigned buffers) { return buffers * sizeof(io_uring_buf); }
@@ -71,7 +84,12 @@ int Ring::open_ring() noexcept {
     }
     if (error) return error;
     open_ = true;
-    enabled_ = !single_;
+    enabled_ = false;
+    if (ring_.ring_fd < kFirstOwn) {
+        const int moved = above_standard(ring_.ring_fd);
+        ring_.ring_fd = ring_.enter_ring_fd = moved;  // the old one is closed
+        if (moved < 0) return errno;
+    }
     const unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_FAST_POLL;
     return (p.features & needed) == needed ? 0 : EINVAL;
 }
@@ -107,41 +125,43 @@ void Ring::close_ring() noexcept {
 
 void Ring::leave_to_parent() noexcept {
     close_ring();
-    single_ = false;  // nobody need take it over
+    left_ = true;
 }
 
-bool Ring::mine() {
-    if (!single_) return true;
-    if (!enabled_) {
-        enabled_ = true;
-        owner_ = std::this_thread::get_id();
-        // Not io_uring_enable_rings(3), which the library of Debian 12 declares and does not have.
-        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+bool Ring::mine() const noexcept {
+    return open_ && enabled_ && (!single_ || owner_ == this_thread());
+}
+
+void Ring::take() {
+    if (open_ && enabled_) close_ring();
+    int error = 0;
+    if (!open_) {
+        error = open_ring();
+        if (!error) error = open_buffers();
     }
-    return owner_ == std::this_thread::get_id();
+    // Not io_uring_enable_rings(3), which the library of Debian 12 declares and does not have.
+    if (!error && single_ &&
+        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr,
+                  0) != 0) {
+        error = errno;
+    }
+    if (error) {
+        close_ring();
+        std::rethrow_exception(make_os_error(error, "io_uring"));
+    }
+    enabled_ = true;
+    owner_ = this_thread();
 }
 
-void Ring::move_here() {
-    close_ring();
-    enabled_ = false;
-    int error = open_ring();
-    if (!error) error = open_buffers();
-    if (error) std::rethrow_exception(make_os_error(error, "io_uring"));
-    mine();
-}
-
-io_uring_sqe& Ring::next() noexcept {
-    static io_uring_sqe unused;  // what is written once the ring was left
-    if (!open_) [[unlikely]]
-        return unused;
+io_uring_sqe* Ring::next() noexcept {
     io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
-    while (!sqe) {
+    for (int tries = 0; !sqe && tries < kMostTries; ++tries) {
         // Completions that find no room stay with the kernel (NODROP): submitting does not fail for
         // long, since they are fetched by the same call.
         ::io_uring_submit_and_get_events(&ring_);
         sqe = ::io_uring_get_sqe(&ring_);
     }
-    return *sqe;
+    return sqe;
 }
 
 int Ring::submit_and_wait(std::int64_t timeout) noexcept {
@@ -153,9 +173,13 @@ int Ring::submit_and_wait(std::int64_t timeout) noexcept {
     return std::min(0, ::io_uring_submit_and_wait_timeout(&ring_, &first, 1, &t, nullptr));
 }
 
-void Ring::cancel_matching(io_uring_sync_cancel_reg request) noexcept {
-    if (!open_) return;
-    ::io_uring_submit(&ring_);
+bool Ring::cancel(std::uint64_t name) noexcept {
+    for (int tries = 0; ::io_uring_sq_ready(&ring_) > 0; ++tries) {
+        if (tries == kMostTries) return false;
+        ::io_uring_submit(&ring_);
+    }
+    io_uring_sync_cancel_reg request{};
+    request.addr = name;
     request.timeout.tv_sec = -1;  // as long as it takes
     request.timeout.tv_nsec = -1;
     int result;
@@ -164,19 +188,7 @@ void Ring::cancel_matching(io_uring_sync_cancel_reg request) noexcept {
     } while (result == -EINTR);
     // What was cancelled lets its file go when it completes, which is in this thread's own time.
     ::io_uring_get_events(&ring_);
-}
-
-void Ring::cancel(std::uint64_t name) noexcept {
-    io_uring_sync_cancel_reg request{};
-    request.addr = name;
-    cancel_matching(request);
-}
-
-void Ring::cancel_all(int fd) noexcept {
-    io_uring_sync_cancel_reg request{};
-    request.fd = fd;
-    request.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
-    cancel_matching(request);
+    return result >= 0 || result == -ENOENT;  // it has completed
 }
 
 void Ring::offer(unsigned id) noexcept {

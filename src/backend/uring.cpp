@@ -13,6 +13,12 @@
 // Names of operations carry the descriptor and its registration's generation. Before a descriptor
 // is closed what is in flight on it is cancelled, synchronously, since an operation keeps the file
 // open; completions of an earlier generation only give their buffer back.
+//
+// Threads: an entry's flags say what is to be in flight. It is, while this thread may use the ring;
+// what is asked for on another thread, or while the system refuses a ring, is only noted, and
+// begins with the next wait, which takes the ring. So only a wait can fail for want of descriptors
+// or memory, and what cannot be cancelled from here is ended by giving the whole ring up. The
+// kernel cancels what a thread that ends has in flight: that is begun again.
 #include "backend/datagrams.hpp"
 #include "backend/posix.hpp"
 #include "backend/ring.hpp"
@@ -25,6 +31,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -86,8 +93,10 @@ class UringBackend final : public Backend {
     ~UringBackend() override = default;
 
     void wait(std::int64_t timeout, NodeQueue& ready) override {
+        ready.prepend(moved_);
         take_over();
         ready.prepend(moved_);
+        if (!ready.empty()) timeout = 0;
         arm_again();
         give_back_delivered();
         const int error = ring_->submit_and_wait(with_slack(timeout));
@@ -101,27 +110,32 @@ class UringBackend final : public Backend {
 
     void watch(int fd, Node* on_read, Node* on_write) override {
         if (fd < 0) throw ValueError("Invalid file descriptor: " + std::to_string(fd));
+        if (!on_read && !on_write && !is_watched(fd)) return;
+        if (on_read || on_write) check_watchable(fd);
         Entry& entry = entry_of(fd);
-        const bool known = entry.on_read || entry.on_write;
-        if (!on_read && !on_write && !known) return;
-        if (!known) {
-            check_pollable(fd);
+        if (entry.channel) fail_with(EEXIST);  // it is about to close: as epoll has it
+        if (!entry.on_read && !entry.on_write) {
+            make_room(again_, 2 * (watched_ + 1));
             ++entry.generation;
             ++watched_;
         }
-        take_over();
+        // Another node for the same may be one for another file: the descriptor was closed, and its
+        // number given to a new one.
+        const bool read_ends = entry.polls_in && on_read != entry.on_read;
+        const bool write_ends = entry.polls_out && on_write != entry.on_write;
         entry.on_read = on_read;
         entry.on_write = on_write;
-        if ((!on_read && entry.polls_in) || (!on_write && entry.polls_out)) cancel(fd, entry);
+        if (read_ends || write_ends) cancel(fd, entry);
         if (on_read && !entry.polls_in) poll_in(fd, entry);
         if (on_write && !entry.polls_out) poll_out(fd, entry);
         if (!on_read && !on_write) forget(entry);
     }
 
     void open(Channel& channel, int fd, ChannelKind kind) override {
-        Entry& entry = entry_of(fd);
         check_pollable(fd);
-        take_over();
+        Entry& entry = entry_of(fd);
+        if (entry.channel) fail_with(EEXIST);
+        make_room(starved_, watched_ + 1);
         ++entry.generation;
         ++watched_;
         entry.channel = &channel;
@@ -137,7 +151,6 @@ class UringBackend final : public Backend {
         to.readable_ = from.readable_;
         to.hung_up_ = from.hung_up_;
         if (entry.kind == kind) return;
-        take_over();
         cancel(fd, entry);
         entry.kind = kind;
         begin(fd, entry);
@@ -146,8 +159,7 @@ class UringBackend final : public Backend {
     void close(Channel& channel) noexcept override {
         if (channel.fd_ < 0) return;
         Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
-        take_over();
-        if (entry.receives || entry.polls || entry.polls_out) ring_->cancel_all(channel.fd_);
+        cancel(channel.fd_, entry);
         if (entry.incoming) drop(*entry.incoming);
         forget(entry);
         channel.fd_ = -1;
@@ -159,6 +171,8 @@ class UringBackend final : public Backend {
     }
 
     void close_channels() noexcept override {
+        closing_ = true;
+        while (!moved_.empty()) moved_.pop()->drop();
         // By index, since a log handler that it calls may do anything.
         // NOLINTNEXTLINE(modernize-loop-convert)
         for (std::size_t i = 0; i < entries_.size(); ++i) {
@@ -169,15 +183,13 @@ class UringBackend final : public Backend {
     void await_room(Channel& channel) noexcept override {
         channel.awaits_room_ = true;
         Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
-        if (entry.polls_out) return;
-        take_over();
-        poll_out(channel.fd_, entry);
+        if (!entry.polls_out) poll_out(channel.fd_, entry);
     }
 
     Received receive(Channel& channel) noexcept override {
         Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
         give_back_delivered();
-        if (!entry.incoming) return {nullptr, 0, nothing(channel, entry)};
+        if (!entry.incoming) return {nullptr, 0, none_there(channel, entry)};
         Incoming& in = *entry.incoming;
         if (in.has_stash()) {
             delivered_stash_ = std::exchange(in.stash, std::string());
@@ -191,12 +203,12 @@ class UringBackend final : public Backend {
             delivered_ = static_cast<int>(p.buffer);
             return delivered(channel, entry, {ring_->buffer(p.buffer) + begin, p.size - begin, 0});
         }
-        return {nullptr, 0, in.end ? 0 : std::exchange(in.error, 0)};
+        return {nullptr, 0, ended(entry)};
     }
 
     Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
         Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
-        if (!entry.incoming) return {0, nothing(channel, entry)};
+        if (!entry.incoming) return {0, none_there(channel, entry)};
         Incoming& in = *entry.incoming;
         std::size_t n = 0;
         if (in.has_stash()) {
@@ -205,7 +217,7 @@ class UringBackend final : public Backend {
         } else if (in.has_piece()) {
             n = copy_piece(in, memory);
         } else {
-            return {0, in.end ? 0 : std::exchange(in.error, 0)};
+            return {0, ended(entry)};
         }
         return {delivered(channel, entry, {memory.data(), n, 0}).size, 0};
     }
@@ -271,6 +283,10 @@ class UringBackend final : public Backend {
         bool polls = false;
         bool polls_in = false;
         bool polls_out = false;
+        bool broken =
+            false;  // there was no memory for what had come: ENOMEM, once the rest is read
+
+        bool in_flight() const noexcept { return receives || polls || polls_in || polls_out; }
     };
     struct NameOf : Name {
         NameOf(Operation operation, const Entry& entry, int fd) noexcept
@@ -285,6 +301,15 @@ class UringBackend final : public Backend {
     static constexpr std::size_t kMostStashed = std::size_t{64} * 1024;
     static constexpr std::size_t kMostSpare = 256;
 
+    // Room for `n` without another allocation.
+    template <class T>
+    static void make_room(std::vector<T>& v, std::size_t n) {
+        if (v.capacity() < n) v.reserve(2 * n);
+    }
+    bool is_watched(int fd) const noexcept {
+        const auto i = static_cast<std::size_t>(fd);
+        return i < entries_.size() && (entries_[i].on_read || entries_[i].on_write);
+    }
     Entry& entry_of(int fd) {
         const auto i = static_cast<std::size_t>(fd);
         if (i >= entries_.size()) entries_.resize(std::max(i + 1, entries_.size() * 2));
@@ -297,13 +322,30 @@ class UringBackend final : public Backend {
         --watched_;
     }
 
+    [[noreturn]] static void fail_with(int error) {
+        errno = error;
+        fail();
+    }
+
     // As epoll refuses them: what is always ready cannot be waited for. Raises: OSError.
     static void check_pollable(int fd) {
         struct stat s;
         if (::fstat(fd, &s) != 0) fail();
-        if (!S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return;
-        errno = EPERM;
-        fail();
+        if (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode)) fail_with(EPERM);
+    }
+
+    // The same for a descriptor that may be watched already: then it is forgotten.
+    void check_watchable(int fd) {
+        try {
+            check_pollable(fd);
+        } catch (const OSError&) {
+            if (is_watched(fd)) {
+                Entry& entry = entries_[static_cast<std::size_t>(fd)];
+                cancel(fd, entry);
+                forget(entry);
+            }
+            throw;
+        }
     }
 
     // How late a short wait of epoll may end, ns: this thread's setting (PR_SET_TIMERSLACK in
@@ -325,19 +367,31 @@ class UringBackend final : public Backend {
 
     // ---- operations
 
-    // This thread will use the ring. What another one had in flight begins again: completions that
-    // are there are kept, and with DEFER_TASKRUN nothing is received without one.
+    // This thread will use the ring. What another one had in flight begins again.
+    // Raises: OSError.
     void take_over() {
-        if (ring_->mine()) {
+        if (ring_->mine() && !refuses_) [[likely]] {
             if (!wake_armed_) arm_wake();
             return;
         }
-        ring_->take_completions([&](const io_uring_cqe& c) { complete(c, moved_); });
-        ring_->move_here();
+        if (ring_->left()) return;
+        if (ring_->foreign() || refuses_) give_up_ring();
+        ring_->take();
+        refuses_ = false;
         again_.clear();
         starved_.clear();
         arm_wake();
         for (std::size_t i = 0; i < entries_.size(); ++i) begin_again(static_cast<int>(i));
+    }
+
+    // Ends all that is in flight. Completions that are there are kept (but for what is
+    // level-triggered and will be told again), and with DEFER_TASKRUN nothing is received without
+    // one.
+    void give_up_ring() noexcept {
+        refuses_ = true;
+        ring_->take_completions([&](const io_uring_cqe& c) { complete(c, moved_); });
+        ring_->give_up();
+        wake_armed_ = false;
     }
 
     void begin_again(int fd) {
@@ -352,55 +406,81 @@ class UringBackend final : public Backend {
         if (e.on_write || polled_out) poll_out(fd, e);
     }
 
+    // A place for an operation; null if it is only noted, and begins with the next wait.
+    io_uring_sqe* place() noexcept {
+        if (refuses_ || !ring_->mine()) [[unlikely]]
+            return nullptr;
+        io_uring_sqe* const s = ring_->next();
+        refuses_ = !s;
+        return s;
+    }
+
     void begin(int fd, Entry& entry) noexcept {
         if (entry.kind == ChannelKind::kStream) {
-            if (!entry.incoming) receive_more(fd, entry);
+            if (!entry.incoming && !entry.broken) receive_more(fd, entry);
         } else if (entry.kind != ChannelKind::kConnecting) {
             poll_all(fd, entry);
         }
     }
 
     void arm_wake() noexcept {
+        io_uring_sqe* const s = place();
+        if (!s) return;
         wake_armed_ = true;
-        io_uring_sqe& s = ring_->next();
-        ::io_uring_prep_poll_multishot(&s, event_.fd(), POLLIN);
-        ::io_uring_sqe_set_data64(&s, Name{Operation::kWake, 0, event_.fd()}.bits());
+        ::io_uring_prep_poll_multishot(s, event_.fd(), POLLIN);
+        ::io_uring_sqe_set_data64(s, Name{Operation::kWake, 0, event_.fd()}.bits());
     }
     void receive_more(int fd, Entry& entry) noexcept {
         entry.receives = true;
-        io_uring_sqe& s = ring_->next();
-        ::io_uring_prep_recv_multishot(&s, fd, nullptr, 0, 0);
-        s.flags |= IOSQE_BUFFER_SELECT;
-        s.buf_group = Ring::kGroup;
-        ::io_uring_sqe_set_data64(&s, NameOf(Operation::kReceive, entry, fd).bits());
+        io_uring_sqe* const s = place();
+        if (!s) return;
+        ::io_uring_prep_recv_multishot(s, fd, nullptr, 0, 0);
+        s->flags |= IOSQE_BUFFER_SELECT;
+        s->buf_group = Ring::kGroup;
+        ::io_uring_sqe_set_data64(s, NameOf(Operation::kReceive, entry, fd).bits());
     }
     void poll_all(int fd, Entry& entry) noexcept {
         entry.polls = true;
-        io_uring_sqe& s = ring_->next();
+        io_uring_sqe* const s = place();
+        if (!s) return;
         // Each datagram that has left makes room: nobody wants to hear of that.
         const unsigned events = entry.kind == ChannelKind::kDatagrams
                                     ? unsigned{POLLIN}
                                     : unsigned{POLLIN | POLLOUT | POLLRDHUP};
-        ::io_uring_prep_poll_multishot(&s, fd, events);
-        ::io_uring_sqe_set_data64(&s, NameOf(Operation::kPoll, entry, fd).bits());
+        ::io_uring_prep_poll_multishot(s, fd, events);
+        ::io_uring_sqe_set_data64(s, NameOf(Operation::kPoll, entry, fd).bits());
     }
     void poll_in(int fd, Entry& entry) noexcept {
         entry.polls_in = true;
-        io_uring_sqe& s = ring_->next();
-        ::io_uring_prep_poll_add(&s, fd, POLLIN);
-        ::io_uring_sqe_set_data64(&s, NameOf(Operation::kPollIn, entry, fd).bits());
+        io_uring_sqe* const s = place();
+        if (!s) return;
+        ::io_uring_prep_poll_add(s, fd, POLLIN);
+        ::io_uring_sqe_set_data64(s, NameOf(Operation::kPollIn, entry, fd).bits());
     }
     void poll_out(int fd, Entry& entry) noexcept {
         entry.polls_out = true;
-        io_uring_sqe& s = ring_->next();
-        ::io_uring_prep_poll_add(&s, fd, POLLOUT);
-        ::io_uring_sqe_set_data64(&s, NameOf(Operation::kPollOut, entry, fd).bits());
+        io_uring_sqe* const s = place();
+        if (!s) return;
+        ::io_uring_prep_poll_add(s, fd, POLLOUT);
+        ::io_uring_sqe_set_data64(s, NameOf(Operation::kPollOut, entry, fd).bits());
     }
-    // Nothing of this descriptor is in flight afterwards, and what has completed is ignored.
+    // Nothing of this entry is in flight afterwards, and what has completed is ignored. What uses a
+    // copy of its descriptor goes on.
     void cancel(int fd, Entry& entry) noexcept {
-        ring_->cancel_all(fd);
+        if (entry.in_flight()) cancel_operations(fd, entry);
         ++entry.generation;
         entry.receives = entry.cancels = entry.polls = entry.polls_in = entry.polls_out = false;
+    }
+    void cancel_operations(int fd, const Entry& entry) noexcept {
+        if (ring_->foreign() || refuses_) return give_up_ring();
+        if (!ring_->mine()) return;  // it is only noted
+        const auto end = [&](bool in_flight, Operation operation) {
+            return !in_flight || ring_->cancel(NameOf(operation, entry, fd).bits());
+        };
+        const bool all =
+            end(entry.receives, Operation::kReceive) && end(entry.polls, Operation::kPoll) &&
+            end(entry.polls_in, Operation::kPollIn) && end(entry.polls_out, Operation::kPollOut);
+        if (!all) give_up_ring();
     }
 
     void arm_again() noexcept {
@@ -415,7 +495,7 @@ class UringBackend final : public Backend {
 
     // ---- completions
 
-    void complete(const io_uring_cqe& c, NodeQueue& ready) {
+    void complete(const io_uring_cqe& c, NodeQueue& ready) noexcept {
         const Name name = Name::of(c.user_data);
         const bool more = (c.flags & IORING_CQE_F_MORE) != 0;
         const int buffer = c.flags & IORING_CQE_F_BUFFER
@@ -426,7 +506,7 @@ class UringBackend final : public Backend {
             if (!more) wake_armed_ = false;
             return;
         }
-        Entry* entry = current(name);
+        Entry* entry = closing_ ? nullptr : current(name);
         if (!entry) {
             if (buffer >= 0) ring_->give_back(static_cast<unsigned>(buffer));
             return;
@@ -438,11 +518,11 @@ class UringBackend final : public Backend {
                 return polled(name.fd, *entry, c.res, more, ready);
             case Operation::kPollIn:
                 entry->polls_in = false;
-                return fired(name, *entry, entry->on_read, false, ready);
+                return fired(name, entry->on_read, false, c.res, ready);
             case Operation::kPollOut:
                 entry->polls_out = false;
-                if (entry->channel) return room(*entry->channel, ready);
-                return fired(name, *entry, entry->on_write, true, ready);
+                if (entry->channel) return has_room(name.fd, *entry, c.res, ready);
+                return fired(name, entry->on_write, true, c.res, ready);
             default:
                 return;
         }
@@ -455,28 +535,40 @@ class UringBackend final : public Backend {
         return (entry.generation & kGenerations) == name.generation ? &entry : nullptr;
     }
 
-    void fired(const Name& name, Entry&, Node* node, bool write, NodeQueue& ready) {
+    // Whether the system has ended an operation, though nothing has happened: its thread has ended,
+    // or there was no memory.
+    static bool is_interrupted(int result) noexcept {
+        return result == -ECANCELED || result == -EINTR || result == -EAGAIN || result == -ENOMEM;
+    }
+
+    // A poll of add_reader or add_writer has ended. Room for both of each entry has been made.
+    void fired(const Name& name, Node* node, bool write, int result, NodeQueue& ready) noexcept {
+        if (result == -EBADF || refuses_) return;  // closed by somebody: as epoll, which forgets it
         again_.push_back({name.fd, name.generation, write});
-        if (!node) return;
+        if (!node || is_interrupted(result)) return;
         called_ = true;
-        node->queued();
+        if (!node->queued()) return;
         ready.push(node);
     }
 
+    void has_room(int fd, Entry& entry, int result, NodeQueue& ready) noexcept {
+        if (!is_interrupted(result)) return room(*entry.channel, ready);
+        if (entry.channel->awaits_room_) poll_out(fd, entry);
+    }
     static void room(Channel& channel, NodeQueue& ready) noexcept {
         if (!channel.awaits_room_) return;
         channel.awaits_room_ = false;
         channel.queue_write(ready);
     }
 
-    void polled(int fd, Entry& entry, int result, bool more, NodeQueue& ready) {
-        if (!more) {
-            entry.polls = false;
-            if (result != -ECANCELED) poll_all(fd, entry);
-        }
-        if (result < 0) return;
+    void polled(int fd, Entry& entry, int result, bool more, NodeQueue& ready) noexcept {
+        if (!more) entry.polls = false;
+        // Who reads finds out what the error is.
+        const bool failed = result < 0 && !is_interrupted(result);
+        if (!more && !failed) poll_all(fd, entry);
+        if (result < 0 && !failed) return;
         Channel& channel = *entry.channel;
-        const auto events = static_cast<unsigned>(result);
+        const unsigned events = failed ? unsigned{POLLERR} : static_cast<unsigned>(result);
         if (events & ~unsigned{POLLOUT}) {
             channel.readable_ = true;
             if (events & (POLLRDHUP | POLLHUP | POLLERR)) channel.hung_up_ = true;
@@ -485,90 +577,118 @@ class UringBackend final : public Backend {
         if (events & (POLLOUT | POLLHUP | POLLERR)) room(channel, ready);
     }
 
-    void received(int fd, Entry& entry, int result, int buffer, bool more, NodeQueue& ready) {
+    void received(int fd, Entry& entry, int result, int buffer, bool more,
+                  NodeQueue& ready) noexcept {
         Channel& channel = *entry.channel;
         if (!more) entry.receives = entry.cancels = false;
         if (result == -ENOBUFS) {
-            starved_.push_back(fd);
+            starved_.push_back(fd);  // safe because open() has made room
             return;
         }
-        if (result == -ECANCELED) {
-            if (entry.incoming) return;  // who takes the last of it asks for more
+        if (result == -ECANCELED || result == -EINTR || result == -EAGAIN) {
+            if (entry.incoming || entry.broken) return;  // who takes the last of it asks for more
             if (channel.wants_read_) return receive_more(fd, entry);
             // All was taken before the cancel came, and then its owner stopped: when it goes on it
             // looks, finds nothing, and asks for more.
             channel.readable_ = true;
             return;
         }
-        if (!entry.incoming) entry.incoming = fresh_incoming();
-        Incoming& in = *entry.incoming;
-        if (result > 0) {
-            in.pieces.push_back({static_cast<unsigned>(buffer), static_cast<std::size_t>(result)});
-            if (!channel.wants_read_) stash(fd, entry);
-        } else {
-            if (buffer >= 0) ring_->give_back(static_cast<unsigned>(buffer));
-            if (result == 0) in.end = true;
-            if (result < 0) in.error = -result;
-            channel.hung_up_ = true;
-        }
+        const bool kept = !entry.broken && keep(entry, result, buffer);
+        if (!kept && buffer >= 0) ring_->give_back(static_cast<unsigned>(buffer));
+        if (kept && result > 0 && !channel.wants_read_) stash(fd, entry);
+        if (!kept || result <= 0) channel.hung_up_ = true;
         channel.readable_ = true;
         if (channel.wants_read_) channel.queue_read(ready);
     }
 
-    // Copies what is in the system's buffers, and gives them back.
-    void stash(int fd, Entry& entry) {
+    // Notes what a receive has given, and whether its buffer stays out. If there is no memory for
+    // the note the stream is broken: what follows is not what comes next.
+    bool keep(Entry& entry, int result, int buffer) noexcept {
+        try {
+            if (!entry.incoming) entry.incoming = fresh_incoming();
+            Incoming& in = *entry.incoming;
+            if (result > 0) {
+                in.pieces.push_back(
+                    {static_cast<unsigned>(buffer), static_cast<std::size_t>(result)});
+                return true;
+            }
+            if (result == 0) in.end = true;
+            if (result < 0) in.error = -result;
+        } catch (const std::bad_alloc&) {
+            entry.broken = true;
+        }
+        return false;
+    }
+
+    // Copies what is in the system's buffers, and gives them back. What there is no memory for
+    // stays there.
+    void stash(int fd, Entry& entry) noexcept {
         Incoming& in = *entry.incoming;
         if (in.stash_begin > 0) in.stash.erase(0, std::exchange(in.stash_begin, 0));
-        while (in.has_piece()) {
-            const Incoming::Piece p = in.pieces[in.piece++];
-            const std::size_t begin = std::exchange(in.piece_begin, 0);
-            in.stash.append(ring_->buffer(p.buffer) + begin, p.size - begin);
-            ring_->give_back(p.buffer);
+        try {
+            while (in.has_piece()) {
+                const Incoming::Piece p = in.pieces[in.piece];
+                in.stash.append(ring_->buffer(p.buffer) + in.piece_begin, p.size - in.piece_begin);
+                in.piece_begin = 0;
+                ++in.piece;
+                ring_->give_back(p.buffer);
+            }
+            in.pieces.clear();
+            in.piece = 0;
+        } catch (const std::bad_alloc&) {
+            // They are stashed when more has come, or read from there.
         }
-        in.pieces.clear();
-        in.piece = 0;
         if (in.stash.size() < kMostStashed || !entry.receives || entry.cancels) return;
+        io_uring_sqe* const s = place();
+        if (!s) return;
         entry.cancels = true;
-        io_uring_sqe& s = ring_->next();
-        ::io_uring_prep_cancel64(&s, NameOf(Operation::kReceive, entry, fd).bits(), 0);
-        ::io_uring_sqe_set_data64(&s, Name{Operation::kIgnored, 0, -1}.bits());
+        ::io_uring_prep_cancel64(s, NameOf(Operation::kReceive, entry, fd).bits(), 0);
+        ::io_uring_sqe_set_data64(s, Name{Operation::kIgnored, 0, -1}.bits());
     }
 
     // Streams that found no buffer and have nothing to read begin again. One that has something
     // asks for more when that is read: else the busiest would take each buffer that comes back, and
     // the others starve. All buffers are on their way back but those of streams that were paused
     // when theirs had come: these are copied.
-    void feed_starved() {
+    void feed_starved() noexcept {
         if (starved_.empty()) return;
         for (std::size_t i = 0; i < entries_.size(); ++i) {
             Entry& entry = entries_[i];
             if (!entry.incoming || !entry.incoming->has_piece()) continue;
             if (!entry.channel->wants_read_) stash(static_cast<int>(i), entry);
         }
-        for (const int fd : std::exchange(starved_, {})) {
+        for (const int fd : starved_) {
             Entry& entry = entries_[static_cast<std::size_t>(fd)];
             if (entry.channel && entry.kind == ChannelKind::kStream && !entry.receives &&
-                !entry.incoming) {
+                !entry.broken && !entry.incoming) {
                 receive_more(fd, entry);
             }
         }
+        starved_.clear();
     }
 
     // ---- delivery
 
     // The stream is empty: EAGAIN, and more is asked for.
-    int nothing(Channel& channel, Entry& entry) noexcept {
+    int none_there(Channel& channel, Entry& entry) noexcept {
+        if (entry.broken) return ENOMEM;
         channel.readable_ = false;
         if (!entry.receives && entry.kind == ChannelKind::kStream) {
             receive_more(channel.fd_, entry);
         }
         return EAGAIN;
     }
+    // All has been read: 0 at the end, or an errno.
+    static int ended(Entry& entry) noexcept {
+        if (entry.incoming->end) return 0;
+        if (entry.incoming->error != 0) return std::exchange(entry.incoming->error, 0);
+        return entry.broken ? ENOMEM : 0;
+    }
 
     // After something was taken out of `entry`.
     Received delivered(Channel& channel, Entry& entry, Received r) noexcept {
         Incoming& in = *entry.incoming;
-        if (in.has_data() || in.over()) return r;
+        if (in.has_data() || in.over() || entry.broken) return r;
         channel.readable_ = false;
         recycle(std::move(entry.incoming));
         if (!entry.receives) receive_more(channel.fd_, entry);
@@ -628,6 +748,8 @@ class UringBackend final : public Backend {
     std::string delivered_stash_;
     std::size_t watched_ = 0;
     bool wake_armed_ = false;
+    bool refuses_ = false;  // the ring takes no operation any more: it is made anew
+    bool closing_ = false;  // of channels nothing is told any more
 };
 
 std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes sizes) {

@@ -34,8 +34,9 @@ class Node {
     // It was in the list of `future`, which is done, and goes to the ready queue: take a reference
     // if it needs the future later.
     virtual void scheduled(FutureBase& /*future*/) noexcept {}
-    // A back end queues it, since a watched descriptor is ready: it must live until it has run.
-    virtual void queued() noexcept {}
+    // A back end wants to queue it, since a watched descriptor is ready: it must live until it has
+    // run. False: it is queued already (an exception may leave the loop before it has run).
+    virtual bool queued() noexcept { return true; }
     // What a future's repr says of it, as a done callback.
     virtual const char* label() const noexcept { return "callback"; }
     // As a callback of a future: adds the tasks that it will wake, or what it stands for (IN-01).
