@@ -12,11 +12,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <future>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -199,51 +202,115 @@ TEST(Http, CompressedBodiesAreUnpackedAndCountedUnpacked) {
 
 // ---- bad arguments -----------------------------------------------------------------------------
 
-TEST(Http, BadArgumentsAreRefusedAtTheCall) {
+// N11: what is awaited raises, not the call, so that as_result() and gather() have it.
+TEST(Http, BadArgumentsAreRefusedWhenAwaited) {
     run([]() -> Coroutine<> {
-        using support::raised;
-        const auto bad_url = [](const char* url) {
-            return raised<asyncio::ValueError>([&] { http::get(url).close(); });
-        };
-        EXPECT_EQ(bad_url("file:///etc/passwd"),
-                  "only http and https URLs can be requested, not 'file'");
-        EXPECT_EQ(bad_url("ftp://example.org/"),
-                  "only http and https URLs can be requested, not 'ftp'");
-        for (const char* url : {"", "example.org", "/path", "http://", "http://a b/",
-                                "http://host:99999/", "http://host\r\nX: y/"}) {
-            EXPECT_NE(bad_url(url), "") << url;
-        }
-        // A password in a bad URL is not repeated.
-        EXPECT_EQ(bad_url("http://me:secret@host:port/").find("secret"), std::string::npos);
-
         const auto bad = [](std::string_view method, http::Header header,
                             http::RequestOptions options = {}) {
             options.headers = {&header, 1};
-            return raised<asyncio::ValueError>(
-                [&] { http::request(method, "http://127.0.0.1:1/", options).close(); });
+            return error_of<asyncio::ValueError>(
+                http::request(method, "http://127.0.0.1:1/", options));
         };
-        EXPECT_EQ(bad("GET\r\nX: y", {"A", "b"}), "invalid HTTP method 'GET\\r\\nX: y'");
-        EXPECT_EQ(bad("", {"A", "b"}), "invalid HTTP method ''");
-        EXPECT_EQ(bad("GET", {"A b", "c"}), "invalid header name 'A b'");
-        EXPECT_EQ(bad("GET", {"A", "b\r\nC: d"}), "the value of header 'A' has control characters");
-        EXPECT_EQ(bad("GET", {"content-length", "5"}),
+        EXPECT_EQ(co_await bad("GET\r\nX: y", {"A", "b"}), "invalid HTTP method 'GET\\r\\nX: y'");
+        EXPECT_EQ(co_await bad("", {"A", "b"}), "invalid HTTP method ''");
+        EXPECT_EQ(co_await bad("GET", {"A b", "c"}), "invalid header name 'A b'");
+        EXPECT_EQ(co_await bad("GET", {"A", "b\r\nC: d"}),
+                  "the value of header 'A' has control characters");
+        EXPECT_EQ(co_await bad("GET", {"content-length", "5"}),
                   "header 'content-length' is set by the client");
-        EXPECT_EQ(bad("GET", {"A", "b"}, {.max_redirects = -1}), "max_redirects must be >= 0");
-        EXPECT_EQ(bad("GET", {"A", "b"}, {.user = "a:b"}), "a user's name must not have a colon");
-        co_return;
+        EXPECT_EQ(co_await bad("GET", {"A", "b"}, {.max_redirects = -1}),
+                  "max_redirects must be >= 0");
+        EXPECT_EQ(co_await bad("GET", {"A", "b"}, {.user = "a:b"}),
+                  "a user's name must not have a colon");
+        http::Client client;
+        co_await error_of<asyncio::ValueError>(client.get("http://h/", {.max_redirects = -1}));
+        co_await error_of<asyncio::ValueError>(client.stream("", "http://h/"));
+        // Not awaited, it is nothing.
+        http::get("no URL").close();
+        client.stream("GET", "no URL").close();
     });
 }
 
-TEST(Http, NeedsARunningLoopAndKeepsToIt) {
-    EXPECT_EQ(support::raised<asyncio::RuntimeError>([] { http::get("http://h/").close(); }),
-              "no running event loop");
+// N10.
+TEST(Http, ABadUrlIsAnErrorOfHttp) {
+    run([]() -> Coroutine<> {
+        const auto bad = [](std::string url) {
+            return error_of<http::InvalidURLError>(http::get(url));
+        };
+        EXPECT_EQ(co_await bad("file:///etc/passwd"),
+                  "only http and https URLs can be requested, not 'file'");
+        EXPECT_EQ(co_await bad("ftp://example.org/"),
+                  "only http and https URLs can be requested, not 'ftp'");
+        for (const char* url :
+             {"", "example.org", "/path", "http://", "http://a b/", "http://h/a b",
+              "http://host:99999/", "http://host:-1/", "http://host:x/", "http://[::1/",
+              "http://host\r\nX: y/", "http://h/\x01"}) {
+            EXPECT_NE(co_await bad(url), "") << url;
+        }
+        EXPECT_NE((co_await bad(std::string("http://h/\0x", 11))).find("null character"),
+                  std::string::npos);
+        // A password in a bad URL is not repeated.
+        EXPECT_EQ((co_await bad("http://me:secret@host:port/")).find("secret"), std::string::npos);
+        const auto r = co_await as_result(http::get("no URL"));
+        const auto* e = asyncio::detail::find<http::Error>(r.error());
+        EXPECT_TRUE(e && e->code() == std::errc::invalid_argument);
+    });
+}
+
+// N10: one bad line of a list is one error.
+TEST(Http, ABadUrlAmongOthersIsOneError) {
     const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        std::vector<Coroutine<http::Response>> all;
+        for (const std::string& url : {server.url("/1"), std::string("#2"), server.url("/3")}) {
+            all.push_back(http::get(url));
+        }
+        const auto results = co_await asyncio::gather(asyncio::return_exceptions, std::move(all));
+        EXPECT_EQ(results[0].value().body, "hello");
+        EXPECT_TRUE(results[1].holds<http::InvalidURLError>());
+        EXPECT_EQ(results[2].value().body, "hello");
+    });
+}
+
+// N4.
+TEST(Http, ARequestTooLargeForLibcurlSaysSo) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        const std::string large(std::size_t{900} << 10, 'x');
+        EXPECT_EQ(co_await error_of<http::InvalidURLError>(http::get(server.url() + large)),
+                  "invalid URL: it has " + std::to_string(server.url().size() + large.size()) +
+                      " bytes, more than the limit of 786432");
+        const auto too_large = [&](http::RequestOptions options) -> Coroutine<> {
+            const auto text = co_await error_of<http::Error>(http::get(server.url(), options));
+            EXPECT_TRUE(text.starts_with("the URL and the headers of the request have ")) << text;
+            EXPECT_TRUE(text.ends_with(" bytes, more than the limit of 917504: " + server.url()));
+        };
+        const std::array one{http::Header{"X-Large", large}};
+        co_await too_large({.headers = one});
+        const std::string half = large.substr(large.size() / 2);
+        const std::array two{http::Header{"X-A", half}, http::Header{"X-B", half}};
+        co_await too_large({.headers = two});
+        co_await too_large({.user = half.substr(0, half.size() * 3 / 4), .password = half});
+        // What is allowed, arrives.
+        const std::string most(std::size_t{760} << 10, 'y');
+        EXPECT_EQ((co_await http::get(server.url("/" + most))).body, "hello");
+        EXPECT_EQ(server.last().target.size(), most.size() + 1);
+        const std::array mine{http::Header{"X-Most", most}};
+        const std::string body(60000, 'b');
+        EXPECT_EQ((co_await http::post(server.url(), {.headers = mine, .body = body})).status, 200);
+        EXPECT_EQ(server.last().header("X-Most").size(), most.size());
+    });
+}
+
+TEST(Http, NeedsARunningLoopWhenAwaitedAndKeepsToIt) {
+    const HttpServer server(hello);
+    // N11: made outside of a loop, run in one.
+    EXPECT_EQ(asyncio::run(http::get(server.url())).body, "hello");
     http::Client client;
     run([&]() -> Coroutine<> { co_await client.get(server.url()); });
     run([&]() -> Coroutine<> {
-        EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { client.get("http://h/").close(); }),
+        EXPECT_EQ(co_await error_of<asyncio::RuntimeError>(client.get(server.url())),
                   "the HTTP client is bound to a different event loop");
-        co_return;
     });
 }
 
@@ -401,6 +468,105 @@ TEST(Http, RedirectsAreFollowedAndTheUrlIsTheLast) {
         EXPECT_EQ(as_it_is.status, 302);
         EXPECT_EQ(as_it_is.body, "moved");
         EXPECT_EQ(server.accepted(), 1);
+    });
+}
+
+// N6. RFC 3986, 5.2.2 and 5.4.
+TEST(Http, ARedirectIsReadAsAReference) {
+    const std::pair<const char*, const char*> cases[] = {
+        {"", "/b/c/d;p?q"},
+        {"#s", "/b/c/d;p?q"},
+        {"?y", "/b/c/d;p?y"},
+        {"g", "/b/c/g"},
+        {"./g", "/b/c/g"},
+        {"g/", "/b/c/g/"},
+        {"/g", "/g"},
+        {"g?y", "/b/c/g?y"},
+        {"g#s", "/b/c/g"},
+        {"g?y#s", "/b/c/g?y"},
+        {";x", "/b/c/;x"},
+        {".", "/b/c/"},
+        {"./", "/b/c/"},
+        {"..", "/b/"},
+        {"../", "/b/"},
+        {"../g", "/b/g"},
+        {"../..", "/"},
+        {"../../g", "/g"},
+        {"../../../g", "/g"},
+        {"/./g", "/g"},
+        {"/../g", "/g"},
+        {"g.", "/b/c/g."},
+        {"..g", "/b/c/..g"},
+        {"./g/.", "/b/c/g/"},
+        {"g/../h", "/b/c/h"},
+        {"g?y/../x", "/b/c/g?y/../x"},
+        {"./a:b", "/b/c/a:b"},
+        {"g h", "/b/c/g%20h"},
+        {"  g\t", "/b/c/g"},
+        {"g\xc3\xa4", "/b/c/g%c3%a4"},
+        {"?x=http://e/", "/b/c/d;p?x=http://e/"},
+    };
+    std::string location;
+    const HttpServer server([&](const Request& r, Connection& c) {
+        if (r.header("X-First") != "(none)" && r.target == "/b/c/d;p?q") {
+            c.reply("", "X-Had: 1\r\nLocation: " + location + "\r\n", "302 Found");
+        } else {
+            c.reply(r.target);
+        }
+    });
+    run([&]() -> Coroutine<> {
+        http::Client client;
+        const std::string base = server.url("/b/c/d;p?q");
+        const std::array first{http::Header{"X-First", "1"}};
+        for (const auto& [reference, target] : cases) {
+            location = reference;
+            const std::string same = "/b/c/d;p?q";
+            if (target == same) {
+                const auto text = co_await error_of<http::RedirectError>(
+                    client.get(base, {.headers = first, .max_redirects = 2}));
+                EXPECT_TRUE(text.starts_with("more than 2 redirects: " + base)) << reference;
+            } else {
+                const auto r = co_await client.get(base, {.headers = first});
+                EXPECT_EQ(r.body, target) << reference;
+            }
+        }
+        // With a fragment of its own, which no server is told of.
+        location = "";
+        const auto before = server.requests().size();
+        co_await error_of<http::RedirectError>(
+            client.get(base + "#part", {.headers = first, .max_redirects = 1}));
+        EXPECT_EQ(server.requests().size(), before + 2);
+        EXPECT_EQ(server.last().target, "/b/c/d;p?q");
+        // Another host, the same scheme.
+        location = "//localhost:" + std::to_string(server.port()) + "/there";
+        EXPECT_EQ((co_await client.get(base, {.headers = first})).body, "/there");
+    });
+}
+
+TEST(Http, RedirectsToNowhereAreErrorsThatSayWhy) {
+    std::string location;
+    const HttpServer server([&](const Request&, Connection& c) {
+        c.reply("", "Location: " + location + "\r\n", "302 Found");
+    });
+    run([&]() -> Coroutine<> {
+        for (const char* where :
+             {"http://", "//", "http://h:99999/", "http://h:-1/", "http://h:x/", "http://[::1/",
+              "file:/x", "FILE:///x", "data:,x", "ws://h/", "//h\x01/", "http://u@v@w/"}) {
+            location = where;
+            const auto text = co_await error_of<http::RedirectError>(http::get(server.url()));
+            EXPECT_TRUE(text.starts_with("a redirect that cannot be followed: ")) << text;
+        }
+        location = "/a\r\nLocation: /b";
+        EXPECT_EQ(co_await error_of<http::RedirectError>(http::get(server.url())),
+                  "a redirect to two places: " + server.url());
+        location = "/a\r\nLocation: /a";
+        EXPECT_EQ(co_await error_of<http::RedirectError>(http::get(server.url())),
+                  "more than 10 redirects: " + server.url("/a"));
+        location = "/" + std::string(std::size_t{90} << 10, 'x');
+        EXPECT_TRUE((co_await error_of<http::RedirectError>(http::get(server.url())))
+                        .starts_with("more than 10 redirects: "));
+        location += location;
+        co_await error_of<http::ProtocolError>(http::get(server.url()));
     });
 }
 
@@ -578,6 +744,57 @@ TEST(Http, ASlowServerMeetsTheTimeout) {
     });
 }
 
+// N21.
+TEST(Http, WaitingForAPlaceCountsForTheConnectTimeout) {
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/free") return c.reply("hello");
+        c.wait_for_end();
+        c.close_after();
+    });
+    const http::ClientOptions limits[] = {{.max_connections = 1}, {.max_connections_per_host = 1}};
+    for (const http::ClientOptions& options : limits) {
+        run([&]() -> Coroutine<> {
+            http::Client client(options);
+            auto first = asyncio::create_task(client.get(server.url("/holds")));
+            co_await asyncio::sleep(20ms);
+            const auto before = asyncio::get_running_loop().time();
+            auto second = client.get(server.url("/free"), {.connect_timeout = 60ms});
+            const auto r = co_await as_result(std::move(second));
+            EXPECT_EQ(support::error_text<http::Timeout>(r),
+                      "no connection within 0.06 s (connect_timeout): " + server.url("/free"));
+            EXPECT_GE(asyncio::get_running_loop().time() - before, 60ms);
+            // It does not count once there is a connection.
+            auto third = asyncio::create_task(
+                client.get(server.url("/holds"), {.timeout = 300ms, .connect_timeout = 150ms}));
+            co_await asyncio::sleep(20ms);
+            first.cancel();
+            const auto t = co_await as_result(third);
+            EXPECT_EQ(support::error_text<http::Timeout>(t),
+                      "the request took longer than 0.3 s: " + server.url("/holds"));
+            // And a place that is given up is free.
+            EXPECT_EQ((co_await client.get(server.url("/free"), {.connect_timeout = 10s})).body,
+                      "hello");
+            EXPECT_EQ(
+                (co_await client.get(server.url("/free"), {.connect_timeout = std::nullopt})).body,
+                "hello");
+        });
+    }
+}
+
+// N21: the handshake of TLS as well, here one that does not come.
+TEST(Http, TheConnectTimeoutSpansTls) {
+    const HttpServer server(hello);  // waits for the end of the headers
+    run([&]() -> Coroutine<> {
+        const std::string url = "https://127.0.0.1:" + std::to_string(server.port()) + "/";
+        EXPECT_EQ(co_await error_of<http::Timeout>(http::get(url, {.connect_timeout = 80ms})),
+                  "no connection within 0.08 s (connect_timeout): " + url);
+        co_await error_of<http::Timeout>(http::get(url, {.connect_timeout = 0s}));
+        co_await error_of<http::Timeout>(http::get(url, {.connect_timeout = -1h}));
+        auto limited = http::get(url, {.timeout = 50ms, .connect_timeout = std::nullopt});
+        co_await error_of<http::Timeout>(std::move(limited));
+    });
+}
+
 TEST(Http, TheTimeoutSpansRedirects) {
     const HttpServer server([](const Request& r, Connection& c) {
         if (r.target == "/") return c.redirect("302 x", "/slow");
@@ -694,9 +911,8 @@ TEST(Http, AClosedClientTakesNoRequests) {
         client.close();
         client.close();
         EXPECT_TRUE(client.is_closed());
-        EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { client.get("http://h/").close(); }),
+        EXPECT_EQ(co_await error_of<asyncio::RuntimeError>(client.get("http://h/")),
                   "the HTTP client is closed");
-        co_return;
     });
 }
 
@@ -733,6 +949,52 @@ TEST(Http, WorksInDebugMode) {
     };
     loop->run_until_complete(main());
     loop->close();
+}
+
+// ---- fork --------------------------------------------------------------------------------------
+
+// L14. What is shared by all loops is free in a child of fork, whatever other threads did; what was
+// under way is the parent's, and stays so.
+TEST(Http, AChildOfForkMayUseTheClient) {
+    if (support::kThreadSanitizer) GTEST_SKIP() << "it starts no threads in a child";
+    const HttpServer server([](const Request& r, Connection& c) {
+        if (r.target == "/slow") std::this_thread::sleep_for(200ms);
+        c.reply("hello");
+    });
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> others;
+    for (int i = 0; i < 2; ++i) {
+        others.emplace_back([&] {
+            while (!stop) asyncio::run(http::get(server.url()));
+        });
+    }
+    run([&]() -> Coroutine<> {
+        auto client = std::make_unique<http::Client>();
+        co_await client->get(server.url());
+        auto under_way = asyncio::create_task(client->get(server.url("/slow")));
+        auto shared = asyncio::create_task(http::get(server.url("/slow")));
+        co_await asyncio::sleep(20ms);
+        for (int i = 0; i < 40; ++i) {
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::alarm(20);
+                // The parent's client, in the parent's loop: nothing is sent to its servers.
+                client.reset();
+                const bool well = asyncio::run(http::get(server.url())).body == "hello";
+                std::_Exit(well ? 0 : 1);
+            }
+            int status = -1;
+            ::waitpid(child, &status, 0);
+            EXPECT_EQ(status, 0);
+        }
+        EXPECT_EQ((co_await under_way).body, "hello");
+        EXPECT_EQ((co_await shared).body, "hello");
+        const int before = server.accepted();
+        stop = true;
+        for (std::thread& thread : others) thread.join();
+        EXPECT_EQ((co_await client->get(server.url())).body, "hello");
+        EXPECT_LE(server.accepted() - before, 2) << "the child closed a connection";
+    });
 }
 
 // ---- streams -----------------------------------------------------------------------------------

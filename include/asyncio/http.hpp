@@ -48,6 +48,14 @@ class ASYNCIO_API Error : public OSError {
     std::shared_ptr<const Parts> parts_;
 };
 
+// The URL of a request is none, or not one of http or https. Nothing was sent. Not a ValueError, as
+// a class cannot be both: an Error has a code().
+class ASYNCIO_API InvalidURLError : public Error {
+  public:
+    using Error::Error;
+    const char* what() const noexcept override;
+};
+
 // No connection: the name is unknown, nobody listens, no route.
 class ASYNCIO_API ConnectError : public Error {
   public:
@@ -76,14 +84,15 @@ class ASYNCIO_API Timeout : public Error {
     const char* what() const noexcept override;
 };
 
-// The connection broke, the body was cut short, or what came is not HTTP.
+// The connection broke, the body was cut short, or what came is not HTTP, or could be understood in
+// two ways.
 class ASYNCIO_API ProtocolError : public Error {
   public:
     using Error::Error;
     const char* what() const noexcept override;
 };
 
-// A redirect that is not followed: one too many, no valid URL, neither http nor https.
+// A redirect that is not followed: one too many, two places, no valid URL, neither http nor https.
 class ASYNCIO_API RedirectError : public Error {
   public:
     using Error::Error;
@@ -129,7 +138,8 @@ struct RequestOptions {
     std::string_view body = {};
     // From the beginning, redirects included, to the last byte of the body. std::nullopt: no limit.
     Delay timeout = std::chrono::minutes(5);
-    // For each connection that has to be made: name lookup, TCP and TLS.
+    // Until there is a connection, for each redirect anew: a place among the client's connections,
+    // name lookup, TCP and TLS. std::nullopt: no limit.
     Delay connect_timeout = std::chrono::seconds(30);
     // How many redirects are followed; 0: none, they are responses like others.
     int max_redirects = 10;
@@ -144,7 +154,7 @@ struct RequestOptions {
     // HTTP basic authentication, in place of what the URL has. Not sent to another origin.
     std::string_view user = {};
     std::string_view password = {};
-    // Asks for compressed bodies and unpacks them.
+    // Asks for compressed bodies (gzip, deflate) and unpacks them.
     bool decompress = true;
 };
 
@@ -257,8 +267,8 @@ class ASYNCIO_API Client {
 
     // Sends a request and takes the whole response. `method`: "GET", "PUT", ...; `url`: absolute,
     // http or https, with or without credentials.
-    // Raises, at the call: ValueError for a bad URL, method, header or option; RuntimeError if the
-    // client is closed, belongs to another loop, or no loop runs. When awaited: Error.
+    // Raises, when awaited: ValueError for a bad method, header or option; RuntimeError if the
+    // client is closed or belongs to another loop; Error for all else, InvalidURLError for the URL.
     // If cancelled: the transfer is ended at once, and its connection closed if it has begun.
     Coroutine<Response> request(std::string_view method, std::string_view url,
                                 RequestOptions options = {});

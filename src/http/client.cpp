@@ -4,6 +4,7 @@
 #include "asyncio/http.hpp"
 #include "http/client_state.hpp"
 #include "http/exchange.hpp"
+#include "http/text.hpp"
 #include "http/url.hpp"
 
 namespace asyncio::inline v1::http {
@@ -18,16 +19,34 @@ using detail::Exchange;
 
 namespace {
 
-Ref<Exchange> new_exchange(Ref<ClientState> client, std::string_view method, std::string_view url,
-                           const RequestOptions& options, bool streaming) {
-    client->use();
-    return Ref<Exchange>::adopt(new Exchange(
-        std::move(client), detail::Settings(method, options, streaming), detail::parse_url(url)));
+template <class T>
+Coroutine<T> raising(std::exception_ptr error) {
+    std::rethrow_exception(error);
+    co_return T();
+}
+
+// One rule for all that is wrong with a request: what is awaited raises, and not the call, so that
+// as_result() and gather() have it. `client`: null for the one of the loop that awaits it.
+template <class T>
+Coroutine<T> begin(Coroutine<T> (*run)(Ref<ClientState>, detail::Settings, detail::Url),
+                   Ref<ClientState> client, std::string_view method, std::string_view url,
+                   const RequestOptions& options) {
+    std::exception_ptr error;
+    try {
+        if (client && client->closed()) throw RuntimeError("the HTTP client is closed");
+        const bool streaming = std::is_same_v<T, Stream>;
+        return run(std::move(client), detail::Settings(method, options, streaming),
+                   detail::parse_url(url));
+    } catch (...) {
+        // Raised again by what is returned.
+        error = std::current_exception();
+    }
+    return raising<T>(std::move(error));
 }
 
 Coroutine<Response> send(Ref<ClientState> client, std::string_view method, std::string_view url,
                          const RequestOptions& options) {
-    return Exchange::fetch(new_exchange(std::move(client), method, url, options, false));
+    return begin(&Exchange::fetch, std::move(client), method, url, options);
 }
 
 [[noreturn]] void raise_status(int status, const std::string& url) {
@@ -117,22 +136,22 @@ Coroutine<Response> Client::put(std::string_view url, RequestOptions options) {
 }
 Coroutine<Stream> Client::stream(std::string_view method, std::string_view url,
                                  RequestOptions options) {
-    return Exchange::open_stream(new_exchange(state_, method, url, options, true));
+    return begin(&Exchange::open_stream, state_, method, url, options);
 }
 
 // ---- free functions ----------------------------------------------------------------------------
 
 Coroutine<Response> request(std::string_view method, std::string_view url, RequestOptions options) {
-    return send(ClientState::shared(), method, url, options);
+    return send({}, method, url, options);
 }
 Coroutine<Response> get(std::string_view url, RequestOptions options) {
-    return send(ClientState::shared(), "GET", url, options);
+    return send({}, "GET", url, options);
 }
 Coroutine<Response> head(std::string_view url, RequestOptions options) {
-    return send(ClientState::shared(), "HEAD", url, options);
+    return send({}, "HEAD", url, options);
 }
 Coroutine<Response> post(std::string_view url, RequestOptions options) {
-    return send(ClientState::shared(), "POST", url, options);
+    return send({}, "POST", url, options);
 }
 
 std::string curl_version() { return curl_version_info(CURLVERSION_NOW)->version; }

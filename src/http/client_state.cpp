@@ -1,6 +1,10 @@
 #include "http/client_state.hpp"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -9,6 +13,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "http/exchange.hpp"
+#include "http/text.hpp"
 
 namespace asyncio::inline v1::http::detail {
 
@@ -20,40 +25,66 @@ constexpr std::chrono::seconds kKeepShared{60};
 // How long libcurl may use an address that we gave it, and how long we rely on that: less.
 constexpr std::chrono::seconds kKeepNames{60};
 
-void init_libcurl() {
-    static const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (code != CURLE_OK) {
-        throw RuntimeError(std::string("libcurl does not start: ") + curl_easy_strerror(code));
-    }
-}
-
-// The clients of shared(), by loop. Few, and asked for once a request.
-struct SharedClients {
+// All that is shared between loops. Made without a constructor and never destroyed: a loop may be
+// closed after the static objects are.
+struct Shared {
     std::mutex mutex;
-    std::vector<std::pair<LoopCore*, ClientState*>> list;
+    bool has_begun = false;
+    CURLcode begun = CURLE_OK;
+    // The clients of shared(), by loop. Few, and asked for once a request.
+    std::vector<std::pair<LoopCore*, ClientState*>>* list = nullptr;
+    // How many forks lie between the first process and this one.
+    unsigned forks = 0;
 };
 
-SharedClients& shared_clients() {
-    // Never destroyed: a loop may be closed after the static objects are.
-    static SharedClients& clients = *new SharedClients;
-    return clients;
+constinit Shared shared_state;
+
+// The mutex is held while the process forks, so that it is free in the child. Nothing else is
+// locked by whoever holds it.
+[[maybe_unused]] const int fork_is_prepared =
+    ::pthread_atfork([] { shared_state.mutex.lock(); }, [] { shared_state.mutex.unlock(); },
+                     [] {
+                         ++shared_state.forks;
+                         shared_state.mutex.unlock();
+                     });
+
+void init_libcurl() {
+    const std::lock_guard lock(shared_state.mutex);
+    if (!shared_state.has_begun) shared_state.begun = curl_global_init(CURL_GLOBAL_DEFAULT);
+    shared_state.has_begun = true;
+    if (shared_state.begun == CURLE_OK) return;
+    throw RuntimeError(std::string("libcurl does not start: ") +
+                       curl_easy_strerror(shared_state.begun));
 }
 
-bool is_token(std::string_view text) noexcept {
-    constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
-    return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-               kOthers.find(c) != std::string_view::npos;
-    });
+// "IP PORT ", "" if there is none.
+std::string end_of(int fd, int (*ask)(int, sockaddr*, socklen_t*)) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    // Safe because the system fills it with an address of the family that it says.
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    if (ask(fd, any, &size) != 0) return {};
+    const bool v6 = address.ss_family == AF_INET6;
+    const auto* const in = reinterpret_cast<const sockaddr_in*>(any);
+    const auto* const in6 = reinterpret_cast<const sockaddr_in6*>(any);
+    char text[INET6_ADDRSTRLEN] = {};
+    const void* const bytes =
+        v6 ? static_cast<const void*>(&in6->sin6_addr) : static_cast<const void*>(&in->sin_addr);
+    if (!::inet_ntop(address.ss_family, bytes, text, sizeof text)) return {};
+    return std::string(text) + ' ' + std::to_string(ntohs(v6 ? in6->sin6_port : in->sin_port));
 }
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+std::string ends_of(int fd) {
+    return end_of(fd, [](int s, sockaddr* a, socklen_t* n) { return ::getpeername(s, a, n); }) +
+           ' ' +
+           end_of(fd, [](int s, sockaddr* a, socklen_t* n) { return ::getsockname(s, a, n); });
+}
 
 }  // namespace
 
-bool same_name(std::string_view a, std::string_view b) noexcept {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                      [](char x, char y) { return lower(x) == lower(y); });
+std::string name_ends(const char* ip, int port, const char* local_ip, int local_port) {
+    return std::string(ip) + ' ' + std::to_string(port) + ' ' + local_ip + ' ' +
+           std::to_string(local_port);
 }
 
 OwnedHeaders own_headers(std::span<const Header> headers) {
@@ -83,7 +114,9 @@ OwnedHeaders own_headers(std::span<const Header> headers) {
 }
 
 ClientState::ClientState(const ClientOptions& options)
-    : headers_(own_headers(options.headers)), keeps_connections_(options.max_idle_connections > 0) {
+    : headers_(own_headers(options.headers)),
+      keeps_connections_(options.max_idle_connections > 0),
+      forks_(shared_state.forks) {
     if (options.max_connections < 0 || options.max_connections_per_host < 0 ||
         options.max_idle_connections < 0) {
         throw ValueError("a number of connections must be >= 0");
@@ -106,28 +139,35 @@ ClientState::ClientState(const ClientOptions& options)
 ClientState::~ClientState() {
     close();
     if (is_shared_) {
-        SharedClients& clients = shared_clients();
-        const std::lock_guard lock(clients.mutex);
-        std::erase_if(clients.list, [&](const auto& entry) { return entry.second == this; });
+        const std::lock_guard lock(shared_state.mutex);
+        std::erase_if(*shared_state.list, [&](const auto& entry) { return entry.second == this; });
     }
     if (core_) core_->detach();
 }
 
 Ref<ClientState> ClientState::shared() {
     LoopCore& core = asyncio::detail::running_core();
-    SharedClients& clients = shared_clients();
-    const std::lock_guard lock(clients.mutex);
-    for (const auto& [owner, client] : clients.list) {
-        // Safe because a client leaves the list before it is destroyed, on the thread of its loop,
-        // which is this one.
-        if (owner == &core) return Ref<ClientState>::share(client);
-    }
+    const auto find = [&]() -> ClientState* {
+        const std::lock_guard lock(shared_state.mutex);
+        if (!shared_state.list) return nullptr;
+        for (const auto& [owner, client] : *shared_state.list) {
+            // Safe because a client leaves the list before it is destroyed, on the thread of its
+            // loop, which is this one.
+            if (owner == &core) return client;
+        }
+        return nullptr;
+    };
+    if (ClientState* const known = find()) return Ref<ClientState>::share(known);
     auto client = Ref<ClientState>::adopt(new ClientState(ClientOptions{}));
     client->use();
-    clients.list.emplace_back(&core, client.get());
+    const std::lock_guard lock(shared_state.mutex);
+    if (!shared_state.list) shared_state.list = new std::vector<std::pair<LoopCore*, ClientState*>>;
+    shared_state.list->emplace_back(&core, client.get());
     client->is_shared_ = true;
     return client;
 }
+
+bool ClientState::is_of_parent() const noexcept { return core_ && forks_ != shared_state.forks; }
 
 void ClientState::use() {
     LoopCore& core = asyncio::detail::running_core();
@@ -138,6 +178,7 @@ void ClientState::use() {
     if (!core_) {
         core.attach();
         core_ = &core;
+        forks_ = shared_state.forks;
     }
 }
 
@@ -152,16 +193,29 @@ void ClientState::close() noexcept {
     exchanges_.clear();
     for (Exchange* exchange : open) exchange->close();
     // 2. The connections go, and with them what libcurl wants watched. It no longer asks for
-    // timers.
-    curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, nullptr);
-    curl_multi_cleanup(multi_);
+    // timers. Those of a parent stay as they are: it goes on with them.
+    if (!is_of_parent()) {
+        curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, nullptr);
+        curl_multi_cleanup(multi_);
+    }
     multi_ = nullptr;
     // 3. Nothing of the loop calls this object any more.
     unwatch_all();
     timer_.cancel();
 }
 
-void ClientState::forget(Exchange& exchange) noexcept { std::erase(exchanges_, &exchange); }
+void ClientState::forget(Exchange& exchange) noexcept {
+    std::erase(exchanges_, &exchange);
+    std::erase(broken_exchanges_, &exchange);
+}
+
+void ClientState::note_broken(Exchange& exchange) noexcept {
+    try {
+        broken_exchanges_.push_back(&exchange);
+    } catch (const std::bad_alloc&) {
+        // Then it ends when more of its body comes, or by its timeout.
+    }
+}
 
 void ClientState::start(CURL* easy) {
     const CURLMcode code = curl_multi_add_handle(multi_, easy);
@@ -176,7 +230,7 @@ void ClientState::start(CURL* easy) {
 }
 
 void ClientState::stop(CURL* easy) noexcept {
-    if (multi_) curl_multi_remove_handle(multi_, easy);
+    if (multi_ && !is_of_parent()) curl_multi_remove_handle(multi_, easy);
 }
 
 bool ClientState::knows(const std::string& key) const {
@@ -245,12 +299,36 @@ curl_socket_t ClientState::on_open(void* self, curlsocktype, curl_sockaddr* addr
     auto& client = *static_cast<ClientState*>(self);
     const int fd = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd < 0) return CURL_SOCKET_BAD;
+    try {
+        client.fresh_.push_back(fd);
+    } catch (const std::bad_alloc&) {
+        ::close(fd);
+        return CURL_SOCKET_BAD;
+    }
     const auto found = client.watched_.find(fd);
     if (found == client.watched_.end()) return fd;
     const int what = found->second;
     on_socket(nullptr, fd, CURL_POLL_REMOVE, self, nullptr);
     on_socket(nullptr, fd, what, self, nullptr);
     return fd;
+}
+
+int ClientState::on_close(void* self, curl_socket_t fd) noexcept {
+    auto& client = *static_cast<ClientState*>(self);
+    std::erase(client.fresh_, fd);
+    std::erase_if(client.named_, [&](const auto& entry) { return entry.second == fd; });
+    return ::close(fd);
+}
+
+int ClientState::socket_of(const std::string& ends) {
+    for (const int fd : fresh_) {
+        if (ends_of(fd) != ends) continue;
+        named_[ends] = fd;
+        std::erase(fresh_, fd);
+        return fd;
+    }
+    const auto found = named_.find(ends);
+    return found == named_.end() ? -1 : found->second;
 }
 
 // libcurl has asked for that before it closed them; this is for those that it might have forgotten.
@@ -279,6 +357,7 @@ void ClientState::act(curl_socket_t fd, int events) {
     const CURLMcode code = curl_multi_socket_action(multi_, fd, events, &running);
     harvest();
     kick_stuck();
+    end_broken();
     if (broken_) {
         fail_all(std::exchange(broken_, nullptr));
     } else if (code != CURLM_OK && code != CURLM_BAD_SOCKET) {
@@ -304,6 +383,10 @@ void ClientState::kick_stuck() {
             if (exchange->runs(easy)) exchange->kick();
         }
     }
+}
+
+void ClientState::end_broken() {
+    for (Exchange* exchange : std::exchange(broken_exchanges_, {})) exchange->end_broken();
 }
 
 void ClientState::fail_all(const std::exception_ptr& error) noexcept {

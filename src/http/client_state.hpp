@@ -33,7 +33,9 @@ using OwnedHeaders = std::vector<std::pair<std::string, std::string>>;
 // Copies. Raises: ValueError for a name or value that would not be one header, and for those that
 // are the client's own business.
 OwnedHeaders own_headers(std::span<const Header> headers);
-bool same_name(std::string_view a, std::string_view b) noexcept;
+
+// "IP PORT IP PORT": the other's, then ours.
+std::string name_ends(const char* ip, int port, const char* local_ip, int local_port);
 
 class ClientState {
   public:
@@ -55,6 +57,8 @@ class ClientState {
     // Null once the loop is closed.
     EventLoop* loop() const noexcept;
     bool closed() const noexcept { return closed_; }
+    // Made by a process that has forked this one, and in use there: what it has is the parent's.
+    bool is_of_parent() const noexcept;
     void close() noexcept;
     const OwnedHeaders& headers() const noexcept { return headers_; }
     bool keeps_connections() const noexcept { return keeps_connections_; }
@@ -62,6 +66,8 @@ class ClientState {
     // Exchanges that are to be told when the client is closed.
     void enlist(Exchange& exchange) { exchanges_.push_back(&exchange); }
     void forget(Exchange& exchange) noexcept;
+    // From inside a callback of libcurl's that cannot end the transfer: it is ended afterwards.
+    void note_broken(Exchange& exchange) noexcept;
 
     // Hands a transfer over to libcurl; the loop does the rest. Raises: std::bad_alloc;
     // RuntimeError.
@@ -71,6 +77,12 @@ class ClientState {
 
     // For CURLOPT_OPENSOCKETFUNCTION, with CURLOPT_OPENSOCKETDATA = this.
     static curl_socket_t on_open(void* self, curlsocktype purpose, curl_sockaddr* address) noexcept;
+
+    // For CURLOPT_CLOSESOCKETFUNCTION, likewise.
+    static int on_close(void* self, curl_socket_t fd) noexcept;
+
+    // The socket of a connection, by its ends as name_ends() gives them; -1 if it is not known.
+    int socket_of(const std::string& ends);
 
     // Whether `key` (host and port) was looked up a short time ago, so that libcurl still knows it.
     bool knows(const std::string& key) const;
@@ -87,6 +99,7 @@ class ClientState {
     void act(curl_socket_t fd, int events);
     void harvest();
     void kick_stuck();
+    void end_broken();
     void fail_all(const std::exception_ptr& error) noexcept;
     void expire_later(Delay delay);
 
@@ -95,10 +108,14 @@ class ClientState {
     CURLM* multi_ = nullptr;
     OwnedHeaders headers_;
     bool keeps_connections_;
+    unsigned forks_;  // of the process that uses it
     std::vector<Exchange*> exchanges_;
-    std::vector<CURL*> unwatched_;          // of this call of libcurl, as far as known
-    std::unordered_map<int, int> watched_;  // descriptor: CURL_POLL_*
+    std::vector<Exchange*> broken_exchanges_;  // of this call of libcurl
+    std::vector<CURL*> unwatched_;             // of this call of libcurl, as far as known
+    std::unordered_map<int, int> watched_;     // descriptor: CURL_POLL_*
     std::unordered_map<std::string, TimePoint> known_;
+    std::vector<int> fresh_;                      // sockets that were opened since
+    std::unordered_map<std::string, int> named_;  // the others, by Ends::text
     TimerHandle timer_;
     TimePoint last_used_{};
     bool is_shared_ = false;  // made by shared()

@@ -19,6 +19,7 @@ const char* Error::what() const noexcept { return OSError::what(); }
 const std::string& Error::text() const noexcept { return parts_->text; }
 const std::string& Error::url() const noexcept { return parts_->url; }
 
+const char* InvalidURLError::what() const noexcept { return Error::what(); }
 const char* ConnectError::what() const noexcept { return Error::what(); }
 const char* TLSError::what() const noexcept { return Error::what(); }
 const char* CertificateError::what() const noexcept { return Error::what(); }
@@ -42,6 +43,12 @@ std::exception_ptr error_of(CURLcode code, const char* text, long os_error,
     switch (code) {
         case CURLE_OUT_OF_MEMORY:
             return std::make_exception_ptr(std::bad_alloc());
+        case CURLE_URL_MALFORMAT:
+            return std::make_exception_ptr(InvalidURLError(std::errc::invalid_argument, said, url));
+        case CURLE_BAD_FUNCTION_ARGUMENT:
+            // What libcurl says of a header line that it cannot store.
+            return std::make_exception_ptr(ProtocolError(
+                std::errc::protocol_error, "the headers of the response are malformed", url));
         case CURLE_COULDNT_RESOLVE_HOST:
             return std::make_exception_ptr(ConnectError(std::errc::host_unreachable, said, url));
         case CURLE_COULDNT_CONNECT: {

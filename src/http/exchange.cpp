@@ -1,5 +1,6 @@
 #include "http/exchange.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -15,6 +16,9 @@
 #include "asyncio/version.hpp"
 #include "asyncio/with.hpp"
 #include "http/errors.hpp"
+#include "http/malformed.hpp"
+#include "http/text.hpp"
+#include "http/tls.hpp"
 
 namespace asyncio::inline v1::http::detail {
 
@@ -24,8 +28,9 @@ namespace {
 constexpr std::size_t kHighWater = std::size_t{256} << 10;
 // The body of a redirect is read, so that its connection can be used again, if it is small.
 constexpr std::size_t kMostDiscarded = std::size_t{64} << 10;
-// All header lines of a response together.
-constexpr std::size_t kMostHeaders = std::size_t{256} << 10;
+// The line and the headers of a request together. libcurl has one MiB for them and the beginning of
+// the body.
+constexpr std::size_t kMostRequestHead = std::size_t{896} << 10;
 // libcurl 7.87 and later never raise SIGPIPE; others switch the signal off for a moment, unless
 // told not to touch signals.
 constexpr unsigned kNoSigpipe = 0x075700;
@@ -33,17 +38,11 @@ constexpr unsigned kNoSigpipe = 0x075700;
 constexpr std::string_view kCredentialHeaders[] = {"Authorization", "Cookie", "Cookie2",
                                                    "Proxy-Authorization", "Host"};
 
-std::string_view trimmed(std::string_view text) noexcept {
-    constexpr std::string_view kBlank = " \t\r\n";
-    const std::size_t first = text.find_first_not_of(kBlank);
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
-}
-
 bool is_control(char c) noexcept { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; }
 
 // For libcurl, where 0 would mean its default.
 long milliseconds_of(Delay delay) noexcept {
+    if (delay.is_none()) return INT_MAX;
     const std::int64_t ms = delay.count() / 1'000'000;
     return static_cast<long>(std::clamp<std::int64_t>(ms, 1, INT_MAX));
 }
@@ -58,6 +57,14 @@ std::string joined_hosts(const std::vector<AddrInfo>& infos) {
         joined += host.find(':') == std::string::npos ? host : '[' + host + ']';
     }
     return joined;
+}
+
+// libcurl says that it has no memory when a header line is too long for it. Whether that is so is
+// not to be seen, but likely, if there is some.
+bool memory_is_left() noexcept {
+    constexpr std::size_t kEnough = std::size_t{1} << 20;
+    const std::unique_ptr<char[]> some(new (std::nothrow) char[kEnough]);
+    return some != nullptr;
 }
 
 std::string seconds_text(Delay delay) {
@@ -124,8 +131,9 @@ Exchange::Exchange(Ref<ClientState> client, Settings settings, Url url)
 Exchange::~Exchange() {
     end_hop();
     deadline_timer_.cancel();
+    connect_timer_.cancel();
     client_->forget(*this);
-    if (easy_) curl_easy_cleanup(easy_);
+    if (easy_ && !client_->is_of_parent()) curl_easy_cleanup(easy_);
     curl_slist_free_all(header_list_);
     curl_slist_free_all(address_list_);
 }
@@ -135,11 +143,19 @@ void Exchange::end_hop() noexcept {
 }
 
 void Exchange::finish(CURLcode code) {
+    if (stale_ && !error_ && restart()) return;
     version_ = version();
+    connect_timer_.cancel();
     long os_error = 0;
     if (code != CURLE_OK) curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &os_error);
     end_hop();
-    if (code != CURLE_OK && !error_ && !discarding_) {
+    if (code == CURLE_OUT_OF_MEMORY && phase_ == Phase::kHeaders && !error_ && memory_is_left()) {
+        error_ = std::make_exception_ptr(
+            ProtocolError(std::errc::message_size,
+                          "a header line of the response is longer than 100 KiB", url_.text));
+    } else if (code == CURLE_OPERATION_TIMEDOUT && !error_) {
+        error_ = not_connected();  // the only limit that libcurl is given
+    } else if (code != CURLE_OK && !error_ && !discarding_) {
         error_ = error_of(code, error_text_, os_error, url_.text);
     } else if (phase_ == Phase::kHeaders && !error_) {
         error_ = std::make_exception_ptr(
@@ -148,6 +164,7 @@ void Exchange::finish(CURLcode code) {
     }
     phase_ = Phase::kDone;
     if (final_ || error_) deadline_timer_.cancel();
+    if (unpacker_ && !packed_left_) unpack();  // looks whether its end has come
     wake();
 }
 
@@ -166,6 +183,7 @@ void Exchange::fail(std::exception_ptr error) noexcept {
     end_hop();
     phase_ = Phase::kDone;
     deadline_timer_.cancel();
+    connect_timer_.cancel();
     end_look_up();
     wake();
 }
@@ -185,6 +203,8 @@ void Exchange::close() noexcept {
     // A whole response that its task has not looked at yet.
     if (over && !settings_.streaming) return;
     buffer_.clear();
+    unpacker_.reset();
+    packed_left_ = false;
     auto error = std::make_exception_ptr(ClosedError(
         std::errc::operation_canceled,
         client_->closed() ? "the HTTP client was closed" : "the stream is closed", url_.text));
@@ -215,14 +235,27 @@ void Exchange::check() const {
 
 // ---- what comes --------------------------------------------------------------------------------
 
+void Exchange::keep(std::exception_ptr error) noexcept {
+    try {
+        try {
+            std::rethrow_exception(std::move(error));
+        } catch (const Malformed& e) {
+            error_ = std::make_exception_ptr(
+                ProtocolError(std::errc::protocol_error, e.what(), url_.text));
+        }
+    } catch (...) {
+        // Any other, raised as it is, by check(), to whoever waits.
+        error_ = std::current_exception();
+    }
+}
+
 std::size_t Exchange::on_header(char* data, std::size_t one, std::size_t size, void* self) {
     auto& exchange = *static_cast<Exchange*>(self);
     try {
         exchange.take_header({data, one * size});
     } catch (...) {
-        // No exception may pass through libcurl: a short count ends the transfer, and finish()
-        // leaves this error in place.
-        exchange.error_ = std::current_exception();
+        // A short count ends the transfer, and finish() leaves this error in place.
+        exchange.keep(std::current_exception());
         return 0;
     }
     return one * size;
@@ -231,35 +264,23 @@ std::size_t Exchange::on_header(char* data, std::size_t one, std::size_t size, v
 void Exchange::take_header(std::string_view line) {
     // Trailers come after the body, and are not asked for.
     if (phase_ != Phase::kHeaders) return;
-    header_bytes_ += line.size();
-    if (header_bytes_ > kMostHeaders) {
-        throw ProtocolError(std::errc::message_size, "the response has too many headers",
-                            url_.text);
-    }
-    if (line.starts_with("HTTP/")) return headers_.clear();
-    const std::string_view text = trimmed(line);
-    if (text.empty()) return end_of_headers();
-    // A line that begins with a blank goes on with the one before (RFC 9112, 5.2).
-    if (line.front() == ' ' || line.front() == '\t') {
-        return headers_.append_to_last(" " + std::string(text));
-    }
-    const std::size_t colon = text.find(':');
-    if (colon == std::string_view::npos) return;
-    headers_.add(std::string(trimmed(text.substr(0, colon))),
-                 std::string(trimmed(text.substr(colon + 1))));
+    head_.take(line);
+    if (head_.whole()) end_of_headers();
 }
 
 void Exchange::end_of_headers() {
-    long status = 0;
-    curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
-    status_ = static_cast<int>(status);
-    if (status_ < 200) return headers_.clear();  // "go on": the response is still to come
     phase_ = Phase::kBody;
     discarding_ = is_redirect();
     final_ = !discarding_;
+    // The sizes of the chunks are only to be seen in what libcurl shows for debugging: "before it
+    // gets dechunked".
+    if (head_.has_body() && head_.chunked()) set(CURLOPT_VERBOSE, 1L);
+    // A body that must not be: whatever it is, it is not the next response.
+    if (status() == 204 && (head_.chunked() || head_.length().value_or(0) != 0)) {
+        set(CURLOPT_FORBID_REUSE, 1L);
+    }
     const std::optional<std::uint64_t> length = content_length();
-    const bool has_body = settings_.method != "HEAD" && status_ != 204 && status_ != 304;
-    if (final_ && has_body && length && *length > settings_.max_body) {
+    if (final_ && head_.has_body() && length && *length > settings_.max_body) {
         throw BodyTooLargeError(std::errc::message_size,
                                 "the body has " + std::to_string(*length) +
                                     " bytes, more than the limit of " +
@@ -269,10 +290,24 @@ void Exchange::end_of_headers() {
     wake();
 }
 
+int Exchange::on_raw(CURL*, curl_infotype what, char* data, std::size_t size, void* self) {
+    auto& exchange = *static_cast<Exchange*>(self);
+    if (what != CURLINFO_DATA_IN || exchange.error_ || !exchange.head_.chunked()) return 0;
+    try {
+        exchange.chunks_.take({data, size});
+    } catch (...) {
+        exchange.keep(std::current_exception());
+        exchange.client_->note_broken(exchange);
+    }
+    return 0;
+}
+
 std::size_t Exchange::on_body(char* data, std::size_t one, std::size_t size, void* self) {
     auto& exchange = *static_cast<Exchange*>(self);
     const std::size_t count = one * size;
-    if (exchange.settings_.streaming && exchange.buffer_.size() >= kHighWater) {
+    if (exchange.error_) return 0;
+    const bool full = exchange.packed_left_ || exchange.buffer_.size() >= kHighWater;
+    if (exchange.settings_.streaming && full) {
         // libcurl keeps these bytes, and reads no more.
         exchange.paused_ = true;
         return CURL_WRITEFUNC_PAUSE;
@@ -281,7 +316,7 @@ std::size_t Exchange::on_body(char* data, std::size_t one, std::size_t size, voi
         if (!exchange.take_body({data, count})) return 0;
     } catch (...) {
         // As in on_header.
-        exchange.error_ = std::current_exception();
+        exchange.keep(std::current_exception());
         return 0;
     }
     return count;
@@ -289,8 +324,26 @@ std::size_t Exchange::on_body(char* data, std::size_t one, std::size_t size, voi
 
 // Returns false if the transfer is to end here.
 bool Exchange::take_body(std::string_view data) {
+    if (discarding_) {
+        received_ += data.size();
+        return received_ <= kMostDiscarded;
+    }
+    if (!unpacker_ && settings_.decompress && headers().contains("Content-Encoding")) {
+        unpacker_.emplace(headers().get_all("Content-Encoding"));
+    }
+    if (!unpacker_ || unpacker_->plain()) {
+        add_body(data);
+    } else {
+        unpacker_->put(data);
+        unpack();
+        if (error_) return false;
+    }
+    wake();
+    return true;
+}
+
+void Exchange::add_body(std::string_view data) {
     received_ += data.size();
-    if (discarding_) return received_ <= kMostDiscarded;
     if (received_ > settings_.max_body) {
         throw BodyTooLargeError(std::errc::message_size,
                                 "the body has more bytes than the limit of " +
@@ -298,21 +351,33 @@ bool Exchange::take_body(std::string_view data) {
                                 url_.text);
     }
     buffer_ += data;
-    wake();
-    return true;
+}
+
+// Fills the buffer with what there is: a stream's no more than is kept of it, as a small body may
+// become a very large one.
+void Exchange::unpack() {
+    try {
+        char block[16384];
+        packed_left_ = true;
+        while (!settings_.streaming || buffer_.size() < kHighWater) {
+            const std::size_t got = unpacker_->take(block, sizeof block);
+            if (got != 0) {
+                add_body({block, got});
+                continue;
+            }
+            packed_left_ = false;
+            if (phase_ == Phase::kDone && !error_) unpacker_->end();
+            return;
+        }
+    } catch (...) {
+        packed_left_ = false;
+        if (!error_) keep(std::current_exception());
+    }
 }
 
 std::optional<std::uint64_t> Exchange::content_length() const noexcept {
-    const std::optional<std::string_view> found = headers_.get("Content-Length");
-    if (!found || headers_.contains("Content-Encoding") || headers_.contains("Transfer-Encoding")) {
-        return std::nullopt;
-    }
-    std::uint64_t length = 0;
-    const char* const begin = found->begin();
-    const char* const end = begin + found->size();
-    const auto parsed = std::from_chars(begin, end, length);
-    if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
-    return length;
+    if (head_.chunked() || headers().contains("Content-Encoding")) return std::nullopt;
+    return head_.length();
 }
 
 std::string Exchange::version() const {
@@ -333,9 +398,9 @@ std::string Exchange::version() const {
 // ---- redirects ---------------------------------------------------------------------------------
 
 bool Exchange::is_redirect() const noexcept {
-    const bool moved =
-        status_ == 301 || status_ == 302 || status_ == 303 || status_ == 307 || status_ == 308;
-    return moved && settings_.max_redirects > 0 && headers_.contains("Location");
+    const int s = status();
+    const bool moved = s == 301 || s == 302 || s == 303 || s == 307 || s == 308;
+    return moved && settings_.max_redirects > 0 && headers().contains("Location");
 }
 
 // RFC 9110, 15.4.
@@ -345,10 +410,15 @@ void Exchange::follow() {
                             "more than " + std::to_string(settings_.max_redirects) + " redirects",
                             url_.text);
     }
+    const std::vector<std::string_view> locations = headers().get_all("Location");
+    for (const std::string_view other : locations) {
+        if (other == locations.front()) continue;
+        throw RedirectError(std::errc::protocol_error, "a redirect to two places", url_.text);
+    }
     Url next;
     try {
-        next = join_url(url_, headers_.get("Location").value_or(""));
-    } catch (const ValueError& e) {
+        next = join_url(url_, locations.front());
+    } catch (const InvalidURLError& e) {
         throw RedirectError(std::errc::protocol_error,
                             std::string("a redirect that cannot be followed: ") + e.what(),
                             url_.text);
@@ -362,8 +432,8 @@ void Exchange::follow() {
         });
     }
     const bool becomes_get =
-        (status_ == 303 && settings_.method != "HEAD" && settings_.method != "GET") ||
-        ((status_ == 301 || status_ == 302) && settings_.method == "POST");
+        (status() == 303 && settings_.method != "HEAD" && settings_.method != "GET") ||
+        ((status() == 301 || status() == 302) && settings_.method == "POST");
     if (becomes_get) {
         settings_.method = "GET";
         settings_.body.clear();
@@ -394,15 +464,38 @@ void Exchange::append(curl_slist*& list, const std::string& line) {
 void Exchange::start_hop() {
     phase_ = Phase::kHeaders;
     discarding_ = paused_ = false;
-    received_ = header_bytes_ = 0;
-    headers_.clear();
+    received_ = 0;
+    head_ = ResponseHead(settings_.method != "HEAD");
+    chunks_ = ChunkChecker();
+    check_head_size();
     set_options();
     set_protocols();
     set_method();
     set_tls();
     set_headers();
+    if (connect_by_) {
+        connect_timer_ = client_->loop()->call_at(*connect_by_, [this] { fail(not_connected()); });
+    }
+    start_transfer();
+}
+
+void Exchange::start_transfer() {
+    stale_ = false;
     client_->start(easy_);
     running_ = true;
+}
+
+// Nothing has been sent: once more, on a new connection. Returns false if there is an error.
+bool Exchange::restart() {
+    end_hop();
+    try {
+        set(CURLOPT_FRESH_CONNECT, 1L);
+        start_transfer();
+        return true;
+    } catch (...) {
+        keep(std::current_exception());
+        return false;
+    }
 }
 
 void Exchange::set_options() {
@@ -413,10 +506,16 @@ void Exchange::set_options() {
     set(CURLOPT_HEADERDATA, static_cast<void*>(this));
     set(CURLOPT_WRITEFUNCTION, &Exchange::on_body);
     set(CURLOPT_WRITEDATA, static_cast<void*>(this));
+    set(CURLOPT_DEBUGFUNCTION, &Exchange::on_raw);
+    set(CURLOPT_DEBUGDATA, static_cast<void*>(this));
+    set(CURLOPT_PREREQFUNCTION, &Exchange::on_connected);
+    set(CURLOPT_PREREQDATA, static_cast<void*>(this));
     set(CURLOPT_NOSIGNAL, curl_version_info(CURLVERSION_NOW)->version_num >= kNoSigpipe ? 1L : 0L);
     set(CURLOPT_PROXY, "");
     set(CURLOPT_OPENSOCKETFUNCTION, &ClientState::on_open);
     set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(client_.get()));
+    set(CURLOPT_CLOSESOCKETFUNCTION, &ClientState::on_close);
+    set(CURLOPT_CLOSESOCKETDATA, static_cast<void*>(client_.get()));
     set(CURLOPT_FOLLOWLOCATION, 0L);
     set(CURLOPT_TCP_KEEPALIVE, 1L);
     set(CURLOPT_DNS_CACHE_TIMEOUT, 120L);
@@ -427,7 +526,6 @@ void Exchange::set_options() {
     set(CURLOPT_QUICK_EXIT, 1L);
 #endif
     if (!client_->keeps_connections()) set(CURLOPT_FORBID_REUSE, 1L);
-    if (settings_.decompress) set(CURLOPT_ACCEPT_ENCODING, "");
 }
 
 void Exchange::set_protocols() {
@@ -456,6 +554,10 @@ void Exchange::set_tls() {
     set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
     set(CURLOPT_SSL_VERIFYPEER, settings_.verify ? 1L : 0L);
     set(CURLOPT_SSL_VERIFYHOST, settings_.verify ? 2L : 0L);
+    if (const char* const ciphers = cipher_list()) set(CURLOPT_SSL_CIPHER_LIST, ciphers);
+    if (settings_.verify && certificate_names()) {
+        set(CURLOPT_SSL_CTX_FUNCTION, certificate_names());
+    }
     if (settings_.ca_file.empty()) return;
     set(CURLOPT_CAINFO, settings_.ca_file.c_str());
     set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
@@ -466,14 +568,23 @@ void Exchange::set_headers() {
     // What libcurl would add: a wait before large bodies, and a type that nobody said.
     append(header_list_, "Expect:");
     bool typed = false;
+    bool ranged = false;
+    bool says_codings = false;
     for (const auto& [name, value] : settings_.headers) {
         if (same_name(name, "Expect")) continue;
         typed = typed || same_name(name, "Content-Type");
+        ranged = ranged || same_name(name, "Range");
+        says_codings = says_codings || same_name(name, "Accept-Encoding");
         std::string line = name;
         line += value.empty() ? ";" : ": ";
         append(header_list_, line += value);
     }
     if (!typed) append(header_list_, "Content-Type:");
+    if (settings_.decompress && !says_codings) {
+        // A part of a packed body could not be unpacked.
+        const char* const codings = ranged ? "identity" : kAcceptEncoding;
+        append(header_list_, std::string("Accept-Encoding: ") + codings);
+    }
     set(CURLOPT_HTTPHEADER, header_list_);
     const std::string agent = "libasyncio/" + std::string(asyncio::version());
     set(CURLOPT_USERAGENT, agent.c_str());
@@ -488,12 +599,65 @@ void Exchange::set_headers() {
 void Exchange::begin_clock() {
     EventLoop& loop = *client_->loop();
     if (settings_.timeout.is_none()) return;
-    deadline_ = loop.time() + settings_.timeout.duration();
     deadline_timer_ = loop.call_later(settings_.timeout, [this] {
         fail(std::make_exception_ptr(
             Timeout(std::errc::timed_out,
                     "the request took longer than " + seconds_text(settings_.timeout), url_.text)));
     });
+}
+
+// For the whole way to a connection: the names, a place among the client's connections, TCP and
+// TLS. libcurl's own limit begins with TCP.
+void Exchange::begin_connecting() {
+    const Delay limit = settings_.connect_timeout;
+    connect_by_.reset();
+    if (limit.is_none()) return;
+    const TimePoint now = client_->loop()->time();
+    const Duration most = TimePoint::max() - now;
+    connect_by_ = now + std::min(limit.duration(), most);
+}
+
+std::exception_ptr Exchange::not_connected() const {
+    return std::make_exception_ptr(Timeout(
+        std::errc::timed_out,
+        "no connection within " + seconds_text(settings_.connect_timeout) + " (connect_timeout)",
+        url_.text));
+}
+
+// There is a connection, a new one or one used again, and the request is about to be sent. What
+// waits there to be read would be taken for its response: not all versions of libcurl look.
+int Exchange::on_connected(void* self, char* ip, char* local_ip, int port, int local_port) {
+    auto& exchange = *static_cast<Exchange*>(self);
+    try {
+        const int fd = exchange.client_->socket_of(name_ends(ip, port, local_ip, local_port));
+        long made = 0;
+        curl_easy_getinfo(exchange.easy_, CURLINFO_NUM_CONNECTS, &made);
+        if (fd >= 0 && made == 0 && !is_multiplexed(exchange.easy_)) {
+            pollfd input{fd, POLLIN, 0};
+            exchange.stale_ = ::poll(&input, 1, 0) == 1;
+        }
+    } catch (...) {
+        // As in on_header.
+        exchange.keep(std::current_exception());
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (exchange.stale_) return CURL_PREREQFUNC_ABORT;
+    exchange.connect_timer_.cancel();
+    return CURL_PREREQFUNC_OK;
+}
+
+void Exchange::check_head_size() const {
+    std::size_t size = settings_.method.size() + url_.text.size();
+    for (const auto& [name, value] : settings_.headers) size += name.size() + value.size() + 4;
+    if (settings_.credentials) {
+        size +=
+            (settings_.credentials->user.size() + settings_.credentials->password.size()) * 4 / 3;
+    }
+    if (size <= kMostRequestHead) return;
+    throw Error(std::errc::message_size,
+                "the URL and the headers of the request have " + std::to_string(size) +
+                    " bytes, more than the limit of " + std::to_string(kMostRequestHead),
+                url_.text.substr(0, 200));
 }
 
 // Asks the loop for the addresses of the host, so that libcurl need not: its own look-up could not
@@ -507,7 +671,7 @@ Coroutine<void> Exchange::look_up(Ref<Exchange> self) {
     if (x.url_.numeric_host() || !ascii || x.client_->knows(key)) co_return;
 
     EventLoop& loop = *x.client_->loop();
-    asyncio::Timeout scope = asyncio::timeout(x.settings_.connect_timeout);
+    asyncio::Timeout scope = asyncio::timeout_at(x.connect_by_);
     auto ask = [&]() -> Coroutine<std::vector<AddrInfo>> {
         AddrInfoOptions options;
         options.type = SOCK_STREAM;
@@ -540,14 +704,23 @@ Coroutine<void> Exchange::look_up(Ref<Exchange> self) {
     x.client_->note_known(key);
 }
 
+Ref<Exchange> Exchange::make(Ref<ClientState> client, Settings&& settings, Url&& url) {
+    if (!client) client = ClientState::shared();
+    if (client->closed()) {
+        throw ClosedError(std::errc::operation_canceled, "the HTTP client was closed", url.text);
+    }
+    client->use();
+    return Ref<Exchange>::adopt(
+        new Exchange(std::move(client), std::move(settings), std::move(url)));
+}
+
 Coroutine<void> Exchange::open(Ref<Exchange> self) {
     Exchange& x = *self;
-    if (x.client_->closed()) x.close();
-    x.check();
     x.begin_clock();
     x.easy_ = curl_easy_init();
     if (!x.easy_) throw std::bad_alloc();
     for (;;) {
+        x.begin_connecting();
         co_await look_up(self);
         x.check();
         x.start_hop();
@@ -561,21 +734,23 @@ Coroutine<void> Exchange::open(Ref<Exchange> self) {
     if (!x.settings_.streaming || x.buffer_.empty()) x.check();
 }
 
-Coroutine<Response> Exchange::fetch(Ref<Exchange> self) {
+Coroutine<Response> Exchange::fetch(Ref<ClientState> client, Settings settings, Url url) {
+    const Ref<Exchange> self = make(std::move(client), std::move(settings), std::move(url));
     Exchange& x = *self;
     co_await open(self);
     co_await Wait(x, Want::kEnd);
     x.check();
     Response response;
-    response.status = x.status_;
-    response.headers = std::move(x.headers_);
+    response.status = x.status();
+    response.headers = std::move(x.head_.headers());
     response.url = x.url_.text;
     response.body = std::move(x.buffer_);
     response.http_version = x.version_;
     co_return response;
 }
 
-Coroutine<Stream> Exchange::open_stream(Ref<Exchange> self) {
+Coroutine<Stream> Exchange::open_stream(Ref<ClientState> client, Settings settings, Url url) {
+    Ref<Exchange> self = make(std::move(client), std::move(settings), std::move(url));
     co_await open(self);
     co_return Stream(std::move(self));
 }
@@ -591,7 +766,8 @@ Coroutine<std::optional<std::string>> Exchange::next_chunk(Ref<Exchange> self) {
 
 std::string Exchange::take_chunk() {
     std::string chunk = std::exchange(buffer_, {});
-    if (paused_) unpause();
+    if (packed_left_) unpack();
+    if (paused_ && !packed_left_) unpause();
     return chunk;
 }
 

@@ -20,7 +20,10 @@
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/http.hpp"
 #include "asyncio/timeouts.hpp"
+#include "http/chunk_checker.hpp"
 #include "http/client_state.hpp"
+#include "http/response_head.hpp"
+#include "http/unpacker.hpp"
 #include "http/url.hpp"
 
 namespace asyncio::inline v1::http::detail {
@@ -67,10 +70,10 @@ class Exchange {
         if (refs_.drop()) delete this;
     }
 
-    // Sends the request and follows redirects, until the headers of the response are there.
-    static Coroutine<void> open(Ref<Exchange> self);
-    static Coroutine<Response> fetch(Ref<Exchange> self);
-    static Coroutine<Stream> open_stream(Ref<Exchange> self);
+    // A request and its whole response; or as much as its headers. `client`: null for the running
+    // loop's own.
+    static Coroutine<Response> fetch(Ref<ClientState> client, Settings settings, Url url);
+    static Coroutine<Stream> open_stream(Ref<ClientState> client, Settings settings, Url url);
     static Coroutine<std::optional<std::string>> next_chunk(Ref<Exchange> self);
 
     // By the client: the transfer of this hop is over.
@@ -78,13 +81,15 @@ class Exchange {
     bool runs(const CURL* easy) const noexcept { return running_ && easy_ == easy; }
     // Has libcurl look at it again, if it is still connecting.
     void kick() noexcept;
+    // Ends the transfer whose error is there already.
+    void end_broken() noexcept { fail(error_); }
     // Ends everything; whoever waits gets `error`.
     void fail(std::exception_ptr error) noexcept;
     // The same, with ClosedError, and what was not taken is dropped.
     void close() noexcept;
 
-    int status() const noexcept { return status_; }
-    const Headers& headers() const noexcept { return headers_; }
+    int status() const noexcept { return head_.status(); }
+    const Headers& headers() const noexcept { return head_.headers(); }
     const std::string& url() const noexcept { return url_.text; }
     std::optional<std::uint64_t> content_length() const noexcept;
 
@@ -100,12 +105,23 @@ class Exchange {
 
     static std::size_t on_header(char* data, std::size_t one, std::size_t size, void* self);
     static std::size_t on_body(char* data, std::size_t one, std::size_t size, void* self);
+    static int on_raw(CURL* easy, curl_infotype what, char* data, std::size_t size, void* self);
+    static int on_connected(void* self, char* ip, char* local_ip, int port, int local_port);
+    // Keeps it as this exchange's error: no exception may pass through libcurl.
+    void keep(std::exception_ptr error) noexcept;
     void take_header(std::string_view line);
     void end_of_headers();
     bool take_body(std::string_view data);
+    void add_body(std::string_view data);
+    void unpack();
 
+    static Ref<Exchange> make(Ref<ClientState> client, Settings&& settings, Url&& url);
+    // Sends the request and follows redirects, until the headers of the response are there.
+    static Coroutine<void> open(Ref<Exchange> self);
     static Coroutine<void> look_up(Ref<Exchange> self);
     void start_hop();
+    void start_transfer();
+    bool restart();
     void set_options();
     void set_method();
     void set_tls();
@@ -117,6 +133,9 @@ class Exchange {
     void end_hop() noexcept;
     void end_look_up() noexcept;
     void begin_clock();
+    void begin_connecting();
+    std::exception_ptr not_connected() const;
+    void check_head_size() const;
 
     bool is_redirect() const noexcept;
     void follow();
@@ -130,28 +149,31 @@ class Exchange {
     RefCount refs_{1};
     Phase phase_ = Phase::kHeaders;
     Want want_ = Want::kHeaders;
-    bool running_ = false;     // libcurl has it
-    bool paused_ = false;      // the body, until a chunk is taken
-    bool discarding_ = false;  // the body is a redirect's
-    bool final_ = false;       // this hop gives the response
-    int status_ = 0;
+    bool running_ = false;      // libcurl has it
+    bool paused_ = false;       // the body, until a chunk is taken
+    bool discarding_ = false;   // the body is a redirect's
+    bool final_ = false;        // this hop gives the response
+    bool stale_ = false;        // it got a connection on which nobody may send
+    bool packed_left_ = false;  // unpacker_ has more for buffer_
     int redirects_ = 0;
     std::uint64_t received_ = 0;
-    std::size_t header_bytes_ = 0;
+    ResponseHead head_;
+    ChunkChecker chunks_;
+    std::optional<Unpacker> unpacker_;  // from the first byte of a body that is packed
     Ref<ClientState> client_;
     Settings settings_;
     Url url_;
     CURL* easy_ = nullptr;
     curl_slist* header_list_ = nullptr;
     curl_slist* address_list_ = nullptr;
-    Headers headers_;
     std::string buffer_;
     std::string version_;
     std::exception_ptr error_;
     Waiter* waiter_ = nullptr;
     asyncio::Timeout* scope_ = nullptr;  // of look_up()
     TimerHandle deadline_timer_;
-    std::optional<TimePoint> deadline_;
+    TimerHandle connect_timer_;
+    std::optional<TimePoint> connect_by_;
     char error_text_[CURL_ERROR_SIZE] = {};
 };
 

@@ -8,18 +8,26 @@
 #include <new>
 
 #include "asyncio/exceptions.hpp"
+#include "asyncio/http.hpp"
 
 namespace asyncio::inline v1::http::detail {
 
 namespace {
+
+// A request has to carry it, with its headers, in less than 1 MiB.
+constexpr std::size_t kMostUrl = std::size_t{768} << 10;
 
 struct UrlCleanup {
     void operator()(CURLU* handle) const noexcept { curl_url_cleanup(handle); }
 };
 using Handle = std::unique_ptr<CURLU, UrlCleanup>;
 
+[[noreturn]] void refuse(const std::string& text) {
+    throw InvalidURLError(std::errc::invalid_argument, text, "");
+}
+
 // The text without what may be a password, for a URL that nobody could take apart.
-std::string shown(std::string_view text) {
+std::string shown_url(std::string_view text) {
     constexpr std::size_t kMost = 200;
     const std::size_t at = text.rfind('@');
     std::string rest(at == std::string_view::npos ? text : text.substr(at));
@@ -29,13 +37,17 @@ std::string shown(std::string_view text) {
 
 void set_url(CURLU* handle, std::string_view text, unsigned flags) {
     if (text.find('\0') != std::string_view::npos) {
-        throw ValueError("invalid URL " + shown(text) + ": it has a null character");
+        refuse("invalid URL " + shown_url(text) + ": it has a null character");
+    }
+    if (text.size() > kMostUrl) {
+        refuse("invalid URL: it has " + std::to_string(text.size()) +
+               " bytes, more than the limit of " + std::to_string(kMostUrl));
     }
     const std::string copy(text);
     const CURLUcode code = curl_url_set(handle, CURLUPART_URL, copy.c_str(), flags);
     if (code == CURLUE_OUT_OF_MEMORY) throw std::bad_alloc();
     if (code != CURLUE_OK) {
-        throw ValueError("invalid URL " + shown(text) + ": " + curl_url_strerror(code));
+        refuse("invalid URL " + shown_url(text) + ": " + curl_url_strerror(code));
     }
 }
 
@@ -44,7 +56,7 @@ std::string part(CURLU* handle, CURLUPart what, unsigned flags = 0) {
     char* found = nullptr;
     const CURLUcode code = curl_url_get(handle, what, &found, flags);
     if (code == CURLUE_OUT_OF_MEMORY) throw std::bad_alloc();
-    if (code == CURLUE_URLDECODE) throw ValueError("invalid URL: it has control characters");
+    if (code == CURLUE_URLDECODE) refuse("invalid URL: it has control characters");
     if (code != CURLUE_OK) return {};
     const std::unique_ptr<char, decltype(&curl_free)> owner(found, &curl_free);
     return found;
@@ -58,8 +70,8 @@ Url take_apart(CURLU* handle) {
     Url url;
     url.scheme = part(handle, CURLUPART_SCHEME);
     if (url.scheme != "http" && url.scheme != "https") {
-        throw ValueError("only http and https URLs can be requested, not " +
-                         asyncio::detail::quoted(url.scheme));
+        refuse("only http and https URLs can be requested, not " +
+               asyncio::detail::quoted(url.scheme));
     }
     if (has_user(handle)) {
         url.credentials = Credentials{part(handle, CURLUPART_USER, CURLU_URLDECODE),
@@ -71,7 +83,7 @@ Url take_apart(CURLU* handle) {
     url.host = part(handle, CURLUPART_HOST);
     std::transform(url.host.begin(), url.host.end(), url.host.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
-    if (url.host.empty()) throw ValueError("invalid URL: it has no host");
+    if (url.host.empty()) refuse("invalid URL: it has no host");
     url.port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
     url.text = part(handle, CURLUPART_URL);
     return url;
@@ -96,6 +108,14 @@ Url parse_url(std::string_view text) {
 }
 
 Url join_url(const Url& base, std::string_view location) {
+    // Without a path and a query it means the same document (RFC 3986, 4.4 and 5.2.2), which
+    // libcurl takes for its folder.
+    const std::size_t fragment = location.find('#');
+    std::string same;
+    if (location.empty() || fragment == 0) {
+        same = base.text.substr(0, base.text.find('#')) + std::string(location);
+        location = same;
+    }
     const Handle handle = new_handle();
     set_url(handle.get(), base.text, 0);
     set_url(handle.get(), location, CURLU_NON_SUPPORT_SCHEME | CURLU_URLENCODE);

@@ -26,10 +26,10 @@ struct Url {
     bool numeric_host() const noexcept;
 };
 
-// Raises: ValueError for what is no absolute http or https URL.
+// Raises: InvalidURLError for what is no absolute http or https URL.
 Url parse_url(std::string_view text);
 // Where a redirect leads. Credentials in it are dropped: whoever redirects must not choose them.
-// Raises: ValueError, as above.
+// Raises: InvalidURLError, as above.
 Url join_url(const Url& base, std::string_view location);
 
 }  // namespace asyncio::inline v1::http::detail
