@@ -3,6 +3,7 @@
 All of it is built below one directory, which is `build/bench` unless the caller says otherwise.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -127,7 +128,7 @@ def compile_peer(output, command, source):
 def build_crate(crate, output, build_dir):
     """Builds a peer in Rust, whose program has the name of `output`."""
     source = os.path.join(PEERS, crate)
-    if newer(output, [os.path.join(source, name) for name in ("Cargo.toml", "src/main.rs")]):
+    if newer(output, [os.path.join(source, "Cargo.toml")] + glob.glob(f"{source}/src/*.rs")):
         return
     copy = os.path.join(build_dir, crate)
     shutil.rmtree(copy, ignore_errors=True)

@@ -7,6 +7,7 @@
   script/bench network          the echo servers beside the peers': CPU a message, churn, idle memory
   script/bench network-quick    the same in a minute or two
   script/bench tls, udp, http, lateness    echo over TLS and UDP, an HTTP server, how late timers are
+  script/bench mixed            how long a ping, a timer and a thread's call wait beside uploads, floods, computing
   script/bench growth           what one of 1,000 to 1,000,000 tasks, timers, connections costs
   script/bench compile          what `#include <asyncio.hpp>` costs beside its standard headers
   script/bench publish          writes what was measured last to docs/performance.md and docs/speed.svg
@@ -29,6 +30,7 @@ import http_hello
 import instructions
 import lateness
 import measure
+import mixed
 import network
 import programs
 import publish
@@ -144,7 +146,7 @@ def run_compile(args):
 
 SECTIONS = {"engine": run_engine, "network": run_network, "tls": run_servers(tls, 0.5, MORE_RUNS),
             "udp": run_servers(udp, 0.5), "http": run_servers(http_hello, 2),
-            "lateness": run_servers(lateness, 1), "growth": run_growth, "compile": run_compile}
+            "lateness": run_servers(lateness, 1), "mixed": run_servers(mixed, 1, QUICK_RUNS), "growth": run_growth, "compile": run_compile}
 QUICK = ("engine", "network", "compile")
 # The server of ours that counts in each section.
 OURS = {"network": ("streams",), "tls": ("streams",), "udp": ("ours", "ours_batch"),

@@ -75,12 +75,12 @@ class Running:
 
     next_port = 20000 + os.getpid() % 10000
 
-    def __init__(self, server):
+    def __init__(self, server, stdin=None):
         Running.next_port += 1
         self.name, self.port = server.name, Running.next_port
         self.process = subprocess.Popen(
             ["taskset", "-c", first_core()] + server.argv + [str(self.port)],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env={**os.environ, **server.env})
         while True:
             line = self.process.stdout.readline()
