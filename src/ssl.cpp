@@ -60,11 +60,18 @@ struct Freed {
 using BioPtr = std::unique_ptr<BIO, Freed<BIO_free>>;
 using X509Ptr = std::unique_ptr<X509, Freed<X509_free>>;
 using BignumPtr = std::unique_ptr<BIGNUM, Freed<BN_free>>;
+using ConstraintsPtr = std::unique_ptr<NAME_CONSTRAINTS, Freed<NAME_CONSTRAINTS_free>>;
 using IpPtr = std::unique_ptr<ASN1_OCTET_STRING, Freed<ASN1_OCTET_STRING_free>>;
 
 void clear_errors() noexcept {
     // Looking is cheaper than clearing, and there seldom is anything.
     if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
+std::string raw_text_of(const ASN1_STRING* s) {
+    // Safe because bytes may be read as chars.
+    return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(s)),
+            static_cast<std::size_t>(ASN1_STRING_length(s))};
 }
 
 [[noreturn]] void raise_ssl_error() { std::rethrow_exception(detail::take_ssl_error()); }
@@ -474,6 +481,49 @@ void SslState::bind_sessions() {
     check(SSL_set_session_id_context(ssl_, digest, size) == 1);
 }
 
+namespace {
+
+// Whether `host` is in the part of the name space that a constraint names (RFC 5280, 4.2.1.10).
+bool is_within(std::string_view host, std::string_view base) {
+    if (base.starts_with('.')) base.remove_prefix(1);
+    if (base.empty()) return true;
+    if (host.size() < base.size()) return false;
+    const std::string_view end = host.substr(host.size() - base.size());
+    const bool alike = OPENSSL_strncasecmp(end.data(), base.data(), base.size()) == 0;
+    return alike && (host.size() == base.size() || host[host.size() - base.size() - 1] == '.');
+}
+
+// Whether an authority may not speak for `host`.
+bool is_excluded(const X509* authority, std::string_view host) {
+    const ConstraintsPtr rules(static_cast<NAME_CONSTRAINTS*>(
+        X509_get_ext_d2i(authority, NID_name_constraints, nullptr, nullptr)));
+    if (!rules) return false;
+    for (int i = 0; i < sk_GENERAL_SUBTREE_num(rules->excludedSubtrees); ++i) {
+        const GENERAL_NAME* base = sk_GENERAL_SUBTREE_value(rules->excludedSubtrees, i)->base;
+        if (base->type == GEN_DNS && is_within(host, raw_text_of(base->d.dNSName))) return true;
+    }
+    return false;
+}
+
+// OpenSSL holds the names of a certificate against the constraints of its authorities, and finds
+// nothing wrong with "*.example.org" where "bad.example.org" is excluded: so the host that is asked
+// for is held against them, too.
+int on_verified(int ok, X509_STORE_CTX* chain) {
+    if (ok != 1 || X509_STORE_CTX_get_error_depth(chain) != 0) return ok;
+    const auto* ssl =
+        static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    const char* host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    const STACK_OF(X509)* certificates = X509_STORE_CTX_get0_chain(chain);
+    for (int i = 1; host && i < sk_X509_num(certificates); ++i) {
+        if (!is_excluded(sk_X509_value(certificates, i), host)) continue;
+        X509_STORE_CTX_set_error(chain, X509_V_ERR_EXCLUDED_VIOLATION);
+        return 0;
+    }
+    return 1;
+}
+
+}  // namespace
+
 void SslState::expect_host() {
     // "example.org." is the same host, but not the same text in a certificate or in SNI.
     std::string host = server_hostname_;
@@ -491,6 +541,7 @@ void SslState::expect_host() {
                                         static_cast<std::size_t>(ASN1_STRING_length(ip.get()))));
     } else {
         check(X509_VERIFY_PARAM_set1_host(wanted, host.data(), host.size()) == 1);
+        SSL_set_verify(ssl_, SSL_get_verify_mode(ssl_), on_verified);
     }
 }
 
@@ -684,12 +735,6 @@ std::string text_of(const ASN1_STRING* s) {
     std::string text(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
     OPENSSL_free(utf8);
     return text;
-}
-
-std::string raw_text_of(const ASN1_STRING* s) {
-    // Safe because bytes may be read as chars.
-    return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(s)),
-            static_cast<std::size_t>(ASN1_STRING_length(s))};
 }
 
 std::string object_name(const ASN1_OBJECT* object) {
