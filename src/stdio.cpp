@@ -62,7 +62,7 @@ Coroutine<StdioStreams> open_stdio(std::size_t limit) {
     EventLoop& loop = get_running_loop();
     Opened opened;
     std::shared_ptr<StreamReaderProtocol> protocols[3];
-    StreamReader reader(static_cast<std::ptrdiff_t>(limit));
+    StreamReader reader(limit);
     for (int fd = 0; fd < 3; ++fd) {
         Socket own = open_again(fd);
         auto& protocol = protocols[fd];

@@ -190,11 +190,13 @@ Result<ReadNext::Line> ReadNext::await_result() {
 }
 
 std::exception_ptr StreamRead::settle_slow() {
-    if (std::exception_ptr cancelled = slot_.get().resume()) {
+    if (cancel_due_) {
+        slot_.get().task()->resumed();  // and not now: this read has ended before
+    } else if (std::exception_ptr cancelled = slot_.get().resume()) {
         if (registered_) leave();
         return cancelled;
     }
-    if (!stream_) return Stream::went_away();
+    if (!stream_) return served_ ? std::move(error_) : Stream::went_away();
     Stream& s = *stream_;
     if (std::exchange(registered_, false)) s.reader_ = nullptr;
     if (served_) {
@@ -258,6 +260,7 @@ bool Stream::begin(StreamRead& r) {
         r.kind_ == Kind::kSome || r.kind_ == Kind::kExactly || r.kind_ == Kind::kInto;
     if (sized && r.n_ == 0) return true;
     if (!reader_) return (!buffer_.empty() || eof_) && take(r);
+    if (in_function_) return r.fail(another_reader(r.kind_));
     StreamRead& other = *reader_;
     if (other.slot_.get().done()) {
         // A task that was woken and has not run yet loses what it was given: this one comes first,
@@ -353,18 +356,58 @@ bool Stream::overrun(StreamRead& r, const char* text, std::size_t consumed, std:
 }
 
 bool Stream::take_with(StreamRead& r) {
-    if (buffer_.size() > r.searched_) {
-        r.call_function(buffer_.view());
-        if (r.n_ > 0) {
-            buffer_.drop(r.n_);
-            resume_if_low();
+    if (buffer_.size() <= r.searched_) return eof_;
+    const auto self = shared_from_this();  // the function may drop all handles of this
+    if (use_all(r, {})) {
+        if (r.n_ > 0) resume_if_low();
+        return true;
+    }
+    if (exception_) return r.fail(exception_);
+    if (self.use_count() == 1 && !eof_) return r.fail(went_away());
+    return eof_;
+}
+
+// Calls the function of a read_with() with the bytes that are there: those of the buffer and
+// `fresh` ones. It may do anything to the stream meanwhile, which has no other bytes for it and
+// none for others; what it feeds comes behind those that it looks at.
+void Stream::use(StreamRead& r, std::string_view fresh) {
+    ByteQueue looked;
+    if (!buffer_.empty()) {
+        buffer_.append(fresh);
+        fresh = {};
+        looked.swap(buffer_);
+    }
+    StreamRead* const waits = std::exchange(reader_, &r);
+    in_function_ = true;
+    r.call_function(looked.empty() ? fresh : looked.view());
+    in_function_ = false;
+    reader_ = waits;
+    try {
+        if (looked.empty()) {
+            fresh.remove_prefix(r.n_);
+            buffer_.prepend(fresh.data(), fresh.size());
+            return;
         }
+        looked.drop(r.n_);
+        looked.append(buffer_.view());
+        looked.swap(buffer_);
+    } catch (const std::bad_alloc&) {
+        // Bytes are missing from now on.
+        set_exception(std::current_exception());
+        throw;
+    }
+}
+
+// The same, again if it has used none and fed more. Returns false if it needs more than is there.
+bool Stream::use_all(StreamRead& r, std::string_view fresh) {
+    do {
+        use(r, std::exchange(fresh, {}));
         if (r.error_ || r.n_ > 0) return true;
         if (r.searched_ > limit_) {
             return r.fail(std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_)));
         }
-    }
-    return eof_;
+    } while (buffer_.size() > r.searched_);
+    return false;
 }
 
 // More came after what a woken task was given: as much as it asked for, as in CPython.
@@ -384,7 +427,8 @@ void Stream::top_up(StreamRead& r) {
 // A task that was given bytes does not take them.
 void Stream::put_back(StreamRead& r) {
     using Kind = StreamRead::Kind;
-    if (!std::exchange(r.served_, false) || r.kind_ == Kind::kWith) return;
+    // What a function has used is used.
+    if (r.kind_ == Kind::kWith || !std::exchange(r.served_, false)) return;
     if (r.kind_ == Kind::kInto) {
         buffer_.prepend(r.detail_.into, r.count());
     } else {
@@ -392,9 +436,43 @@ void Stream::put_back(StreamRead& r) {
     }
 }
 
+std::string Stream::take_buffered() {
+    if (in_function_) throw RuntimeError("a function of read_with() looks at bytes of this stream");
+    // A woken task that has not run yet has not read them.
+    if (reader_) put_back(*reader_);
+    return buffer_.take(buffer_.size());
+}
+
 // ---- Stream: feeding ----------------------------------------------------------------------------
 
+namespace {
+
+// While it lives the suspended `task` is the one that runs. It waits for nothing afterwards.
+class Stead {
+  public:
+    explicit Stead(TaskBase& task) noexcept
+        : task_(std::exchange(thread_state.task, &task)),
+          context_(std::exchange(thread_state.context, &task.context_)) {
+        task.waiting_ = nullptr;
+    }
+    Stead(const Stead&) = delete;
+    Stead& operator=(const Stead&) = delete;
+    ~Stead() {
+        thread_state.task = task_;
+        thread_state.context = context_;
+    }
+
+  private:
+    TaskBase* task_;
+    ContextSlot* context_;
+};
+
+}  // namespace
+
 void Stream::feed_data(std::string_view data) {
+    // A function may drop all handles of this.
+    const auto self = reader_ && reader_->kind_ == StreamRead::Kind::kWith ? shared_from_this()
+                                                                           : nullptr;
     if (StreamRead* r = feed(data)) wake(*r);
 }
 
@@ -415,7 +493,7 @@ StreamRead* Stream::feed(std::string_view data) {
         if (!r) {
             buffer_.append(data);
         } else if (r->kind_ == StreamRead::Kind::kWith) {
-            if (!feed_function(*r, data)) return nullptr;
+            if (!feed_function(*r, data)) r = nullptr;
         } else if (buffer_.empty() && serve_from(*r, data)) {
             r->served_ = true;
             if (!data.empty()) buffer_.append(data);
@@ -484,20 +562,27 @@ bool Stream::enough(StreamRead& r) const noexcept {
     return r.search(buffer_.view()) || r.searched_ > limit_;
 }
 
+// In the place of the task, as if that ran: in its context, as the current task, and what cancels
+// it is for its next wait, which is this one only if this goes on.
 bool Stream::feed_function(StreamRead& r, std::string_view data) {
-    if (buffer_.empty()) {
-        r.call_function(data);
-        if (r.n_ < data.size()) buffer_.append(data.substr(r.n_));
-    } else {
+    if (!core_.runs_here()) {
+        // Fed from outside of the loop: the task calls it.
         buffer_.append(data);
-        r.call_function(buffer_.view());
-        buffer_.drop(r.n_);
+        return true;
     }
-    if (!r.error_ && r.n_ == 0) {
-        if (r.searched_ <= limit_) return false;
-        r.error_ = std::make_exception_ptr(LimitOverrunError(kUnused, r.searched_));
+    StreamReadWaiter& waiter = r.slot_.get();
+    TaskBase& task = *waiter.task();
+    {
+        const Stead in_its_place(task);
+        r.served_ = use_all(r, data);
     }
-    r.served_ = true;
+    const bool ended = r.served_ || eof_ || exception_;
+    if (!ended) {
+        task.suspend(*task.leaf_, waiter);
+        return false;
+    }
+    task.waiting_ = &waiter;
+    r.cancel_due_ = (task.flags_ & FutureBase::kMustCancel) != 0;
     return true;
 }
 
@@ -513,9 +598,9 @@ void Stream::set_exception(std::exception_ptr error) noexcept {
 
 // ST-04. While a task waits for more the transport goes on.
 void Stream::pause_if_full() {
-    if (buffer_.size() <= std::size_t{2} * limit_ || reading_paused_ || cannot_pause_ ||
-        !transport_)
-        return;
+    const std::size_t size = buffer_.size();
+    if (size <= limit_ || size - limit_ <= limit_ || reading_paused_) return;
+    if (cannot_pause_ || !transport_) return;
     try {
         transport_->pause_reading();
         reading_paused_ = true;

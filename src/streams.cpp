@@ -3,7 +3,6 @@
 #include "asyncio/streams.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <new>
 #include <ostream>
 
@@ -19,8 +18,6 @@ namespace detail {
 // ---- Stream: the protocol -----------------------------------------------------------------------
 
 namespace {
-
-constexpr std::size_t kMostLimit = std::numeric_limits<std::uint32_t>::max();
 
 template <class T>
 struct PoolAllocator {
@@ -49,10 +46,7 @@ std::shared_ptr<Stream> Stream::make(LoopCore& core, Ref<StreamServer> server) {
     return stream;
 }
 
-Stream::Stream(LoopCore& core, std::size_t limit)
-    : core_(core), limit_(static_cast<std::uint32_t>(std::min(limit, kMostLimit))) {
-    core.attach();
-}
+Stream::Stream(LoopCore& core, std::size_t limit) : core_(core), limit_(limit) { core.attach(); }
 
 Stream::~Stream() {
     // Nobody is left who could feed it. When a loop closes, nobody is woken.
@@ -404,9 +398,9 @@ Coroutine<StreamPair> open_unix_connection(std::string_view path, UnixConnection
 
 // ---- handles ------------------------------------------------------------------------------------
 
-StreamReader::StreamReader(std::ptrdiff_t limit) {
-    if (limit <= 0) throw ValueError("Limit cannot be <= 0");
-    stream_ = detail::Stream::make(detail::current_core(), static_cast<std::size_t>(limit));
+StreamReader::StreamReader(detail::StreamLimit limit) {
+    if (limit.bytes == 0) throw ValueError("Limit cannot be <= 0");
+    stream_ = detail::Stream::make(detail::current_core(), limit.bytes);
 }
 
 void StreamReader::set_transport(const BaseTransport& transport) const {

@@ -163,6 +163,7 @@ PlanPtr plan_subprocess(std::vector<std::string> args, bool shell, const Subproc
     std::copy(std::begin(stdio), std::end(stdio), plan->stdio);
     plan->limit = o.limit;
     try {
+        if (o.limit == 0) throw ValueError("Limit cannot be <= 0");
         fill(*plan, std::move(args), shell, o);
     } catch (const std::exception&) {
         // Raised when the call is awaited, as all its errors are.
@@ -469,7 +470,7 @@ void ChildTransport::connect(int fd, Socket end, std::size_t limit) {
     if (protocol_) {
         protocol = std::make_shared<ChildPipe>(*this, fd);
     } else {
-        p.reader = StreamReader(static_cast<std::ptrdiff_t>(limit));
+        p.reader = StreamReader(limit);
         p.stream = std::make_shared<ChildStream>(p.reader, *this, fd);
         protocol = p.stream;
     }

@@ -3,6 +3,7 @@
 #include "asyncio/tasks.hpp"
 
 #include <atomic>
+#include <cassert>
 #include <iostream>
 
 #include "function_name.hpp"
@@ -230,6 +231,7 @@ bool SoleWaiter::cancel_wait(const std::exception_ptr& error) {
 }
 
 std::exception_ptr SoleWaiter::resume_error() noexcept {
+    assert(done());  // else the wait has ended by itself: the task was queued twice
     const bool due = (task_->flags_ & FutureBase::kMustCancel) != 0;
     std::exception_ptr cancel;
     if (due) cancel = task_->take_cancel();

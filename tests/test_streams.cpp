@@ -5,11 +5,17 @@
 #include <gtest/gtest.h>
 
 #include <any>
+#include <asyncio/locks.hpp>
 #include <asyncio/repr.hpp>
 #include <asyncio/runners.hpp>
+#include <asyncio/taskgroups.hpp>
 #include <asyncio/timeouts.hpp>
+#include <asyncio/with.hpp>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -141,6 +147,34 @@ TEST(StreamReader, RefusesALimitThatIsNone) {  // ST-04
     const StreamReader reader(10);
     EXPECT_EQ(reader.repr(), "<StreamReader limit=10>");
     set_event_loop(nullptr);
+}
+
+// L17, L43. However large a limit is, it is that.
+TEST(StreamReader, TakesAnyLimitAboveNone) {
+    const auto loop = VirtualTimeEventLoop::create();
+    set_event_loop(loop.get());
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    constexpr std::size_t five = 5'000'000'000;
+    EXPECT_EQ(StreamReader(most).repr(), "<StreamReader limit=18446744073709551615>");
+    EXPECT_EQ(StreamReader(five).repr(), "<StreamReader limit=5000000000>");
+    EXPECT_EQ(StreamReader(std::int64_t{1} << 32).repr(), "<StreamReader limit=4294967296>");
+    EXPECT_EQ(raised<ValueError>([] { StreamReader reader(std::int64_t{-1} << 33); }),
+              "Limit cannot be <= 0");
+    EXPECT_EQ(raised<ValueError>([] { StreamReader reader(std::size_t{0}); }),
+              "Limit cannot be <= 0");
+    set_event_loop(nullptr);
+    // Nothing is as much as that: it never pauses, and no line is too long.
+    for (const std::size_t limit : {most, most / 2 + 1, five}) {
+        with_connection(
+            [](Connection& c) -> Coroutine<> {
+                const std::string line(300'000, 'x');
+                c.feed(line);
+                c.feed("\n");
+                EXPECT_EQ(c.transport->pauses, 0);
+                EXPECT_EQ((co_await c.reader.readline()).size(), line.size() + 1);
+            },
+            limit);
+    }
 }
 
 TEST(StreamReader, IsASharedHandleThatMayBeEmpty) {
@@ -510,6 +544,294 @@ TEST(StreamReader, GivesItsBytesToAFunctionWithoutACopy) {
             EXPECT_EQ(co_await ended, 0U);
         },
         16);
+}
+
+// What a task sees of a read_with() whose function does `act`, and of the waits that follow. The
+// bytes are there already, or come while it waits: the same must come of both.
+template <class F>
+Coroutine<support::Lines> seen_with(Connection& c, F act, bool there) {
+    support::Lines seen;
+    EventLoop& loop = get_running_loop();
+    Task<> self;
+    auto function = [&](std::string_view bytes) -> std::size_t {
+        seen.push_back("sees " + std::string(bytes));
+        EXPECT_TRUE(current_task() == self);
+        // It may look until it returns, whatever it does meanwhile.
+        const std::string before(bytes);
+        const std::size_t used = act(self, bytes);
+        EXPECT_EQ(bytes, before);
+        return used;
+    };
+    auto read = [&]() -> Coroutine<> {
+        const auto used = co_await as_result(c.reader.read_with(function));
+        seen.push_back(used.has_value() ? "used " + std::to_string(used.value()) : text_of(used));
+        auto set = loop.create_future<int>();
+        auto later = loop.call_later(1ms, [&] { set.set_result(1); });
+        const auto first = co_await as_result(set);
+        seen.push_back(text_of(first));
+        later.cancel();
+        auto never = loop.create_future<int>();
+        const auto second = co_await as_result(wait_for(never, 1ms));
+        seen.push_back(text_of(second));
+        Lock lock;
+        co_await lock.acquire();
+        const auto twice = co_await as_result(wait_for(lock.acquire(), 1ms));
+        seen.push_back(text_of(twice));
+    };
+    if (there) c.feed("abcdef");
+    self = create_task(read());
+    if (!there) {
+        co_await sleep(0s);
+        // From a callback, as a transport does it.
+        loop.call_soon([&] { c.feed("abcdef"); });
+    }
+    co_await wait(self);
+    seen.push_back(self.cancelled() ? "cancelled" : "not cancelled");
+    const auto left = co_await as_result(wait_for(c.reader.read(99), 1ms));
+    seen.push_back(left.has_value() ? "left " + left.value() : text_of(left));
+    co_return seen;
+}
+
+// The same on both kinds of loops, and by both ways.
+template <class F>
+void expect_seen(const support::Lines& expected, F act, std::size_t limit = DEFAULT_STREAM_LIMIT) {
+    for (const bool there : {true, false}) {
+        for (const bool real : {true, false}) {
+            auto main = [&]() -> Coroutine<support::Lines> {
+                Connection c(limit);
+                auto bound = [&](Task<>& self, std::string_view bytes) {
+                    return act(c, self, bytes);
+                };
+                co_return co_await seen_with(c, std::ref(bound), there);
+            };
+            const support::Lines seen = real ? run(main) : run_virtual(main);
+            EXPECT_EQ(seen, expected) << (there ? "there" : "waits") << (real ? ", real" : "");
+            EXPECT_EQ(FakeTransport::alive, 0);
+        }
+    }
+}
+
+const std::string kTimedOut = "TimeoutError()";
+
+// L36. A function of read_with() that cancels its own task does so as in the task's own step.
+TEST(StreamReader, FunctionThatCancelsItsTaskEndsTheNextWait) {
+    expect_seen({"sees abcdef", "used 4", "CancelledError()", kTimedOut, kTimedOut, "not cancelled",
+                 "left ef"},
+                [](Connection&, Task<>& self, std::string_view) {
+                    self.cancel();
+                    return 4;
+                });
+    expect_seen({"sees abcdef", "used 4", "CancelledError('enough')", kTimedOut, kTimedOut,
+                 "not cancelled", "left ef"},
+                [](Connection&, Task<>& self, std::string_view) {
+                    self.cancel();
+                    self.cancel("enough");
+                    return 4;
+                });
+    expect_seen({"sees abcdef", "used 4", "ok", kTimedOut, kTimedOut, "not cancelled", "left ef"},
+                [](Connection&, Task<>& self, std::string_view) {
+                    self.cancel();
+                    self.uncancel();
+                    return 4;
+                });
+    // It uses nothing: the next wait is the read's own.
+    expect_seen({"sees abcdef", "CancelledError()", "ok", kTimedOut, kTimedOut, "not cancelled",
+                 "left abcdef"},
+                [](Connection&, Task<>& self, std::string_view) {
+                    self.cancel();
+                    return 0;
+                });
+    expect_seen({"sees abcdef", "ValueError('no')", "CancelledError()", kTimedOut, kTimedOut,
+                 "not cancelled", "left abcdef"},
+                [](Connection&, Task<>& self, std::string_view) -> std::size_t {
+                    self.cancel();
+                    throw ValueError("no");
+                });
+}
+
+// L36.
+TEST(StreamReader, FunctionMayFeedEndAndFailItsOwnStream) {
+    expect_seen({"sees abcdef", "used 4", "ok", kTimedOut, kTimedOut, "not cancelled", "left ef12"},
+                [](Connection& c, Task<>&, std::string_view) {
+                    c.reader.feed_data("1");
+                    c.reader.feed_data("2");
+                    return 4;
+                });
+    // It used none of it: again, with what it fed.
+    expect_seen({"sees abcdef", "sees abcdef1", "used 5", "ok", kTimedOut, kTimedOut,
+                 "not cancelled", "left f1"},
+                [](Connection& c, Task<>&, std::string_view bytes) {
+                    if (bytes.size() > 6) return 5;
+                    c.reader.feed_data("1");
+                    return 0;
+                });
+    // Feeds for ever, and uses none.
+    expect_seen({"sees abcdef", "sees abcdefg",
+                 "LimitOverrunError('Nothing was used of a chunk that exceeds the limit')", "ok",
+                 kTimedOut, kTimedOut, "not cancelled", "left abcdefgg"},
+                [](Connection& c, Task<>&, std::string_view) {
+                    c.reader.feed_data("g");
+                    return 0;
+                },
+                6);
+    for (const int used : {0, 4}) {
+        expect_seen({"sees abcdef", "used " + std::to_string(used), "ok", kTimedOut, kTimedOut,
+                     "not cancelled", used == 0 ? "left abcdef" : "left ef"},
+                    [used](Connection& c, Task<>&, std::string_view) {
+                        c.reader.feed_eof();
+                        EXPECT_FALSE(c.reader.at_eof());
+                        return used;
+                    });
+    }
+    const std::string broken = "ConnectionResetError('broken')";
+    for (const int used : {0, 4}) {
+        expect_seen({"sees abcdef", used == 0 ? broken : "used 4", "ok", kTimedOut, kTimedOut,
+                     "not cancelled", broken},
+                    [used](Connection& c, Task<>&, std::string_view) {
+                        c.reader.set_exception(some_error());
+                        return used;
+                    });
+    }
+    // All at once.
+    expect_seen({"sees abcdef", "used 4", "CancelledError()", kTimedOut, kTimedOut, "not cancelled",
+                 broken},
+                [](Connection& c, Task<>& self, std::string_view) {
+                    c.reader.feed_data("g");
+                    self.cancel();
+                    c.reader.feed_eof();
+                    c.lose(some_error());
+                    return 4;
+                });
+}
+
+// L36. Others may not read meanwhile: the bytes are being looked at.
+TEST(StreamReader, FunctionMayNotStartAnotherRead) {
+    const std::string refused =
+        "RuntimeError('read() called while another coroutine is already waiting for incoming "
+        "data')";
+    for (const bool feeds : {false, true}) {
+        auto act = [&](Connection& c, Task<>&, std::string_view) {
+            if (feeds) c.reader.feed_data("g");
+            auto read = [&]() -> Coroutine<> {
+                const auto r = co_await as_result(c.reader.read(3));
+                EXPECT_EQ(text_of(r), refused);
+                const auto none = co_await as_result(c.reader.read(0));
+                EXPECT_EQ(text_of(none), "ok");
+            };
+            const auto task = create_task(read, {.eager_start = true});
+            EXPECT_TRUE(task.done());
+            return 4;
+        };
+        expect_seen({"sees abcdef", "used 4", "ok", kTimedOut, kTimedOut, "not cancelled",
+                     feeds ? "left efg" : "left ef"},
+                    act);
+    }
+}
+
+// L36. A function that cancels the group of its task: each of its tasks ends once.
+TEST(StreamReader, FunctionThatCancelsItsGroup) {
+    for (const bool there : {true, false}) {
+        with_connection([there](Connection& c) -> Coroutine<> {
+            support::Lines seen;
+            auto in_group = [&](TaskGroup& group) -> Coroutine<> {
+                auto cancels = [&](std::string_view bytes) {
+                    group.cancel();
+                    return bytes.size();
+                };
+                auto body = [&]() -> Coroutine<> {
+                    const auto used = co_await c.reader.read_with(cancels);
+                    seen.push_back("used " + std::to_string(used));
+                    const auto slept = co_await as_result(sleep(1s));
+                    seen.push_back("slept " + text_of(slept));
+                    co_await sleep(1s);
+                    seen.emplace_back("slept again");
+                };
+                if (there) c.feed("abc");
+                group.create_task(body());
+                co_await sleep(0s);
+                if (!there) c.feed("abc");
+                co_await sleep(10s);
+            };
+            const double start = get_running_loop().time().time_since_epoch() / 1.0s;
+            co_await with(TaskGroup(), in_group);
+            EXPECT_EQ(get_running_loop().time().time_since_epoch() / 1.0s - start, 1.0);
+            EXPECT_EQ(seen, (support::Lines{"used 3", "slept CancelledError()", "slept again"}));
+        });
+    }
+}
+
+// L36. The function drops the last handles of its stream.
+TEST(StreamReader, FunctionMayDropItsStream) {
+    const std::string gone =
+        "RuntimeError('the stream went away while a task used it')";
+    for (const bool there : {true, false}) {
+        for (const int used : {0, 2}) {
+            auto main = [&]() -> Coroutine<> {
+                auto reader = std::make_unique<StreamReader>(100);
+                auto drops = [&](std::string_view bytes) -> std::size_t {
+                    reader.reset();
+                    EXPECT_EQ(bytes, "abc");
+                    return static_cast<std::size_t>(used);
+                };
+                auto read = [&]() -> Coroutine<> {
+                    const auto r = co_await as_result(reader->read_with(drops));
+                    EXPECT_EQ(text_of(r), used == 0 ? gone : "ok");
+                    EXPECT_EQ(r.has_value() ? r.value() : 0, static_cast<std::size_t>(used));
+                };
+                if (there) reader->feed_data("abc");
+                auto task = create_task(read());
+                co_await sleep(0s);
+                if (!there) reader->feed_data("abc");
+                co_await task;
+            };
+            run_virtual(main);
+        }
+    }
+}
+
+// L36. What the function of a woken task has used is its result, also if another one reads first.
+TEST(StreamReader, FunctionsBytesAreUsedThoughAnotherReadComesFirst) {
+    with_connection([](Connection& c) -> Coroutine<> {
+        int calls = 0;
+        auto two = [&](std::string_view) { return ++calls, 2; };
+        auto first = create_task(c.reader.read_with(two));
+        co_await sleep(0s);
+        c.feed("abcd");
+        EXPECT_EQ(co_await c.reader.read(9), "cd");
+        EXPECT_EQ(co_await first, 2U);
+        EXPECT_EQ(calls, 1);
+    });
+}
+
+// L37.
+TEST(StreamReader, FunctionRunsInItsReadersContext) {
+    static ContextVar<int> user("user", 0);
+    for (const bool there : {true, false}) {
+        with_connection([there](Connection& c) -> Coroutine<> {
+            support::Lines seen;
+            auto look = [&](std::string_view bytes) {
+                seen.push_back(std::to_string(user.get()) + ' ' + current_task().get_name());
+                user.set(user.get() + 1);
+                return bytes.size();
+            };
+            auto read = [&]() -> Coroutine<> {
+                user.set(42);
+                co_await c.reader.read_with(look);
+                seen.push_back(std::to_string(user.get()));
+            };
+            user.set(7);
+            if (there) c.feed("abc");
+            auto task = create_task(read(), {.name = "reader"});
+            if (!there) {
+                co_await sleep(0s);
+                c.feed("abc");
+                EXPECT_TRUE(current_task().get_name() != "reader");
+            }
+            co_await task;
+            EXPECT_EQ(user.get(), 7);
+            EXPECT_EQ(seen, (support::Lines{"42 reader", "43"}));
+        });
+    }
 }
 
 TEST(StreamReader, WakesItsTaskInTheNextIteration) {  // S-39f

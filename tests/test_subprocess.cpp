@@ -31,6 +31,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -606,6 +607,14 @@ TEST(Streams, Limit) {  // P-01
         options.limit = 16;
         Process process = co_await create_subprocess_exec(options, "echo", std::string(100, 'x'));
         EXPECT_TRUE((co_await as_result(process.stdout_.readline())).holds<ValueError>());
+        co_await process.wait();
+        // L17, L43.
+        options.limit = 0;
+        auto none = co_await as_result(create_subprocess_exec(options, "echo"));
+        EXPECT_EQ(support::error_text<ValueError>(none), "Limit cannot be <= 0");
+        options.limit = std::numeric_limits<std::size_t>::max();
+        process = co_await create_subprocess_exec(options, "echo", std::string(100'000, 'x'));
+        EXPECT_EQ((co_await process.stdout_.readline()).size(), 100'001U);
         co_await process.wait();
     });
 }

@@ -34,6 +34,13 @@ inline constexpr std::size_t DEFAULT_STREAM_LIMIT = 64 * 1024;
 
 namespace detail {
 
+// A reader's limit, bytes: any integer above 0, however large.
+struct StreamLimit {
+    template <std::integral I>
+    explicit constexpr StreamLimit(I n) noexcept : bytes(n > 0 ? static_cast<std::size_t>(n) : 0) {}
+    std::size_t bytes;  // 0: there is none
+};
+
 template <class R>
 concept RangeOfText = !std::convertible_to<R, std::string_view> && requires(R&& r) {
     { *std::begin(r) } -> std::convertible_to<std::string_view>;
@@ -52,7 +59,8 @@ class ASYNCIO_API StreamReader {
     StreamReader() noexcept = default;
     // One that is fed by hand, or by a StreamReaderProtocol. `limit`: bytes, see readuntil().
     // Raises: ValueError "Limit cannot be <= 0". ST-04.
-    explicit StreamReader(std::ptrdiff_t limit);
+    template <std::integral I>
+    explicit StreamReader(I limit) : StreamReader(detail::StreamLimit(limit)) {}
     explicit operator bool() const noexcept { return static_cast<bool>(stream_); }
 
     // At most `n` bytes, as soon as there is one; "" at the end; 0: "" at once; negative: all until
@@ -115,10 +123,13 @@ class ASYNCIO_API StreamReader {
     // one; it returns how many of them it used, and the others stay. If it used none it is called
     // again when more have come. Gives how many it used, 0 at the end. Where the task has to wait,
     // the bytes are those in the transport's own buffer, and the function is called by the
-    // transport: it must not block, and the bytes are gone when it returns.
+    // transport in the task's place, with its context and as current_task(): it must not block, and
+    // the bytes are gone when it returns. It may cancel its task, feed, end or close this stream;
+    // another read that begins meanwhile is refused.
     // Raises: what `function` raises (then it used none); ValueError if it used more than there
     // were; LimitOverrunError if it used none of more than the limit; as read().
-    // If cancelled: what the function used is used, no other byte is lost.
+    // If cancelled: what the function used is used, no other byte is lost. If the function itself
+    // cancels the task, this gives what it used and the next wait raises CancelledError.
     template <class F>
     [[nodiscard]] auto read_with(F&& function) const {
         static_assert(detail::kSafeTemporary<F>,
@@ -153,6 +164,7 @@ class ASYNCIO_API StreamReader {
     const void* id() const noexcept { return stream_.get(); }
 
     // For the library.
+    explicit StreamReader(detail::StreamLimit limit);
     explicit StreamReader(std::shared_ptr<detail::Stream> stream) noexcept
         : stream_(std::move(stream)) {}
     const std::shared_ptr<detail::Stream>& state() const noexcept { return stream_; }

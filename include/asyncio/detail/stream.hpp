@@ -57,6 +57,7 @@ class ByteQueue {
     // Takes the first `n` out; there must be as many. All of them are moved, not copied.
     std::string take(std::size_t n);
     void drop(std::size_t n) noexcept;
+    void swap(ByteQueue& other) noexcept { std::swap(held_, other.held_); }
     void clear() noexcept { delete detail::take(held_); }
 
   private:
@@ -195,6 +196,7 @@ class ASYNCIO_API StreamRead {
     Kind kind_;
     bool served_ = false;      // has bytes that came from no buffer: a cancel puts them back
     bool registered_ = false;  // is the stream's reader_
+    bool cancel_due_ = false;  // its function cancelled the task: the next wait ends
 };
 
 // The awaiter of read(), readexactly(), readline().
@@ -409,7 +411,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     const std::exception_ptr& exception() const noexcept { return exception_; }
     // A byte that a woken task was given but has not taken yet counts as unread.
     bool at_eof() const noexcept {
-        return eof_ && buffer_.empty() && !(reader_ && reader_->served_);
+        return eof_ && buffer_.empty() && !in_function_ && !(reader_ && reader_->served_);
     }
 
     void set_transport(Ref<TransportBase> transport) noexcept { transport_ = std::move(transport); }
@@ -418,7 +420,8 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     // The other side sends no more.
     bool ended() const noexcept { return eof_; }
     // What was received and not read (start_tls).
-    std::string take_buffered() { return buffer_.take(buffer_.size()); }
+    // Raises: RuntimeError while a function of read_with() looks at some of it.
+    std::string take_buffered();
     // Raises: RuntimeError if there is none yet.
     TransportBase& transport() const {
         if (!transport_) throw_empty_transport();
@@ -471,13 +474,17 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void put_back(StreamRead& read);
     bool serve_from(StreamRead& read, std::string_view& data);
     bool enough(StreamRead& read) const noexcept;
+    void use(StreamRead& read, std::string_view fresh);
+    bool use_all(StreamRead& read, std::string_view fresh);
     bool feed_function(StreamRead& read, std::string_view data);
-    static void wake(StreamRead& read) noexcept { read.slot_.get().set(); }
+    static void wake(StreamRead& read) noexcept {
+        if (TaskBase* task = read.slot_.get().set_unqueued()) task->wake();
+    }
     void wake_reader() noexcept {
         if (StreamRead* read = waiting()) wake(*read);
     }
     StreamRead* waiting() const noexcept {
-        return reader_ && !reader_->slot_.get().done() ? reader_ : nullptr;
+        return reader_ && !in_function_ && !reader_->slot_.get().done() ? reader_ : nullptr;
     }
     // Returns the read that has what it needs now, and is to be woken; null if there is none.
     StreamRead* feed(std::string_view data);
@@ -498,8 +505,9 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     Owned<WaiterList> waiters_;  // of StreamWaiters; null until there is one
     Ref<StreamServer> server_;   // while its handler may be used
     HandlerEnd handler_end_;
-    std::uint32_t limit_;
+    std::size_t limit_;
     RefCount writers_{1};
+    bool in_function_ = false;  // reader_'s function is called: it may do anything to this
     bool has_writer_ = false;
     bool eof_ = false;
     bool reading_paused_ = false;  // by this

@@ -3,6 +3,7 @@
 // there.
 #pragma once
 
+#include <cassert>
 #include <concepts>
 #include <coroutine>
 #include <exception>
@@ -26,13 +27,17 @@ class ASYNCIO_API SoleWaiter : public Waitable {
     bool done() const noexcept { return state_ != State::kPending; }
     bool cancelled() const noexcept { return state_ == State::kCancelled; }
 
-    // Future.set_result(): the task resumes in the next iteration. Must be pending.
+    // Future.set_result(): the task resumes in the next iteration. Must be pending: a task that is
+    // queued twice ends its next wait by itself.
     void set() noexcept {
+        assert(!done());
         state_ = State::kSet;
         if (task_) task_->wake();
     }
-    // As set(), but the caller queues the task that it gives; null if none has suspended.
+    // As set(), but the caller queues the task that it gives; null if none has suspended, or if it
+    // is done already, and the task is queued.
     TaskBase* set_unqueued() noexcept {
+        if (done()) return nullptr;
         state_ = State::kSet;
         return task_;
     }
