@@ -231,7 +231,7 @@ Addresses interleaved(const Addresses& addresses, std::size_t first) {
 struct ConnectionRequest {
     ProtocolFactory factory;
     std::string host;
-    int port = -1;
+    PortNumber port;
     int family = 0;
     int proto = 0;
     int flags = 0;
@@ -239,13 +239,13 @@ struct ConnectionRequest {
     bool sock_given = false;
     bool local_given = false;
     std::string local_host;
-    int local_port = -1;
+    PortNumber local_port;
     TlsRequest tls;
     Delay delay = std::nullopt;
     int interleave = -1;
     bool all_errors = false;
 
-    bool host_given() const noexcept { return !host.empty() || port != -1; }
+    bool host_given() const noexcept { return !host.empty() || port.given(); }
 };
 
 // CN-02.
@@ -261,6 +261,8 @@ void check_request(ConnectionRequest& request) {
         tls.server_hostname = request.host;
     }
     tls.check_timeouts();
+    request.port.check();
+    request.local_port.check();
     if (request.host_given() && request.sock_given) {
         throw ValueError("host/port and sock can not be specified at the same time");
     }
@@ -402,7 +404,7 @@ Coroutine<Connected> serve_accepted(EventLoop& loop, ProtocolFactory factory, So
 struct ServerRequest {
     ProtocolFactory factory;
     std::vector<std::string> hosts;  // "": every interface
-    int port = -1;
+    PortNumber port;
     int family = 0;
     int flags = 0;
     Socket sock;
@@ -415,7 +417,7 @@ struct ServerRequest {
     bool start = true;
     std::size_t max_connections = 0;
 
-    bool host_given() const noexcept { return !hosts.empty() || port != -1; }
+    bool host_given() const noexcept { return !hosts.empty() || port.given(); }
 };
 
 void warn_in_debug(EventLoop& loop, const std::string& text) {
@@ -506,6 +508,7 @@ Coroutine<Server> make_server(EventLoop& loop, std::vector<Socket> sockets, Serv
 
 Coroutine<Server> run_server_request(EventLoop& loop, ServerRequest request) {
     request.tls.check_timeouts();
+    request.port.check();
     ServerSettings settings;
     settings.tls = request.tls.settings(true);
     std::vector<Socket> sockets;
@@ -601,7 +604,7 @@ Coroutine<Server> run_unix_server_request(EventLoop& loop, UnixServerRequest req
 // ---- the calls: everything is copied before they return -----------------------------------------
 
 Coroutine<Connected> create_connection(EventLoop& loop, ProtocolFactory factory,
-                                       std::string_view host, int port,
+                                       std::string_view host, PortNumber port,
                                        const ConnectionOptions& options) {
     ConnectionRequest request;
     request.sock = take(options.sock);
@@ -641,7 +644,7 @@ Coroutine<Connected> connect_accepted_socket(EventLoop& loop, ProtocolFactory fa
 }
 
 Coroutine<Server> create_server(EventLoop& loop, ProtocolFactory factory,
-                                std::vector<std::string> hosts, int port,
+                                std::vector<std::string> hosts, PortNumber port,
                                 const ServerOptions& options) {
     ServerRequest request;
     request.sock = take(options.sock);

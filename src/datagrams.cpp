@@ -48,7 +48,7 @@ DatagramRequest::DatagramRequest(const DatagramOptions& options)
 namespace {
 
 std::string repr(const DatagramRequest::Address& address) {
-    if (address.port == -1) return quoted(address.host);
+    if (!address.port.given()) return quoted(address.host);
     return '(' + quoted(address.host) + ", " + std::to_string(address.port) + ')';
 }
 
@@ -119,7 +119,7 @@ void remove_stale_socket(const std::string& path) {
 
 Candidate unix_candidate(const DatagramRequest& request) {
     for (const auto* address : {&request.local, &request.remote}) {
-        if (address->given && address->port != -1) throw TypeError("string is expected");
+        if (address->port.given()) throw TypeError("string is expected");
     }
     Candidate candidate{AF_UNIX, request.proto, {}, {}};
     if (request.local.given) {
@@ -144,7 +144,8 @@ Coroutine<std::vector<Candidate>> internet_candidates(EventLoop& loop,
     for (const bool is_local : {true, false}) {
         const DatagramRequest::Address& address = is_local ? request.local : request.remote;
         if (!address.given) continue;
-        if (address.port == -1) throw TypeError("2-tuple is expected");
+        if (!address.port.given()) throw TypeError("2-tuple is expected");
+        address.port.check();
         // No host to bind to means every address of this machine.
         const bool any = is_local && address.host.empty();
         const int flags = request.flags | (any ? AI_PASSIVE : 0);

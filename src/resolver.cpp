@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstring>
 #include <deque>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -373,10 +374,11 @@ Resolver& resolver_of(EventLoop& loop) {
     return *impl.resolver;
 }
 
-SocketAddress with_port(const SocketAddress& address, int port) noexcept {
+SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept {
     // Of IPv4 and IPv6 the port is at the same place.
     static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
-    if (port < 0 || (address.family() != AF_INET && address.family() != AF_INET6)) return address;
+    if (!port.given() || (address.family() != AF_INET && address.family() != AF_INET6))
+        return address;
     unsigned char raw[sizeof(sockaddr_in6)] = {};
     std::memcpy(raw, address.data(), std::min(sizeof raw, address.size()));
     const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
@@ -385,26 +387,30 @@ SocketAddress with_port(const SocketAddress& address, int port) noexcept {
 }
 
 // Answers what needs no name server: an address, or no host. Fast, and blocks on nothing.
-bool answer_here(const NameQuery& query, int port, NameAnswer& answer) {
+bool answer_here(const NameQuery& query, PortNumber port, NameAnswer& answer) {
     if (!query.service.empty()) return false;
     NameQuery here = query;
-    if (port >= 0) here.service = std::to_string(port);
+    if (port.given()) here.service = std::to_string(port);
     if (!query.host.empty()) here.flags |= AI_NUMERICHOST;
     ask_system(here, answer);
     if (query.host.empty() || (query.flags & AI_NUMERICHOST)) return true;
     return answer.error != EAI_NONAME;
 }
 
-std::vector<AddrInfo> addresses(NameAnswer answer, int port) {
+std::vector<AddrInfo> addresses(NameAnswer answer, PortNumber port) {
     if (answer.error != 0) throw_gai(answer);
     for (AddrInfo& info : answer.infos) info.address = with_port(info.address, port);
     return std::move(answer.infos);
 }
 
 // "localhost:80, family=2, type=1", for debug mode's report.
-std::string describe(const NameQuery& query, int port) {
+std::string describe(const NameQuery& query, PortNumber port) {
     std::string text = query.host + ':';
-    text += query.service.empty() ? std::to_string(port) : quoted(query.service);
+    if (!query.service.empty()) {
+        text += quoted(query.service);
+    } else {
+        text += port.given() ? std::to_string(port) : "None";
+    }
     const auto add = [&](const char* name, int value) {
         if (value != 0) text += std::string(", ") + name + '=' + std::to_string(value);
     };
@@ -418,7 +424,7 @@ std::string describe(const NameQuery& query, int port) {
 // Debug mode's report of how long a lookup took.
 class LookupTimer {
   public:
-    LookupTimer(EventLoop& loop, const NameQuery& query, int port) : loop_(loop) {
+    LookupTimer(EventLoop& loop, const NameQuery& query, PortNumber port) : loop_(loop) {
         if (!loop.get_debug()) return;
         what_ = describe(query, port);
         begin_ = loop.time();
@@ -439,14 +445,14 @@ class LookupTimer {
     TimePoint begin_;
 };
 
-Coroutine<std::vector<AddrInfo>> look_up(EventLoop& loop, NameQuery query, int port) {
+Coroutine<std::vector<AddrInfo>> look_up(EventLoop& loop, NameQuery query, PortNumber port) {
     check_awaited_here(loop);
-    if (port < -1 || port > 0xffff) throw ValueError("port must be 0-65535.");
+    port.check();
     if (query.host.find('\0') != std::string::npos) {
         throw gaierror(EAI_NONAME, ::gai_strerror(EAI_NONAME));
     }
     NameAnswer here;
-    if (answer_here(query, port, here)) co_return addresses(std::move(here), -1);
+    if (answer_here(query, port, here)) co_return addresses(std::move(here), {});
     const LookupTimer timer(loop, query, port);
     LookupWait wait(resolver_of(loop).find(std::move(query)));
     const NameAnswer& answer = co_await wait;
@@ -455,12 +461,13 @@ Coroutine<std::vector<AddrInfo>> look_up(EventLoop& loop, NameQuery query, int p
 }
 
 // A service that is a number is a port.
-int port_of(std::string_view service) noexcept {
-    int port = -1;
-    const char* const begin = service.data();
-    const char* const end = begin + service.size();
-    const auto parsed = std::from_chars(begin, end, port);
-    return parsed.ec == std::errc() && parsed.ptr == end && port >= 0 ? port : -1;
+PortNumber port_of(std::string_view service) noexcept {
+    if (service.empty() || service.find_first_not_of("0123456789") != std::string_view::npos) {
+        return {};
+    }
+    int port = 0;
+    const auto parsed = std::from_chars(service.data(), service.data() + service.size(), port);
+    return parsed.ec == std::errc() ? port : std::numeric_limits<int>::max();
 }
 
 NameQuery query_for(std::string_view host, const AddrInfoOptions& options) {
@@ -474,14 +481,15 @@ NameQuery query_for(std::string_view host, const AddrInfoOptions& options) {
 }
 
 // An address is taken as it is, else it is looked up.
-Coroutine<std::vector<AddrInfo>> ensure_resolved(EventLoop& loop, NameQuery query, int port) {
+Coroutine<std::vector<AddrInfo>> ensure_resolved(EventLoop& loop, NameQuery query,
+                                                 PortNumber port) {
     check_awaited_here(loop);
     NameQuery as_it_is = query;
     as_it_is.flags &= ~AI_ADDRCONFIG;
     NameAnswer here;
-    if (port >= -1 && port <= 0xffff && !query.host.empty() &&
-        query.host.find('\0') == std::string::npos && answer_here(as_it_is, port, here) &&
-        here.error == 0) {
+    port.check();
+    if (!query.host.empty() && query.host.find('\0') == std::string::npos &&
+        answer_here(as_it_is, port, here) && here.error == 0) {
         co_return std::move(here.infos);
     }
     co_return co_await look_up(loop, std::move(query), port);
@@ -508,7 +516,7 @@ Coroutine<std::pair<std::string, std::string>> look_up_name(EventLoop& loop, Nam
 
 }  // namespace
 
-Coroutine<std::vector<AddrInfo>> resolve(EventLoop& loop, std::string_view host, int port,
+Coroutine<std::vector<AddrInfo>> resolve(EventLoop& loop, std::string_view host, PortNumber port,
                                          int family, int type, int proto, int flags) {
     AddrInfoOptions options;
     options.family = family;
@@ -525,12 +533,17 @@ Coroutine<std::vector<AddrInfo>> EventLoop::getaddrinfo(std::string_view host, i
     return detail::look_up(*this, detail::query_for(host, options), port);
 }
 
+Coroutine<std::vector<AddrInfo>> EventLoop::getaddrinfo(std::string_view host, std::nullopt_t,
+                                                        AddrInfoOptions options) {
+    return detail::look_up(*this, detail::query_for(host, options), {});
+}
+
 Coroutine<std::vector<AddrInfo>> EventLoop::getaddrinfo(std::string_view host,
                                                         std::string_view service,
                                                         AddrInfoOptions options) {
     detail::NameQuery query = detail::query_for(host, options);
-    const int port = detail::port_of(service);
-    if (port < 0) query.service = service;
+    const detail::PortNumber port = detail::port_of(service);
+    if (!port.given()) query.service = service;
     return detail::look_up(*this, std::move(query), port);
 }
 

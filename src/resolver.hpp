@@ -122,10 +122,10 @@ class Resolver {
 };
 
 // What a connection does with its host (CPython: _ensure_resolved): an address is taken as it is,
-// whatever `flags` say, and no iteration is spent on it. `host`: "" for none. `port`: -1 for none.
+// whatever `flags` say, and no iteration is spent on it. `host`: "" for none.
 // Raises: gaierror; OSError; ValueError "port must be 0-65535."; RuntimeError.
 // If cancelled: the answer is abandoned.
-Coroutine<std::vector<AddrInfo>> resolve(EventLoop& loop, std::string_view host, int port,
+Coroutine<std::vector<AddrInfo>> resolve(EventLoop& loop, std::string_view host, PortNumber port,
                                          int family = 0, int type = 0, int proto = 0,
                                          int flags = 0);
 

@@ -113,9 +113,11 @@ std::string name_part(int fd, const char* label, NameCall call) {
 
 }  // namespace
 
+void detail::PortNumber::throw_bad_port() { throw ValueError("port must be 0-65535."); }
+
 SocketAddress::SocketAddress(std::string_view host, int port, std::uint32_t flowinfo,
                              std::uint32_t scope_id) {
-    if (port < 0 || port > 0xffff) throw ValueError("port must be 0-65535.");
+    detail::PortNumber(port).check();
     const std::string_view number = host.substr(0, host.find('%'));
     const std::string text(number);
     if (text.find('\0') != std::string::npos) refuse_host(host);

@@ -68,13 +68,6 @@ void ByteQueue::drop(std::size_t n) noexcept {
     held_->start += n;
 }
 
-// ---- Pieces
-// ---------------------------------------------------------------------------------------
-
-Pieces::~Pieces() = default;
-void Pieces::add(std::string_view piece) { all_.push_back(piece); }
-void Pieces::write_to(TransportBase& transport) const { transport.writelines(all_); }
-
 // ---- Separators ---------------------------------------------------------------------------------
 
 void Separators::add(std::string_view one) {
@@ -471,8 +464,8 @@ class Stead {
 
 void Stream::feed_data(std::string_view data) {
     // A function may drop all handles of this.
-    const auto self = reader_ && reader_->kind_ == StreamRead::Kind::kWith ? shared_from_this()
-                                                                           : nullptr;
+    const auto self =
+        reader_ && reader_->kind_ == StreamRead::Kind::kWith ? shared_from_this() : nullptr;
     if (StreamRead* r = feed(data)) wake(*r);
 }
 

@@ -326,6 +326,14 @@ Coroutine<StreamPair> opened(std::shared_ptr<Stream> stream, PartOfCall connecti
     co_return StreamPair(StreamReader(stream), StreamWriter(stream));
 }
 
+Coroutine<StreamPair> open_stream(std::string_view host, PortNumber port,
+                                  const ConnectionOptions& options) {
+    LoopCore& core = begin_call(options);
+    auto stream = Stream::make(core, options.limit);
+    PartOfCall connecting(create_connection(*core.loop, factory_of(stream), host, port, options));
+    return opened(std::move(stream), std::move(connecting));
+}
+
 // What was received before the handshake and not read. Whoever could put it there had no key: it
 // must not be read as if it had come secured.
 std::string take_early(const StreamWriter& writer, bool server_side) {
@@ -361,8 +369,8 @@ Coroutine<> upgraded(StreamWriter writer, TlsSettings settings) {
 
 }  // namespace
 
-Coroutine<Server> start_server(Ref<StreamServer> handler, std::vector<std::string> hosts, int port,
-                               const ServerOptions& options) {
+Coroutine<Server> start_server(Ref<StreamServer> handler, std::vector<std::string> hosts,
+                               PortNumber port, const ServerOptions& options) {
     LoopCore& core = begin_call(options);
     return create_server(*core.loop, factory_of(core, std::move(handler)), std::move(hosts), port,
                          options);
@@ -377,15 +385,11 @@ Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view 
 }  // namespace detail
 
 Coroutine<StreamPair> open_connection(std::string_view host, int port, ConnectionOptions options) {
-    detail::LoopCore& core = detail::begin_call(options);
-    auto stream = detail::Stream::make(core, options.limit);
-    detail::PartOfCall connecting(
-        detail::create_connection(*core.loop, detail::factory_of(stream), host, port, options));
-    return detail::opened(std::move(stream), std::move(connecting));
+    return detail::open_stream(host, port, options);
 }
 
 Coroutine<StreamPair> open_connection(ConnectionOptions options) {
-    return open_connection({}, -1, options);
+    return detail::open_stream({}, {}, options);
 }
 
 Coroutine<StreamPair> open_unix_connection(std::string_view path, UnixConnectionOptions options) {

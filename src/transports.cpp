@@ -59,6 +59,14 @@ void TransportBase::set_read_buffer_limits(WriteBufferLimits) {
 
 void TransportBase::sendto(std::string_view, const SocketAddress*) { unsupported(*this, "sendto"); }
 
+Pieces::~Pieces() = default;
+void Pieces::add(std::string_view piece) { all_.push_back(piece); }
+void Pieces::join(std::string_view piece) { joined_ += piece; }
+void Pieces::write_to(TransportBase& transport) {
+    if (!joined_.empty()) all_.push_back(joined_);
+    transport.writelines(all_);
+}
+
 void throw_empty_transport() {
     throw RuntimeError("this transport handle is empty: it refers to no connection");
 }

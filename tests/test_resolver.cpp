@@ -162,7 +162,7 @@ TEST(GetAddrInfo, NoHostIsAnsweredAtOnce) {  // DN-01
         EXPECT_EQ(text_of(co_await loop.getaddrinfo("", 80, options)), "('127.0.0.1', 80)");
         options.flags = AI_PASSIVE;
         EXPECT_EQ(text_of(co_await loop.getaddrinfo("", 80, options)), "('0.0.0.0', 80)");
-        const auto nothing = co_await asyncio::as_result(loop.getaddrinfo("", -1));
+        const auto nothing = co_await asyncio::as_result(loop.getaddrinfo("", std::nullopt));
         EXPECT_EQ(support::error_text<asyncio::gaierror>(nothing),
                   "[Errno -2] Name or service not known");
     });
@@ -211,7 +211,7 @@ TEST(GetAddrInfo, NamesAreAnsweredWithThePort) {  // DN-01
     run([](EventLoop& loop) -> Coroutine<> {
         EXPECT_EQ(text_of(co_await loop.getaddrinfo("host", 8080, stream())),
                   "('192.0.2.1', 8080) ('2001:db8::1', 8080, 0, 0)");
-        EXPECT_EQ(text_of(co_await loop.getaddrinfo("host", -1, stream())),
+        EXPECT_EQ(text_of(co_await loop.getaddrinfo("host", std::nullopt, stream())),
                   "('192.0.2.1', 0) ('2001:db8::1', 0, 0, 0)");
     });
 }

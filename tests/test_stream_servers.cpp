@@ -10,13 +10,16 @@
 #include <unistd.h>
 
 #include <asyncio/contextvars.hpp>
+#include <asyncio/datagrams.hpp>
 #include <asyncio/locks.hpp>
 #include <asyncio/runners.hpp>
 #include <asyncio/taskgroups.hpp>
 #include <asyncio/timeouts.hpp>
 #include <asyncio/with.hpp>
 #include <chrono>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -133,6 +136,62 @@ TEST(OpenConnection, RaisesWhatConnectingRaises) {  // ST-01
     });
     EXPECT_EQ(raised<RuntimeError>([] { (void)open_connection(kHost, 1); }),
               "no running event loop");
+}
+
+// L28. A port is 0 to 65535 wherever one is taken: -1 is not "none".
+TEST(OpenConnection, RefusesPortsThatAreNone) {
+    run_bounded([]() -> Coroutine<> {
+        constexpr int most = std::numeric_limits<int>::max();
+        EventLoop& loop = get_running_loop();
+        const auto handler = [](StreamReader, StreamWriter) {};
+        const auto protocol = [] { return std::make_shared<Protocol>(); };
+        const auto datagrams = [] { return std::make_shared<DatagramProtocol>(); };
+        const Socket socket(2, 1);
+        const Server server = co_await start_server(handler, kHost, 0);
+        for (const int port : {-1, -2, 65536, -most - 1, most}) {
+            const auto refuses = [&](const char* what, auto call) -> Coroutine<> {
+                const auto r = co_await as_result(std::move(call));
+                EXPECT_EQ(error_text<ValueError>(r), "port must be 0-65535.") << what << port;
+            };
+            const std::vector<std::string> hosts{kHost, "::1"};
+            co_await refuses("start_server", start_server(handler, kHost, port));
+            co_await refuses("start_server", start_server(handler, "", port));
+            co_await refuses("start_server", start_server(handler, hosts, port));
+            co_await refuses("create_server", loop.create_server(protocol, kHost, port));
+            co_await refuses("create_server", loop.create_server(protocol, "", port));
+            co_await refuses("open_connection", open_connection(kHost, port));
+            co_await refuses("open_connection", open_connection("", port));
+            co_await refuses("open_connection", open_connection("localhost", port));
+            co_await refuses("create_connection", loop.create_connection(protocol, kHost, port));
+            co_await refuses("sock_connect", loop.sock_connect(socket, kHost, port));
+            co_await refuses("getaddrinfo", loop.getaddrinfo(kHost, port));
+            co_await refuses("getaddrinfo", loop.getaddrinfo("", port));
+            co_await refuses("getaddrinfo", loop.getaddrinfo("localhost", port));
+            ConnectionOptions from;
+            from.local_addr = {kHost, port};
+            co_await refuses("local_addr", open_connection(kHost, port_of(server), from));
+            from.local_addr = {"", port};
+            co_await refuses("local_addr", open_connection(kHost, port_of(server), from));
+            for (const char* host : {kHost, ""}) {
+                DatagramOptions options;
+                options.local_addr = {host, port};
+                co_await refuses("datagrams", open_datagram_endpoint(options));
+                co_await refuses("datagrams", loop.create_datagram_endpoint(datagrams, options));
+                options.local_addr = {};
+                options.remote_addr = {host, port};
+                co_await refuses("datagrams", open_datagram_endpoint(options));
+                co_await refuses("datagrams", loop.create_datagram_endpoint(datagrams, options));
+            }
+            EXPECT_EQ(raised<ValueError>([&] { SocketAddress address(kHost, port); }),
+                      "port must be 0-65535.");
+        }
+        for (const char* service : {"65536", "4294967376", "99999999999999999999"}) {
+            const auto r = co_await as_result(loop.getaddrinfo(kHost, service));
+            EXPECT_EQ(error_text<ValueError>(r), "port must be 0-65535.") << service;
+        }
+        const auto none = co_await loop.getaddrinfo(kHost, std::nullopt);
+        EXPECT_EQ(none.at(0).address.port(), 0);
+    });
 }
 
 TEST(OpenConnection, ClosesTheSocketOfACallThatIsRefused) {  // ST-01

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <any>
+#include <array>
 #include <asyncio/locks.hpp>
 #include <asyncio/repr.hpp>
 #include <asyncio/runners.hpp>
@@ -16,7 +17,12 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <list>
 #include <memory>
+#include <ranges>
+#include <set>
+#include <span>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -666,14 +672,15 @@ TEST(StreamReader, FunctionMayFeedEndAndFailItsOwnStream) {
                     return 0;
                 });
     // Feeds for ever, and uses none.
-    expect_seen({"sees abcdef", "sees abcdefg",
-                 "LimitOverrunError('Nothing was used of a chunk that exceeds the limit')", "ok",
-                 kTimedOut, kTimedOut, "not cancelled", "left abcdefgg"},
-                [](Connection& c, Task<>&, std::string_view) {
-                    c.reader.feed_data("g");
-                    return 0;
-                },
-                6);
+    expect_seen(
+        {"sees abcdef", "sees abcdefg",
+         "LimitOverrunError('Nothing was used of a chunk that exceeds the limit')", "ok", kTimedOut,
+         kTimedOut, "not cancelled", "left abcdefgg"},
+        [](Connection& c, Task<>&, std::string_view) {
+            c.reader.feed_data("g");
+            return 0;
+        },
+        6);
     for (const int used : {0, 4}) {
         expect_seen({"sees abcdef", "used " + std::to_string(used), "ok", kTimedOut, kTimedOut,
                      "not cancelled", used == 0 ? "left abcdef" : "left ef"},
@@ -762,8 +769,7 @@ TEST(StreamReader, FunctionThatCancelsItsGroup) {
 
 // L36. The function drops the last handles of its stream.
 TEST(StreamReader, FunctionMayDropItsStream) {
-    const std::string gone =
-        "RuntimeError('the stream went away while a task used it')";
+    const std::string gone = "RuntimeError('the stream went away while a task used it')";
     for (const bool there : {true, false}) {
         for (const int used : {0, 2}) {
             auto main = [&]() -> Coroutine<> {
@@ -1217,6 +1223,55 @@ TEST(StreamReader, ManySmallReadsOfALargeBufferAreLinear) {
 }
 
 // ---- the writer ---------------------------------------------------------------------------------
+
+// L30. On transports and streams alike.
+TEST(StreamWriter, WritesAnyRangeOfPieces) {
+    with_connection([](Connection& c) -> Coroutine<> {
+        const auto both = [&](auto&& pieces, const std::string& expected) {
+            c.writer.writelines(pieces);
+            c.writer.transport().writelines(pieces);
+            EXPECT_EQ(std::exchange(c.transport->written, {}), expected + expected);
+        };
+        both(std::vector<std::string>{"a", "", "b"}, "ab");
+        both(std::list<std::string_view>{"a", "b"}, "ab");
+        both(std::set<std::string>{"b", "a"}, "ab");
+        both(std::array<const char*, 2>{"a", "b"}, "ab");
+        const char* const c_array[] = {"a", "b"};
+        both(c_array, "ab");
+        const std::vector<std::byte> bytes{std::byte{'b'}, std::byte{0}};
+        const std::string with_nul("b\0b\0", 4);
+        both(std::vector<std::vector<std::byte>>{bytes, bytes}, with_nul);
+        both(std::vector<std::span<const std::byte>>{bytes, bytes}, with_nul);
+        const std::vector<std::string_view> views{"a", "b"};
+        both(std::span<const std::string_view>(views), "ab");
+        both(std::vector<std::string>(), "");
+        // Pieces that are made as they are asked for, and go then.
+        const auto numbers = std::views::iota(0, 3);
+        const auto long_text = [](int i) { return std::string(40, static_cast<char>('a' + i)); };
+        std::string expected;
+        for (const int i : numbers) expected += long_text(i);
+        both(numbers | std::views::transform(long_text), expected);
+        const auto as_bytes = [](int i) {
+            return std::array<std::byte, 2>{std::byte(i + '0'), std::byte{'.'}};
+        };
+        both(numbers | std::views::transform(as_bytes), "0.1.2.");
+        // A range that cannot be const, and one that is gone through once.
+        std::vector<std::string> words{"x", "yy", "z"};
+        both(words | std::views::filter([](const std::string& w) { return w.size() == 1; }), "xz");
+        for (const bool stream : {true, false}) {
+            std::istringstream text("one two three");
+            auto once = std::views::istream<std::string>(text);
+            stream ? c.writer.writelines(once) : c.writer.transport().writelines(once);
+            EXPECT_EQ(std::exchange(c.transport->written, {}), "onetwothree");
+        }
+        c.writer.transport().writelines({"a", "b"});
+        c.writer.writelines({});
+        c.writer.transport().writelines({});
+        EXPECT_EQ(std::exchange(c.transport->written, {}), "ab");
+        co_return;
+    });
+    static_assert(!detail::RangeOfBytes<std::string> && !detail::RangeOfBytes<std::vector<int>>);
+}
 
 TEST(StreamWriter, PassesOnToTheTransport) {  // ST-12, ST-15
     with_connection([](Connection& c) -> Coroutine<> {

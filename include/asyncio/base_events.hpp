@@ -176,7 +176,7 @@ namespace detail {
 // What the loop's methods of these names do, protocols by their base class. Views and options are
 // copied by the call. If cancelled, all of them: what was made so far is closed.
 ASYNCIO_API Coroutine<Connected> create_connection(EventLoop& loop, ProtocolFactory factory,
-                                                   std::string_view host, int port,
+                                                   std::string_view host, PortNumber port,
                                                    const ConnectionOptions& options);
 ASYNCIO_API Coroutine<Connected> create_unix_connection(EventLoop& loop, ProtocolFactory factory,
                                                         std::string_view path,
@@ -185,7 +185,7 @@ ASYNCIO_API Coroutine<Connected> connect_accepted_socket(EventLoop& loop, Protoc
                                                          OwnedDescriptor sock,
                                                          const TlsOptions& options);
 ASYNCIO_API Coroutine<Server> create_server(EventLoop& loop, ProtocolFactory factory,
-                                            std::vector<std::string> hosts, int port,
+                                            std::vector<std::string> hosts, PortNumber port,
                                             const ServerOptions& options);
 ASYNCIO_API Coroutine<Server> create_unix_server(EventLoop& loop, ProtocolFactory factory,
                                                  std::string_view path,
@@ -246,7 +246,8 @@ auto EventLoop::create_connection(F&& factory, std::string_view host, int port) 
 }
 template <class F>
 auto EventLoop::create_connection(F&& factory, ConnectionOptions options) {
-    return create_connection(std::forward<F>(factory), {}, -1, options);
+    return detail::with_protocol<detail::ProtocolOf<F>>(detail::create_connection(
+        *this, detail::protocol_factory(std::forward<F>(factory)), {}, {}, options));
 }
 
 template <class F>
@@ -291,7 +292,8 @@ Coroutine<Server> EventLoop::create_server(F&& factory, std::string_view host, i
 }
 template <class F>
 Coroutine<Server> EventLoop::create_server(F&& factory, ServerOptions options) {
-    return create_server(std::forward<F>(factory), std::vector<std::string>(), -1, options);
+    return detail::create_server(*this, detail::protocol_factory(std::forward<F>(factory)), {}, {},
+                                 options);
 }
 
 template <class F>

@@ -57,7 +57,7 @@ struct ASYNCIO_API DatagramRequest {
         Address() = default;
         explicit Address(const HostPort& address);
         std::string host;
-        int port = -1;
+        PortNumber port;
         bool given = false;
     };
 

@@ -62,11 +62,35 @@ class ASYNCIO_API SocketAddress {
 
 ASYNCIO_API std::ostream& operator<<(std::ostream& out, const SocketAddress& address);
 
-// An address in options: `{.local_addr = {"127.0.0.1", 0}}`. Port -1: absent.
+namespace detail {
+
+// A port that may be absent: a number that is given is one, even -1, and then refused.
+class PortNumber {
+  public:
+    constexpr PortNumber() noexcept = default;
+    constexpr PortNumber(int number) noexcept : number_(number), given_(true) {}
+    constexpr bool given() const noexcept { return given_; }
+    // Without an absent one's -1, to be used after check().
+    constexpr operator int() const noexcept { return number_; }
+    // Raises: ValueError "port must be 0-65535." if it is given and none.
+    void check() const {
+        if (given_ && (number_ < 0 || number_ > 0xffff)) throw_bad_port();
+    }
+
+  private:
+    [[noreturn]] ASYNCIO_API static void throw_bad_port();
+
+    int number_ = -1;
+    bool given_ = false;
+};
+
+}  // namespace detail
+
+// An address in options: `{.local_addr = {"127.0.0.1", 0}}`. Without a port: `{"/path"}`.
 struct HostPort {
     std::string_view host = {};
-    int port = -1;
-    constexpr bool given() const noexcept { return port != -1 || !host.empty(); }
+    detail::PortNumber port = {};
+    constexpr bool given() const noexcept { return port.given() || !host.empty(); }
 };
 
 // Owns the descriptor of a socket; closes it when it goes. Made non-blocking and close-on-exec.

@@ -101,9 +101,9 @@ class ASYNCIO_API StreamReader {
     // If cancelled: no byte is lost.
     template <class R>
         requires detail::RangeOfText<R>
-    [[nodiscard]] detail::ReadUntil readuntil(const R& separators) const {
+    [[nodiscard]] detail::ReadUntil readuntil(R&& separators) const {
         detail::Separators all;
-        for (const auto& s : separators) all.add(s);
+        for (auto&& s : separators) all.add(s);
         return {&stream(), std::move(all)};
     }
 
@@ -220,18 +220,16 @@ class ASYNCIO_API StreamWriter {
     void write(std::span<const std::byte> data) const {
         transport_base().write(detail::as_chars(data));
     }
-    // The same for a range of texts, in one system call where that can be.
+    // The same for a range of pieces, each of which write() takes, in one system call where that
+    // can be.
     template <class R>
-        requires detail::RangeOfText<R>
-    void writelines(const R& pieces) const {
-        detail::Pieces all;
-        for (const auto& piece : pieces) all.add(piece);
+        requires detail::RangeOfBytes<R>
+    void writelines(R&& pieces) const {
+        detail::Pieces all(pieces);
         all.write_to(transport_base());
     }
     void writelines(std::initializer_list<std::string_view> pieces) const {
-        detail::Pieces all;
-        for (const std::string_view piece : pieces) all.add(piece);
-        all.write_to(transport_base());
+        transport_base().writelines({pieces.begin(), pieces.size()});
     }
 
     // Waits until the write buffer is small enough to write on; no suspension if it is. Several
@@ -385,7 +383,7 @@ ASYNCIO_API Coroutine<StreamPair> open_unix_connection(std::string_view path,
 namespace detail {
 
 ASYNCIO_API Coroutine<Server> start_server(Ref<StreamServer> handler,
-                                           std::vector<std::string> hosts, int port,
+                                           std::vector<std::string> hosts, PortNumber port,
                                            const ServerOptions& options);
 ASYNCIO_API Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view path,
                                                 const UnixServerOptions& options);
@@ -427,7 +425,7 @@ Coroutine<Server> start_server(F&& handler, std::vector<std::string> hosts, int 
 template <class F>
 Coroutine<Server> start_server(F&& handler, ServerOptions options) {
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
-                                {}, -1, options);
+                                {}, {}, options);
 }
 // The same on a unix socket; a path that begins with NUL is an abstract name. ST-03.
 // Raises: OSError, ValueError as the loop's create_unix_server.

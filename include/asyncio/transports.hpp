@@ -3,14 +3,18 @@
 #pragma once
 
 #include <any>
+#include <concepts>
 #include <cstddef>
 #include <exception>
+#include <initializer_list>
 #include <iosfwd>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -106,6 +110,58 @@ inline std::string_view as_chars(std::span<const std::byte> data) noexcept {
     return {reinterpret_cast<const char*>(data.data()), data.size()};
 }
 
+// What write() takes: text or bytes.
+template <class T>
+concept ByteString =
+    std::convertible_to<T, std::string_view> || std::convertible_to<T, std::span<const std::byte>>;
+
+template <class R>
+concept RangeOfBytes = !ByteString<R> && requires(R&& r) {
+    { *std::begin(r) } -> ByteString;
+    std::end(r);
+};
+
+// Refers to bytes of others: they outlive it.
+template <class T>
+inline constexpr bool kRefersToBytes =
+    std::is_pointer_v<T> || std::is_same_v<T, std::string_view> ||
+    std::is_same_v<T, std::span<const std::byte>> || std::is_same_v<T, std::span<std::byte>>;
+
+// What writelines() was given, in order.
+class ASYNCIO_API Pieces {
+  public:
+    template <class R>
+    explicit Pieces(R&& range) {
+        using Piece = decltype(*std::begin(range));
+        constexpr bool lasts =
+            std::is_lvalue_reference_v<Piece> || kRefersToBytes<std::remove_cvref_t<Piece>>;
+        for (auto&& piece : range) {
+            if constexpr (std::forward_iterator<decltype(std::begin(range))> && lasts) {
+                add(chars_of(piece));
+            } else {
+                join(chars_of(piece));  // it is made as it is asked for, and goes then
+            }
+        }
+    }
+    ~Pieces();
+    void write_to(TransportBase& transport);
+
+  private:
+    template <class T>
+    static std::string_view chars_of(const T& piece) {
+        if constexpr (std::convertible_to<const T&, std::string_view>) {
+            return piece;
+        } else {
+            return as_chars(piece);
+        }
+    }
+    void add(std::string_view piece);
+    void join(std::string_view piece);
+
+    std::vector<std::string_view> all_;
+    std::string joined_;
+};
+
 }  // namespace detail
 
 // What all transports have: a cheap shared handle, possibly empty. Dropping the last one leaves the
@@ -172,8 +228,17 @@ class ASYNCIO_API WriteTransport : public BaseTransport {
     // connection is closing or lost. Raises: RuntimeError "Cannot call write() after write_eof()".
     void write(std::string_view data) const { impl().write(data); }
     void write(std::span<const std::byte> data) const { impl().write(detail::as_chars(data)); }
-    // The same for several pieces, in one system call where that can be. TR-07.
-    void writelines(std::span<const std::string_view> pieces) const { impl().writelines(pieces); }
+    // The same for a range of pieces, each of which write() takes, in one system call where that
+    // can be. TR-07.
+    template <class R>
+        requires detail::RangeOfBytes<R>
+    void writelines(R&& pieces) const {
+        detail::Pieces all(pieces);
+        all.write_to(impl());
+    }
+    void writelines(std::initializer_list<std::string_view> pieces) const {
+        impl().writelines({pieces.begin(), pieces.size()});
+    }
     // Ends the stream after what is buffered; reading goes on. TR-08.
     // Raises: NotImplementedError if can_write_eof() is false.
     void write_eof() const { impl().write_eof(); }

@@ -94,17 +94,6 @@ class ASYNCIO_API Separators {
     std::size_t count_ = 0;
 };
 
-// What writelines() was given, in order.
-class ASYNCIO_API Pieces {
-  public:
-    void add(std::string_view piece);
-    void write_to(TransportBase& transport) const;
-    ~Pieces();
-
-  private:
-    std::vector<std::string_view> all_;
-};
-
 class StreamReadWaiter final : public SoleWaiter {};
 
 // A read in progress: the base of the awaiters of StreamReader. The stream fills it in, if it can
