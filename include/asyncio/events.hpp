@@ -282,8 +282,8 @@ class ASYNCIO_API EventLoop {
 
     // The addresses of a host. `host`: a name, an address, or "" for none (with the flag AI_PASSIVE
     // then every local address). `port`: a number, or std::nullopt for none; or `service`, a number
-    // or a name as "http". An address with a numeric port is answered at once, in this iteration; a name is
-    // looked up on a thread of the loop's own few for that purpose. DN-01, getaddrinfo(3).
+    // or a name as "http". An address with a numeric port is answered at once, in this iteration; a
+    // name is looked up on a thread of the loop's own few for that purpose. DN-01, getaddrinfo(3).
     // Raises: gaierror; OSError; ValueError "port must be 0-65535."; RuntimeError if the loop is
     // closed.
     // If cancelled: the answer is dropped when it comes; nothing waits for it.
