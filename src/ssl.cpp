@@ -841,9 +841,12 @@ SSLContext::SSLContext(Purpose purpose)
       state_(detail::Ref<detail::SslContextState>::adopt(new detail::SslContextState(purpose))) {}
 
 SSLContext::SSLContext(const SSLContext&) noexcept = default;
-SSLContext::SSLContext(SSLContext&&) noexcept = default;
+// What was moved from stays a context: an empty one would be of no use, and a trap.
+SSLContext::SSLContext(SSLContext&& other) noexcept : SSLContext(std::as_const(other)) {}
 SSLContext& SSLContext::operator=(const SSLContext&) noexcept = default;
-SSLContext& SSLContext::operator=(SSLContext&&) noexcept = default;
+SSLContext& SSLContext::operator=(SSLContext&& other) noexcept {
+    return *this = std::as_const(other);
+}
 SSLContext::~SSLContext() = default;
 
 namespace {

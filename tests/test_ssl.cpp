@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support.hpp"
@@ -50,6 +51,16 @@ TEST(SSLContext, CopiesShareTheirCertificatesAndHaveTheirOwnSettings) {
     EXPECT_EQ(first, second);
     EXPECT_TRUE(first.check_hostname);
     EXPECT_NE(first, ssl::SSLContext());
+}
+
+TEST(SSLContext, MovedFromIsStillAContext) {  // N1
+    ssl::SSLContext first(ssl::PROTOCOL_TLS_SERVER);
+    ssl::SSLContext second = std::move(first);
+    EXPECT_EQ(first, second);  // NOLINT: what was moved from is the subject
+    EXPECT_EQ(first.purpose(), ssl::Purpose::CLIENT_AUTH);
+    ssl::SSLContext third;
+    third = std::move(second);
+    EXPECT_EQ(second.purpose(), ssl::Purpose::CLIENT_AUTH);  // NOLINT
 }
 
 TEST(SSLContext, DefaultContextIsMadeOnce) {  // TL-05

@@ -1198,15 +1198,61 @@ TEST(SSLSession, OfAnUnverifiedConnectionIsNotUsedForAVerifiedOne) {
     }
 }
 
+// N1. Of a client: what it has loaded since, and what it demands now.
+TEST(SSLSession, IsGoodForTheStateOfTheClientsContext) {
+    const TestCertificate alice = authority().make("alice2", {.usage = "clientAuth"});
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        Reuse reuse;
+        reuse.client.maximum_version = version;
+        EXPECT_FALSE(reuse.connect());
+        EXPECT_TRUE(reuse.connect());
+        reuse.client.load_cert_chain(alice.file());  // who we are
+        EXPECT_FALSE(reuse.connect());
+        EXPECT_TRUE(reuse.connect());
+        reuse.client.set_ciphers("ECDHE+AESGCM");
+        EXPECT_FALSE(reuse.connect());
+        EXPECT_TRUE(reuse.connect());
+        reuse.client.verify_flags |= ssl::VERIFY_X509_STRICT;
+        EXPECT_FALSE(reuse.connect());
+        reuse.client.maximum_version = ssl::TLSVersion::MAXIMUM_SUPPORTED;
+        reuse.client.minimum_version = ssl::TLSVersion::TLSv1_3;
+        EXPECT_EQ(reuse.connect(), version == ssl::TLSVersion::TLSv1_3);
+    }
+}
+
+// A connection from before may still be given tickets.
+TEST(SSLSession, GivenLaterToAnEarlierConnectionIsOfItsTime) {
+    const ssl::SSLContext client = client_context();
+    const ssl::SSLContext server = server_context();
+    const auto peer = std::any(SocketAddress("127.0.0.1", 443));
+    run_virtual([&]() -> Coroutine<> {
+        for (const bool first : {true, false}) {
+            Wire wire(get_running_loop(), for_client(client), for_server(server));
+            wire.below_client().peername = peer;
+            co_await handshaken(wire);
+            const auto ours = wire.client.handle().get_extra_info<ssl::SSLObject>("ssl_object");
+            EXPECT_FALSE(ours->session_reused());
+            // The tickets come with the first bytes that are read.
+            if (first) client.load_verify_locations(authority().ca.file());
+            wire.server.handle().write("x");
+            co_await until([&] { return wire.client.app().data == "x"; });
+            co_await closed(wire);
+        }
+    });
+}
+
 TEST(SSLSession, IsNotKeptIfNotWanted) {
     Reuse reuse;
     reuse.client.sessions = false;
     EXPECT_FALSE(reuse.connect());
     EXPECT_FALSE(reuse.connect());
-    Reuse other;
-    other.server.sessions = false;
-    EXPECT_FALSE(other.connect());
-    EXPECT_FALSE(other.connect());
+    for (const auto version : {ssl::TLSVersion::TLSv1_2, ssl::TLSVersion::TLSv1_3}) {
+        Reuse other;
+        other.client.maximum_version = version;
+        other.server.sessions = false;
+        EXPECT_FALSE(other.connect());
+        EXPECT_FALSE(other.connect());
+    }
 }
 
 TEST(SSLSession, WithAServerThatVerifiesItsClients) {

@@ -53,10 +53,22 @@ inline void require(bool ok, const char* what) {
 
 struct Animal;
 
+// What the certificates of a zoo are for, unless a case says otherwise.
+struct Purpose {
+    const char* own = "serverAuth";
+    const char* other = "clientAuth";
+};
+inline constexpr Purpose kServers{};
+inline constexpr Purpose kClients{"clientAuth", "serverAuth"};
+inline Purpose& purpose_in_work() {
+    static thread_local Purpose purpose;
+    return purpose;
+}
+
 struct Wanted {
     std::string subject = "zoo";                       // common name; "": an empty subject
     std::string names = "DNS:localhost,IP:127.0.0.1";  // alternative, in OpenSSL's words; "": none
-    std::string purposes = "serverAuth";               // extended key usage; "": none
+    std::string purposes = purpose_in_work().own;      // extended key usage; "": none
     std::string basic = "critical,CA:FALSE";           // basic constraints; "": none
     std::string usage = {};                            // key usage; "": none
     std::string constraints = {};                      // of names; "": none
@@ -199,6 +211,7 @@ struct Case {
     std::string host = "localhost";  // that is asked for
     // The reason is about the certificate: an SSLCertVerificationError.
     bool certificate = true;
+    bool about_host = false;                           // of no interest to those who ask for none
     std::string authorities = {};                      // a file; "": the zoo's
     std::vector<const Animal*> chain = {};             // what the server sends, its own first
     std::function<void(SSL_CTX*)> settings = nullptr;  // of the server
@@ -228,7 +241,7 @@ inline Case taken(std::string name, const Animal& leaf, std::vector<const Animal
 
 class Zoo {
   public:
-    Zoo() {
+    explicit Zoo(Purpose purpose = kServers) : purpose_((purpose_in_work() = purpose)) {
         write(root_, "root.pem");
         add_times_and_trust();
         add_purposes_and_strength();
@@ -245,7 +258,6 @@ class Zoo {
     // Of certificates, of protocols.
     const std::vector<Case>& certificates() const { return certificates_; }
     const std::vector<Case>& protocols() const { return protocols_; }
-    // The same faults in certificates of clients, signed by the same authorities.
     const Animal& make(const Wanted& wanted) {
         Animal& a = keep();
         a.key = wanted.key;
@@ -322,6 +334,7 @@ class Zoo {
                         std::string(", certificate is not valid for '") + host + "'.",
                     leaf(w)))
             .host = host;
+        certificates_.back().about_host = true;
     }
     void bad_name(std::string name, const std::string& host, const std::string& names) {
         Wanted w;
@@ -342,6 +355,7 @@ class Zoo {
     void add_protocols();
 
     support::TemporaryFolder folder_;
+    Purpose purpose_;  // set before the first certificate is made
     std::vector<std::unique_ptr<Animal>> animals_;
     std::vector<KeyPtr> keys_;
     EVP_PKEY* rsa_ = keep(EVP_RSA_gen(2048));
@@ -409,7 +423,7 @@ inline void Zoo::add_times_and_trust() {
 
 inline void Zoo::add_purposes_and_strength() {
     const char* const unsuitable = "unsuitable certificate purpose";
-    for (const char* purposes : {"clientAuth", "codeSigning", "emailProtection,OCSPSigning"}) {
+    for (const char* purposes : {purpose_.other, "codeSigning", "emailProtection,OCSPSigning"}) {
         add(refused(std::string("for another purpose: ") + purposes, unsuitable,
                     leaf({.purposes = purposes})));
     }
@@ -448,7 +462,7 @@ inline void Zoo::add_purposes_and_strength() {
     add(refused("RSA 512", "EE certificate key too weak", leaf({.key = keep(EVP_RSA_gen(512))})))
         .settings = [](SSL_CTX* ctx) {
         SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);  // too short for the signature of 1.3
-        SSL_CTX_set1_sigalgs_list(ctx, "RSA+SHA256");
+        SSL_CTX_set1_sigalgs_list(ctx, "ECDSA+SHA256:RSA+SHA256");
     };
     EVP_PKEY* rsa_1024 = keep(EVP_RSA_gen(1024));
     add(refused("RSA 1024", "EE certificate key too weak", leaf({.key = rsa_1024})));
@@ -522,8 +536,8 @@ inline void Zoo::add_chains() {
     w.critical = true;
     spoilt("unknown critical extension in the chain", "unhandled critical extension", w);
     w = middle();
-    w.purposes = "clientAuth";
-    spoilt("intermediate for clients only", "unsuitable certificate purpose", w);
+    w.purposes = purpose_.other;
+    spoilt("intermediate for another purpose", "unsuitable certificate purpose", w);
     w = middle();
     w.digest = "SHA1";
     spoilt("SHA-1 signature in the chain", "CA signature digest algorithm too weak", w);
@@ -579,6 +593,7 @@ inline void Zoo::add_constraints() {
             "DNS:*.zoo.test", "www.zoo.test");
     add_one("wildcard for a name that is excluded", inside, "excluded;DNS:bad.zoo.test",
             "DNS:*.zoo.test", "bad.zoo.test");
+    certificates_.back().about_host = true;
     add_one("wildcard for a name that is not excluded", "", "excluded;DNS:bad.zoo.test",
             "DNS:*.zoo.test", "good.zoo.test");
     add_one("address that is permitted", "", "permitted;IP:127.0.0.0/255.0.0.0", "IP:127.0.0.1",
