@@ -368,6 +368,8 @@ Coroutine<> ChannelCore::wait_for_item(bool again) {
                    [&s] { return s.may_go_on(s.receivers); });
 }
 
+void ChannelCore::pass_room() noexcept { state_->notify(state_->senders); }
+
 void ChannelCore::close() noexcept {
     {
         const std::lock_guard lock(state_->mutex);

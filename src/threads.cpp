@@ -51,21 +51,91 @@ int default_workers() {
 
 // One thread. While it has nothing to do it waits in a stack: the one that was busy last is used
 // first, so that those which are not needed get old and end.
-struct ThreadPoolExecutor::Worker {
+struct ThreadPoolExecutor::Worker : std::enable_shared_from_this<Worker> {
     std::thread thread;
     std::condition_variable called;
     std::atomic<detail::JobBase*> job{nullptr};  // given to it while it waits
     bool asleep = false;                         // it must be called
     detail::LookAround look_around;
-    Worker* below = nullptr;  // in the stack of idle ones
-    bool detached = false;    // nobody will join it: it frees itself
-    bool ended = false;       // it has nothing left to do but end
+    Worker* below = nullptr;    // in the stack of idle ones
+    bool ended = false;         // it has nothing left to do but end
+    bool being_joined = false;  // some thread is at it
+    bool joined = false;
+
+    static thread_local Worker* here;  // null on a thread of no pool
 };
+thread_local ThreadPoolExecutor::Worker* ThreadPoolExecutor::Worker::here = nullptr;
+
+// Who waits for the end of a pool's threads. A thread of a pool that does so can be waited for
+// itself, so that a circle of threads that wait for one another would close: it is left open where
+// it would. A thread waits for one other at a time, and
+//   1. with the mutex held it looks whether that one waits, through whatever others, for itself;
+//   2. only if not, it notes whom it waits for, before it gives up the mutex;
+//   3. so of two that would close a circle together the second sees what the first has noted.
+struct ThreadPoolExecutor::Joiner {
+    explicit Joiner(Worker* worker)
+        : self(worker ? worker->shared_from_this() : std::shared_ptr<Worker>()) {}
+
+    std::shared_ptr<Worker> self;     // the thread of a pool that waits, or that is waited for
+    std::shared_ptr<Worker> awaited;  // whose end it waits for now
+    Joiner* following = nullptr;
+
+    // True: `worker` is waited for from here on, until leave().
+    bool enter(Worker& worker);
+    void leave() noexcept;
+    // Its thread does not wait any more, though somebody still waits for it.
+    void forget_self() noexcept;
+
+    // Those that wait, of all pools.
+    struct All {
+        std::mutex mutex;
+        Joiner* first = nullptr;
+
+        bool waits(const Worker& who, const Worker& whom) const noexcept;
+    };
+    static All& all() {
+        static All* const a = new All;  // outlives every thread
+        return *a;
+    }
+};
+
+// Whether `who` is `whom`, or waits for it. Ends, since there is no circle.
+bool ThreadPoolExecutor::Joiner::All::waits(const Worker& who, const Worker& whom) const noexcept {
+    if (&who == &whom) return true;
+    for (const Joiner* j = first; j; j = j->following) {
+        if (j->self.get() == &who && waits(*j->awaited, whom)) return true;
+    }
+    return false;
+}
+
+bool ThreadPoolExecutor::Joiner::enter(Worker& worker) {
+    All& a = all();
+    const std::lock_guard lock(a.mutex);
+    if (self && a.waits(worker, *self)) return false;
+    awaited = worker.shared_from_this();
+    following = std::exchange(a.first, this);
+    return true;
+}
+
+void ThreadPoolExecutor::Joiner::leave() noexcept {
+    All& a = all();
+    const std::lock_guard lock(a.mutex);
+    Joiner** at = &a.first;
+    while (*at != this) at = &(*at)->following;
+    *at = following;
+    awaited.reset();
+}
+
+void ThreadPoolExecutor::Joiner::forget_self() noexcept {
+    const std::lock_guard lock(all().mutex);
+    self.reset();
+}
 
 // What the threads share; it outlives the executor if they do.
 struct ThreadPoolExecutor::Pool {
     Pool(int max, std::string_view name_prefix, std::int64_t idle)
         : max_workers(max), prefix(name_prefix), idle_ns(idle) {}
+    ~Pool();
 
     // In a child of fork(2): the threads, and who held the mutex, are not here (PX-04).
     bool of_parent() const noexcept { return made_after != detail::forks(); }
@@ -81,8 +151,7 @@ struct ThreadPoolExecutor::Pool {
     detail::JobBase* first = nullptr;  // jobs that found no thread
     detail::JobBase* last = nullptr;
     Worker* idle = nullptr;
-    std::vector<Worker*> workers;  // owned, but for those that run detached
-    int joining = 0;               // taken out of `workers` by threads that join them
+    std::vector<std::shared_ptr<Worker>> workers;  // until they are joined or detached
     unsigned started = 0;
     bool shut_down = false;
 
@@ -98,32 +167,53 @@ struct ThreadPoolExecutor::Pool {
     }
 
     static void start(const std::shared_ptr<Pool>& pool);
-    static void work(std::shared_ptr<Pool> pool, Worker* self, unsigned number);
+    static void work(std::shared_ptr<Pool> pool, std::shared_ptr<Worker> self, unsigned number);
     detail::JobBase* next_job(Worker& self);
     detail::JobBase* wait_for_job(std::unique_lock<std::mutex>& lock, Worker& self);
     static bool look(Worker& self, Clock::time_point begin) noexcept;
     void sleep(std::unique_lock<std::mutex>& lock, Worker& self);
     void leave_idle(const Worker& self) noexcept;
-    void end(Worker& self) noexcept;
     void detach(Worker& worker) noexcept;
+    void remove(const Worker& worker) noexcept;
     void call_idle() noexcept;
-    void join();
+    std::shared_ptr<Worker> next_to_join(Joiner& joiner);
+    void join(Joiner& joiner);
 };
+
+// Nobody has joined these, since a thread of the pool has shut it down; that may be this one. All
+// have left the pool, so that they are at their ends.
+ThreadPoolExecutor::Pool::~Pool() {
+    if (of_parent()) {
+        // Safe to keep for ever: what stands for a thread that is not here cannot be given back.
+        new std::vector(std::move(workers));
+        return;
+    }
+    for (const auto& worker : workers) {
+        if (worker->thread.get_id() == std::this_thread::get_id()) {
+            worker->thread.detach();
+        } else {
+            worker->thread.join();
+        }
+    }
+}
 
 // With the mutex held. Raises: std::system_error if the system has no thread to give.
 void ThreadPoolExecutor::Pool::start(const std::shared_ptr<Pool>& pool) {
-    auto worker = std::make_unique<Worker>();
+    auto worker = std::make_shared<Worker>();
     pool->workers.reserve(pool->workers.size() + 1);
-    worker->thread = std::thread(&Pool::work, pool, worker.get(), pool->started);
+    worker->thread = std::thread(&Pool::work, pool, worker, pool->started);
     ++pool->started;
-    pool->workers.push_back(worker.release());
+    pool->workers.push_back(std::move(worker));
 }
 
-void ThreadPoolExecutor::Pool::work(std::shared_ptr<Pool> pool, Worker* self, unsigned number) {
+void ThreadPoolExecutor::Pool::work(std::shared_ptr<Pool> pool, std::shared_ptr<Worker> self,
+                                    unsigned number) {
     name_this_thread(pool->prefix, number);
+    Worker::here = self.get();
     while (detail::JobBase* job = pool->next_job(*self)) job->execute();
+    Worker::here = nullptr;
     const std::lock_guard lock(pool->mutex);
-    pool->end(*self);
+    self->ended = true;
 }
 
 // Null: the thread is to end.
@@ -186,22 +276,18 @@ void ThreadPoolExecutor::Pool::leave_idle(const Worker& self) noexcept {
     }
 }
 
-// With the mutex held: the thread touches nothing of the pool after this.
-void ThreadPoolExecutor::Pool::end(Worker& self) noexcept {
-    self.ended = true;
-    if (self.detached) delete &self;
-}
-
 // With the mutex held: the thread ends by itself, and nobody will join it.
 void ThreadPoolExecutor::Pool::detach(Worker& worker) noexcept {
-    std::erase(workers, &worker);
     if (worker.ended) {
         worker.thread.join();
-        delete &worker;
-        return;
+    } else {
+        worker.thread.detach();
     }
-    worker.detached = true;
-    worker.thread.detach();
+    remove(worker);
+}
+
+void ThreadPoolExecutor::Pool::remove(const Worker& worker) noexcept {
+    std::erase_if(workers, [&](const auto& w) { return w.get() == &worker; });
 }
 
 // Calls all threads that wait, since the pool is shut down.
@@ -213,25 +299,32 @@ void ThreadPoolExecutor::Pool::call_idle() noexcept {
     }
 }
 
-// Joins all threads but the calling one. Several threads may do so: each returns when all are gone.
-void ThreadPoolExecutor::Pool::join() {
-    std::unique_lock lock(mutex);
-    while (!workers.empty()) {
-        Worker* worker = workers.back();
-        if (worker->thread.get_id() == std::this_thread::get_id()) {
-            detach(*worker);
-            continue;
-        }
-        workers.pop_back();
-        ++joining;
-        lock.unlock();
-        worker->thread.join();
-        delete worker;
-        lock.lock();
-        --joining;
-        joined.notify_all();
+// With the mutex held. Null if none is left that `joiner` may wait for; else it waits already.
+std::shared_ptr<ThreadPoolExecutor::Worker> ThreadPoolExecutor::Pool::next_to_join(Joiner& joiner) {
+    for (auto w = workers.rbegin(); w != workers.rend(); ++w) {
+        if (joiner.enter(**w)) return *w;
     }
-    joined.wait(lock, [this] { return joining == 0; });
+    return nullptr;
+}
+
+// Joins all threads but those that wait for the joiner, and itself. Several threads may do so: each
+// returns when all are gone.
+void ThreadPoolExecutor::Pool::join(Joiner& joiner) {
+    std::unique_lock lock(mutex);
+    while (const std::shared_ptr<Worker> worker = next_to_join(joiner)) {
+        if (worker->being_joined) {
+            joined.wait(lock, [&] { return worker->joined; });
+        } else {
+            worker->being_joined = true;
+            lock.unlock();
+            worker->thread.join();
+            lock.lock();
+            worker->joined = true;
+            remove(*worker);
+            joined.notify_all();
+        }
+        joiner.leave();
+    }
 }
 
 ThreadPoolExecutor::ThreadPoolExecutor(int max_workers, std::string_view thread_name_prefix,
@@ -276,36 +369,55 @@ void ThreadPoolExecutor::add(Job job) {
 }
 
 void ThreadPoolExecutor::shutdown(bool wait, bool cancel_futures) {
+    // A job that is dropped here may be what has kept the executor.
+    const auto pool = std::static_pointer_cast<Pool>(pool_);
     // Nothing to tell and nobody to join; each thread that there was keeps the pool for ever.
-    if (pool().of_parent()) return;
+    if (pool->of_parent()) return;
     detail::JobBase* dropped = nullptr;
     {
-        const std::lock_guard lock(pool().mutex);
-        pool().shut_down = true;
-        if (cancel_futures) dropped = std::exchange(pool().first, nullptr);
-        pool().call_idle();
+        const std::lock_guard lock(pool->mutex);
+        pool->shut_down = true;
+        if (cancel_futures) dropped = std::exchange(pool->first, nullptr);
+        pool->call_idle();
     }
     while (dropped) {
         detail::JobBase* job = dropped;
         dropped = job->following_;
         job->discard();
     }
-    if (wait) pool().join();
+    if (!wait) return;
+    Joiner joiner(Worker::here);
+    pool->join(joiner);
 }
+
+std::shared_ptr<ThreadPoolExecutor::Joiner> ThreadPoolExecutor::joiner_of_this_thread() {
+    return std::make_shared<Joiner>(Worker::here);
+}
+
+void ThreadPoolExecutor::shutdown_for(Joiner& joiner) {
+    const auto pool = std::static_pointer_cast<Pool>(pool_);
+    shutdown(false);
+    if (!pool->of_parent()) pool->join(joiner);
+}
+
+void ThreadPoolExecutor::forget(Joiner& joiner) noexcept { joiner.forget_self(); }
 
 int ThreadPoolExecutor::max_workers() const noexcept { return pool().max_workers; }
 
 int ThreadPoolExecutor::thread_count() const {
     if (pool().of_parent()) return 0;
     const std::lock_guard lock(pool().mutex);
-    return static_cast<int>(pool().workers.size()) + pool().joining;
+    return static_cast<int>(pool().workers.size());
 }
 
 void ThreadPoolExecutor::leave_threads() noexcept {
     if (pool().of_parent()) return;
     shutdown(false);
     const std::lock_guard lock(pool().mutex);
-    while (!pool().workers.empty()) pool().detach(*pool().workers.back());
+    auto& workers = pool().workers;
+    for (std::size_t i = workers.size(); i-- > 0;) {
+        if (!workers[i]->being_joined) pool().detach(*workers[i]);
+    }
 }
 
 // ---- jobs of a loop ----------------------------------------------------------------------------
@@ -400,8 +512,14 @@ Coroutine<void> EventLoop::shutdown_default_executor(Delay timeout) {
     impl_->executor_shut_down = true;
     const std::shared_ptr<ThreadPoolExecutor> executor = impl_->default_executor;
     if (!executor) co_return;
+    // The helper waits for this thread, which may be one of that pool.
+    struct ForThisThread {
+        std::shared_ptr<ThreadPoolExecutor::Joiner> joiner =
+            ThreadPoolExecutor::joiner_of_this_thread();
+        ~ForThisThread() { ThreadPoolExecutor::forget(*joiner); }
+    } waits;
     detail::OneThread helper;
-    auto join = [executor] { executor->shutdown(true); };
+    auto join = [executor, joiner = waits.joiner] { executor->shutdown_for(*joiner); };
     Future<void> joined = run_in_executor(&helper, join);
     bool late = false;
     TimerHandle timer;
@@ -453,13 +571,25 @@ DoneMark done_mark;
 
 const char ConcurrentBase::kJob = 0;
 
-ConcurrentBase::~ConcurrentBase() {
-    ConcurrentCallback* c = callbacks_.load(std::memory_order_acquire);
+ConcurrentBase::~ConcurrentBase() = default;
+
+bool ConcurrentBase::retain_if_alive() noexcept {
+    std::uint32_t refs = refs_.load(std::memory_order_relaxed);
+    while (refs > 0) {
+        if (refs_.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
+// All handles are gone: nobody will end it, and nothing calls its callbacks.
+void ConcurrentBase::abandon() noexcept {
+    ConcurrentCallback* c = callbacks_.exchange(&done_mark);
     while (c && c != &done_mark) {
         ConcurrentCallback* next = c->next_;
         c->drop();
         c = next;
     }
+    release_object();
 }
 
 // Changes the state from `from` to `to`, whether somebody waits or not.
@@ -596,12 +726,21 @@ void throw_empty_concurrent() {
 
 // ---- a coroutine of another thread's loop ------------------------------------------------------
 
-namespace {
-
-// Cancels a task on its loop's thread.
-class CancelTask final : public Node, public Pooled {
+class CancelTaskWith final : public ConcurrentCallback, public Node {
   public:
-    explicit CancelTask(Ref<FutureBase> task) noexcept : task_(std::move(task)) {}
+    explicit CancelTaskWith(Ref<FutureBase> task) noexcept : task_(std::move(task)) {}
+    void forget() noexcept { task_ = nullptr; }
+
+    void call(ConcurrentBase& future) noexcept override {
+        if (!future.cancelled()) {
+            delete this;
+        } else if (thread_state.loop == &task_->core()) {
+            run();
+        } else if (!push_threadsafe(task_->core(), this)) {
+            delete this;
+        }
+    }
+    // On the loop's thread.
     void run() override {
         task_->cancel({});
         delete this;
@@ -612,35 +751,22 @@ class CancelTask final : public Node, public Pooled {
     Ref<FutureBase> task_;
 };
 
-class CancelTaskWith final : public ConcurrentCallback {
-  public:
-    explicit CancelTaskWith(Ref<FutureBase> task) noexcept : task_(std::move(task)) {}
-    void call(ConcurrentBase& future) noexcept override {
-        if (future.cancelled()) cancel_task();
-        delete this;
-    }
-    void drop() noexcept override { delete this; }
-
-  private:
-    void cancel_task() noexcept {
-        if (thread_state.loop == &task_->core()) {
-            task_->cancel({});
-            return;
-        }
-        auto* node = new CancelTask(task_);
-        if (!push_threadsafe(task_->core(), node)) delete node;
-    }
-
-    Ref<FutureBase> task_;
-};
-
-}  // namespace
-
-void cancel_task_with(ConcurrentBase& future, Ref<FutureBase> task) {
-    future.add_callback(new CancelTaskWith(std::move(task)));
+CancelTaskWith* cancel_task_with(ConcurrentBase& future, Ref<FutureBase> task) {
+    auto* callback = new CancelTaskWith(std::move(task));
+    future.add_callback(callback);
+    return callback;
 }
 
+// Safe because nobody else calls or frees it: the caller has claimed the future.
+void forget_task(CancelTaskWith& callback) noexcept { callback.forget(); }
+
 // ---- a future for a future ---------------------------------------------------------------------
+
+void WeakConcurrent::cancel() const noexcept {
+    if (!future_->retain_if_alive()) return;
+    const auto future = Ref<ConcurrentBase>::adopt(future_);
+    future->cancel();
+}
 
 WrapBridge::WrapBridge(const ConcurrentBase& from, Ref<FutureBase> to) noexcept
     : to_(std::move(to)), awaited_(from.source() != nullptr && from.source() != &to_->core()) {

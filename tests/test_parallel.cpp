@@ -329,6 +329,88 @@ TEST(Channels, ObjectsMayBeMoveOnly) {
     });
 }
 
+// Throws when it is moved for the n-th time from now; 0: never.
+struct Fragile {
+    static inline std::atomic<int> fail_at = 0;
+    static void step() {
+        if (fail_at > 0 && --fail_at == 0) throw std::length_error("fragile");
+    }
+    Fragile() = default;
+    Fragile(Fragile&& o) : value(o.value) { step(); }
+    Fragile& operator=(Fragile&& o) {
+        step();
+        value = o.value;
+        return *this;
+    }
+    int value = 3;
+};
+
+TEST(Channels, AMoveThatThrowsReachesItsCaller) {  // L15.
+    run([]() -> Coroutine<> {
+        for (int at = 0; at < 12; ++at) {
+            Fragile::fail_at = at;
+            const Channel<Fragile> channel(1);
+            Fragile item;
+            bool sent = false;
+            try {
+                co_await channel.send_from(item);
+                sent = true;
+            } catch (const std::length_error&) {
+                EXPECT_GT(at, 0);
+            }
+            EXPECT_EQ(channel.size(), sent ? 1u : 0u);
+            if (!sent) continue;
+            try {
+                EXPECT_EQ((co_await channel.receive())->value, 3);
+            } catch (const std::length_error&) {
+                EXPECT_GT(at, 0);
+            }
+            // The room is free, and a sender that waits for it would go on.
+            EXPECT_EQ(channel.size(), 0u);
+        }
+        Fragile::fail_at = 0;
+    });
+}
+
+TEST(Channels, ASenderWhoseMoveThrowsPassesItsRoomOn) {  // L15.
+    run([]() -> Coroutine<> {
+        const Channel<Fragile> channel(1);
+        co_await channel.send(Fragile());
+        auto send = [](Channel<Fragile> to) -> Coroutine<> {
+            Fragile item;
+            co_await to.send_from(item);
+        };
+        auto first = asyncio::create_task(send(channel));
+        auto second = asyncio::create_task(send(channel));
+        co_await iterations(3);
+        EXPECT_TRUE(channel.try_receive().has_value());
+        Fragile::fail_at = 1;  // in the first one's step
+        EXPECT_TRUE((co_await asyncio::as_result(first)).holds<std::length_error>());
+        co_await asyncio::wait_for(second, 20s);
+        EXPECT_EQ(channel.size(), 1u);
+        Fragile::fail_at = 0;
+    });
+}
+
+TEST(RunOnThreads, AResultWhoseMoveThrowsReachesTheCaller) {  // L15.
+    run([]() -> Coroutine<> {
+        auto factory = []() -> Coroutine<Fragile> { co_return Fragile(); };
+        for (int at = 0; at < 16; ++at) {
+            Fragile::fail_at = at;
+            try {
+                const auto results = co_await run_on_threads(1, factory);
+                EXPECT_EQ(results.at(0).value, 3);
+            } catch (const std::length_error&) {
+                EXPECT_GT(at, 0);
+            } catch (const asyncio::ExceptionGroup& group) {
+                EXPECT_GT(at, 0);
+                EXPECT_TRUE(group.subgroup<std::length_error>().has_value());
+            }
+        }
+        Fragile::fail_at = 0;
+    });
+}
+
 TEST(Channels, RefusesNoCapacity) {
     EXPECT_EQ(raised<asyncio::ValueError>([] { Channel<int>(0); }), "capacity must be at least 1");
 }

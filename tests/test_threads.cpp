@@ -788,6 +788,190 @@ TEST(Pool, MayBeShutDownBySeveralThreads) {
     for (auto& t : threads) t.join();
 }
 
+// Returns when another thread has begun to shut `pool` down.
+void wait_for_shutdown(ThreadPoolExecutor& pool) {
+    while (true) {
+        try {
+            (void)pool.submit([] {});
+        } catch (const RuntimeError&) {
+            break;
+        }
+        std::this_thread::yield();
+    }
+    std::this_thread::sleep_for(1ms);  // it waits by now, most likely
+}
+
+TEST(Pool, ShutdownOnItsThreadWhileAnotherWaits) {  // L40.
+    for (int i = 0; i < 20; ++i) {
+        ThreadPoolExecutor pool(1);
+        std::atomic<bool> returned = false;
+        auto job = pool.submit([&] {
+            wait_for_shutdown(pool);
+            pool.shutdown(true);
+            pool.shutdown(true);
+            std::this_thread::yield();
+            returned = true;
+            return 1;
+        });
+        pool.shutdown(true);
+        EXPECT_TRUE(returned);  // who waits from outside waits for the whole job
+        EXPECT_EQ(pool.thread_count(), 0);
+        EXPECT_EQ(job.result(), 1);
+    }
+}
+
+TEST(Pool, ShutdownOnAllItsThreadsAtOnce) {  // L40.
+    for (int i = 0; i < 20; ++i) {
+        std::atomic<int> ended = 0;
+        ThreadPoolExecutor pool(4);
+        std::latch all(4);
+        for (int j = 0; j < 4; ++j) {
+            (void)pool.submit([&] {
+                all.arrive_and_wait();
+                pool.shutdown(true);
+                ++ended;
+            });
+        }
+        all.wait();
+        pool.shutdown(true);
+        EXPECT_EQ(ended, 4);
+    }
+}
+
+TEST(Pool, ShutdownOnItsThreadWaitsForTheOthers) {  // L40.
+    ThreadPoolExecutor pool(3);
+    std::atomic<int> ended = 0;
+    Gate release;
+    auto busy = [&] {
+        release.wait();
+        ++ended;
+    };
+    (void)pool.submit(busy);
+    auto job = pool.submit([&] {
+        std::thread opener([&] {
+            wait_for_shutdown(pool);
+            release.open();
+        });
+        pool.shutdown(true);
+        opener.join();
+        return ended.load();
+    });
+    EXPECT_EQ(job.result(), 1);
+}
+
+TEST(Pool, DestroyedByItsOwnThread) {  // L40.
+    for (int i = 0; i < 20; ++i) {
+        Gate release;
+        std::atomic<int> ended = 0;
+        Gate done;
+        auto pool = std::make_shared<ThreadPoolExecutor>(3);
+        (void)pool->submit([&] {
+            release.wait();
+            ++ended;
+        });
+        Gate mine;
+        auto function = [&, own = pool]() mutable {
+            mine.wait();
+            release.open();
+            own.reset();
+            EXPECT_EQ(ended, 1);
+            done.open();
+        };
+        (void)pool->submit(callable(std::move(function)));
+        pool.reset();
+        mine.open();
+        done.wait();
+    }
+}
+
+TEST(Pool, InAJobOfAnother) {  // L40.
+    std::atomic<int> ended = 0;
+    Gate deepest;
+    {
+        ThreadPoolExecutor outer(1);
+        (void)outer.submit([&] {
+            ThreadPoolExecutor middle(1);
+            (void)middle.submit([&] {
+                ThreadPoolExecutor inner(1);
+                (void)inner.submit([&] {
+                    // `outer` and `middle` wait by now, one for the other: neither may give up.
+                    wait_for_shutdown(outer);
+                    wait_for_shutdown(middle);
+                    wait_for_shutdown(inner);
+                    ++ended;
+                });
+                inner.shutdown(true);
+                EXPECT_EQ(ended, 1);
+                ++ended;
+            });
+            middle.shutdown(true);
+            EXPECT_EQ(ended, 2);
+            ++ended;
+        });
+    }
+    EXPECT_EQ(ended, 3);
+}
+
+TEST(Pool, TwoThatShutEachOtherDown) {  // L40.
+    for (int i = 0; i < 20; ++i) {
+        std::atomic<int> ended = 0;
+        ThreadPoolExecutor a(2);
+        ThreadPoolExecutor b(2);
+        std::latch all(2);
+        (void)a.submit([&] {
+            all.arrive_and_wait();
+            b.shutdown(true);
+            ++ended;
+        });
+        (void)b.submit([&] {
+            all.arrive_and_wait();
+            a.shutdown(true);
+            ++ended;
+        });
+        all.wait();
+        a.shutdown(true);
+        b.shutdown(true);
+        EXPECT_EQ(ended, 2);
+    }
+}
+
+TEST_P(Threads, TheDefaultExecutorShutDownByItsOwnJob) {  // L40.
+    auto pool = std::make_shared<ThreadPoolExecutor>(2);
+    loop->set_default_executor(pool);
+    std::atomic<int> ended = 0;
+    run([&]() -> Coroutine<> {
+        auto& running = get_running_loop();
+        for (int i = 0; i < 2; ++i) {
+            (void)running.run_in_executor(nullptr, [&] {
+                wait_for_shutdown(*pool);
+                pool->shutdown(true);
+                ++ended;
+            });
+        }
+        co_await running.shutdown_default_executor();
+        EXPECT_EQ(ended, 2);
+    });
+}
+
+TEST(DefaultExecutor, OfALoopThatItsOwnThreadRuns) {  // L40.
+    // Each end of run() shuts the pool down whose thread it is on.
+    auto pool = std::make_shared<ThreadPoolExecutor>(2);
+    std::latch all(2);
+    auto job = [&] {
+        return asyncio::run([&]() -> Coroutine<int> {
+            get_running_loop().set_default_executor(pool);
+            all.arrive_and_wait();
+            co_return 7;
+        });
+    };
+    auto first = pool->submit(job);
+    auto second = pool->submit(job);
+    EXPECT_EQ(first.result(20s), 7);
+    EXPECT_EQ(second.result(20s), 7);
+    pool->shutdown(true);
+    EXPECT_EQ(pool->thread_count(), 0);
+}
+
 TEST(Pool, ServesManyThreads) {
     ThreadPoolExecutor pool(3, "busy", 0s);
     std::atomic<int> ran = 0;
@@ -1116,6 +1300,264 @@ TEST(Threadsafe, AnErrorInMakingTheTaskGoesToTheResultAndTheHandler) {  // TH-02
     EXPECT_NE(log.text().find("ValueError: no tasks"), std::string::npos);
 }
 
+TEST(Threadsafe, CancelledInTheStepThatEndsTheTask) {  // TH-02
+    LoopThread other;
+    const LogCapture log;
+    ConcurrentFuture<int> f(nullptr);
+    Gate known;
+    bool first = false;
+    bool second = false;
+    auto body = [&]() -> Coroutine<int> {
+        known.wait();
+        co_await asyncio::sleep(0s);
+        first = f.cancel();
+        second = f.cancel();  // Python's says true again
+        EXPECT_EQ(current_task().cancelling(), 1);
+        co_return 5;
+    };
+    f = run_coroutine_threadsafe(body, other.loop());
+    known.open();
+    EXPECT_THROW((void)f.result(), CancelledError);
+    other.stop();
+    EXPECT_TRUE(first);
+    EXPECT_TRUE(second);
+    EXPECT_EQ(log.text(), "");
+}
+
+TEST(Threadsafe, CancelledWhenTheTaskHasEndedAndNobodyKnows) {  // TH-02
+    LoopThread other;
+    const LogCapture log;
+    ConcurrentFuture<int> f(nullptr);
+    Gate known;
+    Gate ended;
+    auto body = [&]() -> Coroutine<int> {
+        known.wait();
+        // Runs after the task's end, in the iteration in which the result would be copied.
+        get_running_loop().call_soon([&] {
+            EXPECT_TRUE(f.cancel());
+            ended.open();
+        });
+        co_return 5;
+    };
+    f = run_coroutine_threadsafe(body, other.loop());
+    known.open();
+    ended.wait();
+    EXPECT_THROW((void)f.result(), CancelledError);
+    other.stop();
+    EXPECT_EQ(log.text(), "");
+}
+
+TEST(Threadsafe, ATaskThatGetsOverItsCancelIsNotTheResult) {  // TH-02
+    LoopThread other;
+    const LogCapture log;
+    Gate begun;
+    Gate ended;
+    std::string message = "none";
+    auto stubborn = [&]() -> Coroutine<int> {
+        begun.open();
+        const auto r = co_await as_result(Future<>());
+        message = error_text<CancelledError>(r);
+        ended.open();
+        co_return 5;
+    };
+    const auto f = run_coroutine_threadsafe(stubborn, other.loop());
+    begun.wait();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) threads.emplace_back([&] { EXPECT_TRUE(f.cancel()); });
+    for (auto& t : threads) t.join();
+    EXPECT_TRUE(f.cancelled());
+    ended.wait();
+    other.stop();
+    EXPECT_EQ(message, "");
+    EXPECT_THROW((void)f.result(), CancelledError);
+    EXPECT_EQ(log.text(), "");
+}
+
+TEST(Threadsafe, ADoneOneIsNotCancelledAndATimeoutCancelsNothing) {  // TH-02
+    LoopThread other;
+    const LogCapture log;
+    Gate release;
+    auto slow = [&]() -> Coroutine<int> {
+        while (!get_running_loop().get_debug()) co_await asyncio::sleep(0s);
+        co_return 6;
+    };
+    const auto f = run_coroutine_threadsafe(slow, other.loop());
+    EXPECT_THROW((void)f.result(1ms), TimeoutError);
+    EXPECT_FALSE(f.done());
+    other.loop().call_soon_threadsafe([&] { other.loop().set_debug(true); });
+    EXPECT_EQ(f.result(), 6);
+    EXPECT_FALSE(f.cancel());
+    EXPECT_FALSE(f.cancelled());
+    EXPECT_EQ(f.result(), 6);
+}
+
+// ---- results that cannot be copied or moved at every time ---------------------------------------
+
+// Throws when it is copied or moved for the n-th time from now; 0: never.
+struct Fragile {
+    static inline std::atomic<int> copies = 0;
+    static inline std::atomic<int> moves = 0;
+    static inline std::atomic<int> fail_at = 0;
+    static void reset(int at) {
+        copies = 0;
+        moves = 0;
+        fail_at = at;
+    }
+    static void step() {
+        if (fail_at > 0 && --fail_at == 0) throw std::length_error("fragile");
+    }
+    Fragile() = default;
+    explicit Fragile(int v) : value(v) {}
+    Fragile(const Fragile& o) : value(o.value) {
+        ++copies;
+        step();
+    }
+    Fragile(Fragile&& o) : value(o.value) {
+        ++moves;
+        step();
+    }
+    Fragile& operator=(const Fragile&) = default;
+    Fragile& operator=(Fragile&& o) {
+        step();
+        value = o.value;
+        return *this;
+    }
+    int value = 3;
+};
+
+// Its copies always fail.
+struct Uncopied {
+    Uncopied() = default;
+    Uncopied(Uncopied&&) = default;
+    Uncopied& operator=(Uncopied&&) = default;
+    Uncopied(const Uncopied&) { throw std::bad_alloc(); }
+    Uncopied& operator=(const Uncopied&) { throw std::bad_alloc(); }
+};
+
+// Whatever fails on the way to it, the one that waits gets the result or the error.
+template <class F>
+void expect_an_end(F get) {
+    for (int at = 0; at < 12; ++at) {
+        Fragile::reset(at);
+        try {
+            EXPECT_EQ(get(), 3) << at;
+        } catch (const std::length_error& e) {
+            EXPECT_GT(at, 0);
+            EXPECT_STREQ(e.what(), "fragile");
+        }
+    }
+    Fragile::reset(0);
+}
+
+TEST(Threadsafe, AResultThatCannotBeCopiedEndsTheWait) {  // L15.
+    LoopThread other;
+    const LogCapture log;
+    auto make = []() -> Coroutine<Fragile> { co_return Fragile(); };
+    auto later = []() -> Coroutine<Fragile> {
+        co_await asyncio::sleep(0s);
+        co_return Fragile();
+    };
+    AnyTask kept;
+    auto shared = [&]() -> Coroutine<Fragile> {
+        kept = current_task();
+        co_await asyncio::sleep(0s);
+        co_return Fragile();
+    };
+    expect_an_end([&] {
+        auto f = run_coroutine_threadsafe(make, other.loop());
+        const Fragile& result = f.result(20s);
+        return result.value;
+    });
+    expect_an_end([&] { return run_coroutine_threadsafe(later, other.loop()).result(20s).value; });
+    expect_an_end([&] { return run_coroutine_threadsafe(shared, other.loop()).result(20s).value; });
+    EXPECT_TRUE(kept.done());
+    EXPECT_EQ(log.text(), "");
+}
+
+TEST(Threadsafe, AResultThatNobodyElseSeesIsNotCopied) {  // L15.
+    LoopThread other;
+    auto make = []() -> Coroutine<Uncopied> {
+        co_await asyncio::sleep(0s);
+        co_return Uncopied();
+    };
+    EXPECT_EQ(run_coroutine_threadsafe(make, other.loop()).exception(20s), nullptr);
+    // One that is seen is left as it is.
+    AnyTask kept;
+    auto shared = [&]() -> Coroutine<Uncopied> {
+        kept = current_task();
+        co_return Uncopied();
+    };
+    const auto f = run_coroutine_threadsafe(shared, other.loop());
+    EXPECT_THROW((void)f.result(20s), std::bad_alloc);
+    EXPECT_EQ(kept.exception(), nullptr);
+    Fragile::reset(0);
+    auto counted = []() -> Coroutine<Fragile> { co_return Fragile(); };
+    run_coroutine_threadsafe(counted, other.loop()).exception(20s);
+    EXPECT_EQ(Fragile::copies, 0);
+}
+
+TEST(Threadsafe, AnErrorThatLeavesTheLoopReleasesTheWaiter) {  // L15.
+    const LogCapture log;
+    const auto loop = EpollEventLoop::create();
+    loop->set_task_factory([](EventLoop&, TaskOptions&) { throw KeyboardInterrupt(); });
+    const auto f = run_coroutine_threadsafe([]() -> Coroutine<> { co_return; }, *loop);
+    EXPECT_THROW(loop->run_forever(), KeyboardInterrupt);
+    EXPECT_TRUE(f.cancelled());
+    loop->close();
+}
+
+TEST_P(Threads, AJobsResultThatCannotBeCopiedEndsTheWait) {  // L15.
+    const LogCapture log;
+    ThreadPoolExecutor pool(1);
+    auto make = [] { return Fragile(); };
+    expect_an_end([&] {
+        return run([&]() -> Coroutine<int> { co_return (co_await to_thread(make)).value; });
+    });
+    expect_an_end([&] {
+        return run([&]() -> Coroutine<int> {
+            auto f = get_running_loop().run_in_executor(&pool, make);
+            co_return (co_await f).value;
+        });
+    });
+    expect_an_end([&] { return pool.submit(make).result(20s).value; });
+    expect_an_end([&] {
+        auto f = pool.submit(make);
+        const Fragile& result = f.result(20s);
+        return result.value;
+    });
+    expect_an_end([&] {
+        return run(
+            [&]() -> Coroutine<int> { co_return (co_await wrap_future(pool.submit(make))).value; });
+    });
+    // The function itself and its arguments.
+    expect_an_end([&] {
+        return pool.submit([](const Fragile& f) { return f.value; }, Fragile()).result(20s);
+    });
+    EXPECT_EQ(log.text(), "");
+}
+
+TEST(Concurrent, AResultThatCannotBeCopiedEndsTheWait) {  // L15.
+    expect_an_end([] {
+        const Fragile value;
+        ConcurrentFuture<Fragile> f;
+        f.set_result(value);
+        return f.result(20s).value;
+    });
+    expect_an_end([] {
+        ConcurrentFuture<Fragile> f;
+        auto other = f;
+        std::thread setter([other] { other.set_result(Fragile()); });
+        setter.join();
+        return std::move(f).result(20s).value;
+    });
+    Fragile::reset(1);
+    const ConcurrentFuture<Fragile> failed;
+    failed.set_result(Fragile());
+    EXPECT_TRUE(failed.done());
+    EXPECT_EQ(raised<std::length_error>([&] { (void)failed.result(0s); }), "fragile");
+    EXPECT_THROW(failed.set_result(Fragile()), InvalidStateError);
+}
+
 TEST(Threadsafe, SeesTheContextOfTheCallingThread) {  // CV-04, SC-02
     LoopThread other;
     auto look = []() -> Coroutine<int> { co_return variable.get(); };
@@ -1259,6 +1701,117 @@ TEST_P(Threads, WrapFutureWithoutALoopUsesTheOneThatIsGiven) {
     std::thread setter([&] { f.set_result(2); });
     setter.join();
     EXPECT_EQ(run(wrapped), 2);
+}
+
+// ---- circles of references ---------------------------------------------------------------------
+
+TEST_P(Threads, AWrappedFutureThatNeverEndsIsFreed) {  // L16.
+    std::atomic<int> alive = 0;
+    run([&]() -> Coroutine<> {
+        {
+            ConcurrentFuture<int> answer;
+            answer.add_done_callback([counted = Counted(alive)] {});
+            auto wrapped = wrap_future(answer);
+            wrapped.add_done_callback([counted = Counted(alive)] {});
+            auto again = wrap_future(answer);
+            again.add_done_callback([counted = Counted(alive)] {});
+            co_await asyncio::sleep(0s);
+            EXPECT_EQ(alive, 3);
+        }
+        EXPECT_EQ(alive, 0);
+        {
+            // Without an end that could come, it waits for nothing.
+            Future<int> orphan(nullptr);
+            {
+                const ConcurrentFuture<int> answer;
+                orphan = wrap_future(answer);
+                orphan.add_done_callback([counted = Counted(alive)] {});
+            }
+            EXPECT_FALSE(orphan.done());
+            EXPECT_TRUE(orphan.cancel());
+        }
+        co_await asyncio::sleep(0s);
+        EXPECT_EQ(alive, 0);
+        {
+            // Its callbacks are called though nobody has a handle of the loop's future.
+            ConcurrentFuture<int> answer;
+            int told = 0;
+            wrap_future(answer).add_done_callback(
+                [&told](const Future<int>& f) { told = f.result(); });
+            co_await asyncio::sleep(0s);
+            answer.set_result(4);
+            for (int i = 0; i < 4; ++i) co_await asyncio::sleep(0s);
+            EXPECT_EQ(told, 4);
+        }
+    });
+}
+
+TEST_P(Threads, ALoopClosedBesideAWrappedFutureFreesIt) {  // L16.
+    const LogCapture log;
+    std::atomic<int> alive = 0;
+    {
+        ConcurrentFuture<int> answer;
+        auto wait = [](ConcurrentFuture<int> from, Counted) -> Coroutine<> {
+            co_await wrap_future(std::move(from));
+        };
+        loop->create_task(wait(answer, Counted(alive)));
+        loop->run_until_complete([]() -> Coroutine<> { co_await asyncio::sleep(0s); });
+        loop->close();
+        loop.reset();
+        EXPECT_EQ(alive, 0);
+        answer.add_done_callback([counted = Counted(alive)] {});
+    }
+    EXPECT_EQ(alive, 0);
+}
+
+TEST(Concurrent, ChainsThatNeverEndAreFreed) {  // L16.
+    const LogCapture log;
+    std::atomic<int> alive = 0;
+    {
+        LoopThread one;
+        LoopThread two;
+        ConcurrentFuture<int> answer;
+        answer.add_done_callback([counted = Counted(alive)] {});
+        std::atomic<int> waiting = 0;
+        auto hop = [&](ConcurrentFuture<int> from) -> Coroutine<int> {
+            const Counted counted(alive);
+            auto here = wrap_future(std::move(from));
+            ++waiting;
+            co_return co_await here;
+        };
+        auto a = run_coroutine_threadsafe(hop(answer), one.loop());
+        auto b = run_coroutine_threadsafe(hop(std::move(a)), two.loop());
+        auto c = run_coroutine_threadsafe(hop(std::move(b)), one.loop());
+        c.add_done_callback([counted = Counted(alive)] {});
+        while (waiting < 3) std::this_thread::yield();
+        EXPECT_EQ(alive, 5);
+        one.close();
+        two.close();
+        EXPECT_TRUE(c.cancelled());
+    }
+    EXPECT_EQ(alive, 0);
+}
+
+TEST(Concurrent, CancelsFromALoopWhileTheLastHandleGoes) {  // L16.
+    const auto loop = EpollEventLoop::create();
+    std::atomic<int> alive = 0;
+    for (int i = 0; i < 300; ++i) {
+        auto answer = std::make_unique<ConcurrentFuture<int>>();
+        answer->add_done_callback([counted = Counted(alive)] {});
+        auto wrapped = wrap_future(*answer, loop.get());
+        std::latch go(2);
+        std::thread dropper([&] {
+            go.arrive_and_wait();
+            answer.reset();
+        });
+        wrapped.cancel();
+        wrapped = nullptr;
+        go.arrive_and_wait();
+        loop->run_until_complete([]() -> Coroutine<> { co_await asyncio::sleep(0s); });
+        dropper.join();
+    }
+    loop->close();
+    EXPECT_EQ(alive, 0);
 }
 
 TEST_P(Threads, AWrappedFutureThatEndsAfterTheLoopIsDroppedSilently) {  // F-14

@@ -256,6 +256,8 @@ class ASYNCIO_API ChannelCore {
     // waited before, and others were quicker: now it is the first.
     Coroutine<> wait_for_room(bool again);
     Coroutine<> wait_for_item(bool again);
+    // One that waited for room does not use it.
+    void pass_room() noexcept;
 
     void close() noexcept;
     bool closed() const noexcept;
@@ -287,7 +289,13 @@ Coroutine<> send_moved(Ref<ChannelCore> channel, T& from) {
     ChannelItemPtr<T> item;
     bool again = false;
     while (true) {
-        item.reset(ChannelItemOf<T>::make(std::move(from)));
+        try {
+            item.reset(ChannelItemOf<T>::make(std::move(from)));
+        } catch (...) {
+            // Whatever a move throws, the room is the next sender's.
+            if (again) channel->pass_room();
+            throw;
+        }
         try {
             if (channel->try_push(item.get())) break;
         } catch (const QueueShutDown&) {

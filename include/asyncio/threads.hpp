@@ -275,7 +275,7 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
     explicit ThreadPoolExecutor(int max_workers = 0,
                                 std::string_view thread_name_prefix = "asyncio",
                                 Delay idle_time = std::chrono::seconds(10));
-    // Runs what was submitted, and joins all threads.
+    // Runs what was submitted, and joins all threads, as shutdown() does.
     ~ThreadPoolExecutor() override;
 
     // Jobs start in the order they were added.
@@ -283,9 +283,10 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
     // new thread" if there is none at all.
     void add(Job job) override;
 
-    // Takes no more jobs; threads end when all that were added have run. `wait`: joins them (but
-    // for the calling thread, if it is one). `cancel_futures`: jobs that have not begun are
-    // cancelled. May be called again.
+    // Takes no more jobs; threads end when all that were added have run. `wait`: joins them.
+    // `cancel_futures`: jobs that have not begun are cancelled. May be called again, and by several
+    // threads. On a thread of a pool it does not wait for that thread itself, nor for those that
+    // wait, in a shutdown() of theirs, for that thread.
     void shutdown(bool wait = true, bool cancel_futures = false);
 
     int max_workers() const noexcept;
@@ -294,6 +295,11 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
 
     // For the library: the destructor will not wait for the threads.
     void leave_threads() noexcept;
+    // shutdown(true) by one thread for another, which waits for it until forget().
+    struct Joiner;
+    static std::shared_ptr<Joiner> joiner_of_this_thread();
+    void shutdown_for(Joiner& joiner);
+    static void forget(Joiner& joiner) noexcept;
 
   private:
     struct Pool;
@@ -383,11 +389,18 @@ class ASYNCIO_API ConcurrentBase {
     // kEnding: claimed by the one that ends it, to whom it is still running or pending.
     enum State : std::uint32_t { kPending, kRunning, kEnding, kFinished, kFailed, kCancelled };
 
-    void retain() noexcept { refs_.add(); }
+    void retain() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept {
-        if (refs_.drop()) delete this;
+        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) abandon();
     }
-    bool unique() const noexcept { return refs_.unique(); }
+    bool unique() const noexcept { return refs_.load(std::memory_order_acquire) == 1; }
+    // For those who hold the object but do not want its result to live: see WeakConcurrent.
+    void retain_object() noexcept { object_refs_.add(); }
+    void release_object() noexcept {
+        if (object_refs_.drop()) delete this;
+    }
+    // Adds a reference, unless there is none any more.
+    bool retain_if_alive() noexcept;
 
     State state() const noexcept {
         return static_cast<State>(state_.load(std::memory_order_acquire) & kStateBits);
@@ -437,12 +450,14 @@ class ASYNCIO_API ConcurrentBase {
     static constexpr std::uint32_t kStateBits = 7;
     static constexpr std::uint32_t kWaited = 8;  // some thread may sleep until it is done
 
+    void abandon() noexcept;
     bool move_to(State from, State to) noexcept;
     void finish(State state) noexcept;
     bool wait_until_done(std::int64_t timeout) const;
 
     mutable std::atomic<std::uint32_t> state_{kPending};
-    RefCount refs_{1};
+    std::atomic<std::uint32_t> refs_{1};  // not a RefCount: one may be added to what is seen as 1
+    RefCount object_refs_{1};             // all of refs_ count as one
     std::atomic<ConcurrentCallback*> callbacks_{nullptr};  // last first; a mark once done
     std::exception_ptr error_;
     const void* source_ = nullptr;
@@ -700,15 +715,20 @@ auto Executor::submit(F&& fn, Args&&... args) -> ConcurrentFuture<detail::JobRes
 
 namespace detail {
 
-// Cancels a task when the ConcurrentFuture that stands for it is cancelled (TH-02).
-ASYNCIO_API void cancel_task_with(ConcurrentBase& future, Ref<FutureBase> task);
+class CancelTaskWith;
+// Cancels a task when the ConcurrentFuture that stands for it is cancelled (TH-02). What it returns
+// is gone when that is done.
+ASYNCIO_API CancelTaskWith* cancel_task_with(ConcurrentBase& future, Ref<FutureBase> task);
+// It gives up its handle of the task. By the one that has claimed the future for its end.
+ASYNCIO_API void forget_task(CancelTaskWith& callback) noexcept;
 
 // Copies the end of a task to its ConcurrentFuture. One that is destroyed uncalled, since the loop
 // closed before, cancels it: a thread may be waiting.
 template <class R>
 class CopyToConcurrent {
   public:
-    explicit CopyToConcurrent(Ref<ConcurrentBase> to) noexcept : to_(std::move(to)) {}
+    CopyToConcurrent(Ref<ConcurrentBase> to, CancelTaskWith* cancels) noexcept
+        : to_(std::move(to)), cancels_(cancels) {}
     CopyToConcurrent(CopyToConcurrent&&) noexcept = default;
     CopyToConcurrent& operator=(CopyToConcurrent&&) = delete;
     ~CopyToConcurrent() {
@@ -716,24 +736,34 @@ class CopyToConcurrent {
     }
     void operator()(Task<R> task) {
         const Ref<ConcurrentBase> to = std::move(to_);
-        if (task.cancelled()) to->cancel();
-        if (std::exception_ptr error = task.cancelled() ? nullptr : task.exception()) {
-            if (to->set_running_or_notify_cancel()) to->set_exception(std::move(error));
+        if (task.cancelled()) {
+            to->cancel();
             return;
         }
+        std::exception_ptr error = task.exception();
         if (!to->set_running_or_notify_cancel()) return;
-        auto& typed = static_cast<ConcurrentStateOf<R>&>(*to);
-        if constexpr (std::is_void_v<R>) {
-            typed.set_value();
-        } else if constexpr (std::is_reference_v<R>) {
-            typed.set_value(&task.result());
-        } else {
-            typed.set_value(std::move(task).result());
-        }
+        to->begin_end();
+        if (error) return to->finish_error(std::move(error));
+        // Safe because run_coroutine_threadsafe made both of the same type.
+        finish(static_cast<ConcurrentStateOf<R>&>(*to), *task.state());
     }
 
   private:
+    // A result that nobody else can see is moved.
+    void finish(ConcurrentStateOf<R>& to, FutureBase& task) noexcept {
+        if constexpr (std::is_void_v<R>) {
+            to.finish_with();
+        } else if constexpr (!kCopyable<Stored<R>>) {
+            to.finish_with(std::move(value_of<R>(task)));
+        } else {
+            forget_task(*cancels_);
+            if (task.unique()) return to.finish_with(std::move(value_of<R>(task)));
+            to.finish_with(std::as_const(value_of<R>(task)));
+        }
+    }
+
     Ref<ConcurrentBase> to_;
+    CancelTaskWith* cancels_;
 };
 
 // Makes the task, on its loop.
@@ -751,12 +781,15 @@ class StartThreadsafe {
         const Ref<ConcurrentBase> future = std::move(future_);
         try {
             Task<R> task = make_task<R>(running_core(), std::move(coroutine_), {});
-            cancel_task_with(*future, task.state());
-            task.add_done_callback(CopyToConcurrent<R>(future));
+            CancelTaskWith* const cancels = cancel_task_with(*future, task.state());
+            task.add_done_callback(CopyToConcurrent<R>(future, cancels));
         } catch (...) {
-            // Its waiter is told, and the loop's exception handler.
+            // Its waiter is told, and the loop's exception handler. One that leaves the loop is not
+            // the waiter's, who must not wait for ever either.
             std::exception_ptr error = std::current_exception();
-            if (!is_exit_error(error) && future->set_running_or_notify_cancel()) {
+            if (is_exit_error(error)) {
+                future->cancel();
+            } else if (future->set_running_or_notify_cancel()) {
                 future->set_exception(std::move(error));
             }
             throw;
@@ -766,6 +799,25 @@ class StartThreadsafe {
   private:
     Coroutine<R> coroutine_;
     Ref<ConcurrentBase> future_;
+};
+
+// Cancels a ConcurrentFuture that still has other handles. It is not one itself: what a future of
+// a loop holds of the ConcurrentFuture that it wraps, which in turn holds that future in a
+// callback, so that both go when all handles are gone.
+class ASYNCIO_API WeakConcurrent {
+  public:
+    explicit WeakConcurrent(ConcurrentBase& future) noexcept : future_(&future) {
+        future.retain_object();
+    }
+    WeakConcurrent(WeakConcurrent&& o) noexcept : future_(detail::take(o.future_)) {}
+    WeakConcurrent& operator=(WeakConcurrent&&) = delete;
+    ~WeakConcurrent() {
+        if (future_) future_->release_object();
+    }
+    void cancel() const noexcept;
+
+  private:
+    ConcurrentBase* future_;
 };
 
 // Brings the end of a ConcurrentFuture to a future of a loop (F-14).
@@ -831,7 +883,8 @@ auto run_coroutine_threadsafe(A&& awaitable, EventLoop& loop,
 
 // A future of `loop` (null: the running one) that ends as `future` does, one iteration after it.
 // Cancelling it cancels `future`, one iteration later. A result is copied, or moved if it cannot
-// be. F-14. Raises: RuntimeError "no running event loop". If cancelled: `future` is cancelled,
+// be. It keeps nothing alive: if all handles of `future` go before it is done, it never ends. F-14.
+// Raises: RuntimeError "no running event loop". If cancelled: `future` is cancelled,
 // unless it runs already.
 template <class T>
 Future<T> wrap_future(ConcurrentFuture<T> future, EventLoop* loop = nullptr) {
@@ -839,8 +892,8 @@ Future<T> wrap_future(ConcurrentFuture<T> future, EventLoop* loop = nullptr) {
     if (!future) detail::throw_empty_concurrent();
     auto to = detail::Ref<detail::FutureBase>::adopt(new detail::FutureStateOf<T>(core));
     auto wrapped = Future<T>::from_state(to);
-    wrapped.add_done_callback([future](const Future<T>& w) {
-        if (w.cancelled()) future.cancel();
+    wrapped.add_done_callback([weak = detail::WeakConcurrent(*future.state())](const Future<T>& w) {
+        if (w.cancelled()) weak.cancel();
     });
     future.state()->add_callback(new detail::WrapBridgeOf<T>(*future.state(), std::move(to)));
     return wrapped;
