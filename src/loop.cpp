@@ -465,6 +465,7 @@ void LoopMember::leave() noexcept {
 void Loop::close() {
     if (is_running()) throw RuntimeError("Cannot close a running event loop");
     if (closed.exchange(true)) return;
+    const Stays stays(*this);  // whatever is called meanwhile
     own(false);
     close_executor(*this);
     if (signals) signals->close();

@@ -105,6 +105,19 @@ class Loop final : public LoopCore, public Pooled {
         std::lock_guard<std::recursive_mutex> lock_;
         bool mine_;
     };
+    // The loop itself stays while this lives, even if user's code destroys the public object.
+    class Stays {
+      public:
+        explicit Stays(Loop& loop) noexcept : loop_(loop) {
+            loop.foreign.fetch_add(1, std::memory_order_relaxed);
+        }
+        Stays(const Stays&) = delete;
+        Stays& operator=(const Stays&) = delete;
+        ~Stays() { loop_.detach_foreign(1); }
+
+      private:
+        Loop& loop_;
+    };
     // This process is a child of fork(2), and the loop is a copy of its parent's (see fork.cpp).
     void leave_to_parent() noexcept;
     // The public object goes: from now on nothing reports to it.

@@ -244,7 +244,9 @@ std::exception_ptr SoleWaiter::resume_error() noexcept {
 
 TaskOptions factory_options(LoopCore& core, TaskOptions options) {
     auto& loop = static_cast<Loop&>(core);
+    const Loop::Stays stays(loop);  // the factory may close it, and destroy the public object
     loop.task_factory(*loop.loop, options);
+    loop.check_open();
     return options;
 }
 

@@ -45,7 +45,11 @@ class Function<R(Args...)> {
     }
 
     explicit operator bool() const noexcept { return static_cast<bool>(base_); }
-    R operator()(Args... args) const { return base_->call(std::forward<Args>(args)...); }
+    // It lives until it has returned, whatever it does to this object meanwhile.
+    R operator()(Args... args) const {
+        const Ref<Base> kept = base_;
+        return kept->call(std::forward<Args>(args)...);
+    }
 
   private:
     Ref<Base> base_;
