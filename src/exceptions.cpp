@@ -9,6 +9,7 @@
 #include <cxxabi.h>
 #include <netdb.h>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 
@@ -21,6 +22,63 @@ const std::string& empty_string() noexcept {
     static const std::string* const empty = new std::string;
     return *empty;
 }
+
+// What an error without a message says in C++: what() alone reaches many a log. All are in one
+// object, so that is_name() can tell such a text from a message that reads alike.
+constexpr char kNames[][26] = {"KeyboardInterrupt",
+                               "GeneratorExit",
+                               "RuntimeError",
+                               "ValueError",
+                               "TypeError",
+                               "LookupError",
+                               "KeyError",
+                               "NotImplementedError",
+                               "StopAsyncIteration",
+                               "EOFError",
+                               "InvalidStateError",
+                               "DeadlockError",
+                               "SendfileNotAvailableError",
+                               "BrokenBarrierError",
+                               "QueueEmpty",
+                               "QueueFull",
+                               "QueueShutDown",
+                               "IncompleteReadError",
+                               "LimitOverrunError",
+                               "BlockingIOError",
+                               "ChildProcessError",
+                               "ConnectionError",
+                               "BrokenPipeError",
+                               "ConnectionAbortedError",
+                               "ConnectionRefusedError",
+                               "ConnectionResetError",
+                               "FileExistsError",
+                               "FileNotFoundError",
+                               "InterruptedError",
+                               "IsADirectoryError",
+                               "NotADirectoryError",
+                               "PermissionError",
+                               "ProcessLookupError",
+                               "TimeoutError",
+                               "AddressInUseError",
+                               "gaierror",
+                               "SSLError",
+                               "SSLCertVerificationError",
+                               "OSError"};
+
+consteval const char* name(std::string_view wanted) {
+    for (const auto& n : kNames) {
+        if (wanted == n) return n;
+    }
+    throw "not in kNames";
+}
+
+// Safe because the numbers are only compared.
+bool is_name(const char* text) noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(kNames);
+    return reinterpret_cast<std::uintptr_t>(text) - begin < sizeof kNames;
+}
+
+const char* text_or(const char* text, const char* name) noexcept { return *text ? text : name; }
 
 }  // namespace
 
@@ -38,8 +96,12 @@ const std::string& BaseException::message() const noexcept {
 
 const char* BaseException::what() const noexcept { return message().c_str(); }
 const char* CancelledError::what() const noexcept { return BaseException::what(); }
-const char* KeyboardInterrupt::what() const noexcept { return BaseException::what(); }
-const char* GeneratorExit::what() const noexcept { return BaseException::what(); }
+const char* KeyboardInterrupt::what() const noexcept {
+    return text_or(BaseException::what(), name("KeyboardInterrupt"));
+}
+const char* GeneratorExit::what() const noexcept {
+    return text_or(BaseException::what(), name("GeneratorExit"));
+}
 
 SystemExit::SystemExit(int code) : BaseException(std::to_string(code)), code_(code) {}
 
@@ -50,21 +112,51 @@ const char* SystemExit::what() const noexcept { return BaseException::what(); }
 
 // ---- Ordinary errors --------------------------------------------------------------------------
 
-const char* RuntimeError::what() const noexcept { return std::runtime_error::what(); }
-const char* ValueError::what() const noexcept { return std::invalid_argument::what(); }
-const char* TypeError::what() const noexcept { return std::logic_error::what(); }
-const char* LookupError::what() const noexcept { return std::logic_error::what(); }
-const char* KeyError::what() const noexcept { return LookupError::what(); }
-const char* NotImplementedError::what() const noexcept { return RuntimeError::what(); }
-const char* StopAsyncIteration::what() const noexcept { return std::runtime_error::what(); }
-const char* EOFError::what() const noexcept { return std::runtime_error::what(); }
-const char* InvalidStateError::what() const noexcept { return std::logic_error::what(); }
-const char* DeadlockError::what() const noexcept { return RuntimeError::what(); }
-const char* SendfileNotAvailableError::what() const noexcept { return RuntimeError::what(); }
-const char* BrokenBarrierError::what() const noexcept { return RuntimeError::what(); }
-const char* QueueEmpty::what() const noexcept { return std::runtime_error::what(); }
-const char* QueueFull::what() const noexcept { return std::runtime_error::what(); }
-const char* QueueShutDown::what() const noexcept { return std::runtime_error::what(); }
+const char* RuntimeError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("RuntimeError"));
+}
+const char* ValueError::what() const noexcept {
+    return text_or(std::invalid_argument::what(), name("ValueError"));
+}
+const char* TypeError::what() const noexcept {
+    return text_or(std::logic_error::what(), name("TypeError"));
+}
+const char* LookupError::what() const noexcept {
+    return text_or(std::logic_error::what(), name("LookupError"));
+}
+const char* KeyError::what() const noexcept {
+    return text_or(std::logic_error::what(), name("KeyError"));
+}
+const char* NotImplementedError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("NotImplementedError"));
+}
+const char* StopAsyncIteration::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("StopAsyncIteration"));
+}
+const char* EOFError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("EOFError"));
+}
+const char* InvalidStateError::what() const noexcept {
+    return text_or(std::logic_error::what(), name("InvalidStateError"));
+}
+const char* DeadlockError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("DeadlockError"));
+}
+const char* SendfileNotAvailableError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("SendfileNotAvailableError"));
+}
+const char* BrokenBarrierError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("BrokenBarrierError"));
+}
+const char* QueueEmpty::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("QueueEmpty"));
+}
+const char* QueueFull::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("QueueFull"));
+}
+const char* QueueShutDown::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("QueueShutDown"));
+}
 
 namespace {
 
@@ -83,12 +175,16 @@ IncompleteReadError::IncompleteReadError(std::string partial_bytes,
 
 IncompleteReadError::IncompleteReadError(const std::string& message) : EOFError(message) {}
 
-const char* IncompleteReadError::what() const noexcept { return EOFError::what(); }
+const char* IncompleteReadError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("IncompleteReadError"));
+}
 
 LimitOverrunError::LimitOverrunError(const std::string& message, std::size_t consumed_bytes)
     : std::runtime_error(message), consumed(consumed_bytes) {}
 
-const char* LimitOverrunError::what() const noexcept { return std::runtime_error::what(); }
+const char* LimitOverrunError::what() const noexcept {
+    return text_or(std::runtime_error::what(), name("LimitOverrunError"));
+}
 
 // ---- Errors of the operating system -----------------------------------------------------------
 
@@ -134,7 +230,11 @@ const OSError::Texts* OSError::texts() const noexcept {
     return static_cast<const Texts*>(texts_.get());
 }
 
-const char* OSError::what() const noexcept { return texts_ ? texts()->what.c_str() : ""; }
+const char* OSError::text_or(const char* name) const noexcept {
+    return texts_ && !texts()->what.empty() ? texts()->what.c_str() : name;
+}
+
+const char* OSError::what() const noexcept { return text_or(name("OSError")); }
 
 const std::string& OSError::strerror() const noexcept {
     return texts_ ? texts()->strerror : empty_string();
@@ -146,25 +246,37 @@ const std::string& OSError::filename() const noexcept {
 
 bool OSError::has_number() const noexcept { return texts_ && texts()->numbered; }
 
-const char* BlockingIOError::what() const noexcept { return OSError::what(); }
-const char* ChildProcessError::what() const noexcept { return OSError::what(); }
-const char* ConnectionError::what() const noexcept { return OSError::what(); }
-const char* BrokenPipeError::what() const noexcept { return OSError::what(); }
-const char* ConnectionAbortedError::what() const noexcept { return OSError::what(); }
-const char* ConnectionRefusedError::what() const noexcept { return OSError::what(); }
-const char* ConnectionResetError::what() const noexcept { return OSError::what(); }
-const char* FileExistsError::what() const noexcept { return OSError::what(); }
-const char* FileNotFoundError::what() const noexcept { return OSError::what(); }
-const char* InterruptedError::what() const noexcept { return OSError::what(); }
-const char* IsADirectoryError::what() const noexcept { return OSError::what(); }
-const char* NotADirectoryError::what() const noexcept { return OSError::what(); }
-const char* PermissionError::what() const noexcept { return OSError::what(); }
-const char* ProcessLookupError::what() const noexcept { return OSError::what(); }
-const char* TimeoutError::what() const noexcept { return OSError::what(); }
-const char* AddressInUseError::what() const noexcept { return OSError::what(); }
-const char* gaierror::what() const noexcept { return OSError::what(); }
-const char* SSLError::what() const noexcept { return OSError::what(); }
-const char* SSLCertVerificationError::what() const noexcept { return SSLError::what(); }
+const char* BlockingIOError::what() const noexcept { return text_or(name("BlockingIOError")); }
+const char* ChildProcessError::what() const noexcept { return text_or(name("ChildProcessError")); }
+const char* ConnectionError::what() const noexcept { return text_or(name("ConnectionError")); }
+const char* BrokenPipeError::what() const noexcept { return text_or(name("BrokenPipeError")); }
+const char* ConnectionAbortedError::what() const noexcept {
+    return text_or(name("ConnectionAbortedError"));
+}
+const char* ConnectionRefusedError::what() const noexcept {
+    return text_or(name("ConnectionRefusedError"));
+}
+const char* ConnectionResetError::what() const noexcept {
+    return text_or(name("ConnectionResetError"));
+}
+const char* FileExistsError::what() const noexcept { return text_or(name("FileExistsError")); }
+const char* FileNotFoundError::what() const noexcept { return text_or(name("FileNotFoundError")); }
+const char* InterruptedError::what() const noexcept { return text_or(name("InterruptedError")); }
+const char* IsADirectoryError::what() const noexcept { return text_or(name("IsADirectoryError")); }
+const char* NotADirectoryError::what() const noexcept {
+    return text_or(name("NotADirectoryError"));
+}
+const char* PermissionError::what() const noexcept { return text_or(name("PermissionError")); }
+const char* ProcessLookupError::what() const noexcept {
+    return text_or(name("ProcessLookupError"));
+}
+const char* TimeoutError::what() const noexcept { return text_or(name("TimeoutError")); }
+const char* AddressInUseError::what() const noexcept { return text_or(name("AddressInUseError")); }
+const char* gaierror::what() const noexcept { return text_or(name("gaierror")); }
+const char* SSLError::what() const noexcept { return text_or(name("SSLError")); }
+const char* SSLCertVerificationError::what() const noexcept {
+    return text_or(name("SSLCertVerificationError"));
+}
 
 namespace {
 
@@ -390,15 +502,22 @@ std::string full_type_name(const std::exception_ptr& error) {
     return without_nesting(demangled(*thrown_type(error)));
 }
 
-// The message of an error that has one: an empty text and none are the same.
+}  // namespace
+
 std::string text_of(const std::exception_ptr& error) {
-    if (const auto* base = find<BaseException>(error)) return base->what();
-    const auto* standard = find<std::exception>(error);
-    if (!standard) return {};
-    std::string text = standard->what();
+    const char* what = nullptr;
+    if (const auto* base = find<BaseException>(error)) {
+        what = base->what();
+    } else if (const auto* standard = find<std::exception>(error)) {
+        what = standard->what();
+    }
+    if (!what || is_name(what)) return {};
+    std::string text = what;
     // std::bad_alloc and its like have only their name to say.
     return text == full_type_name(error) ? std::string() : text;
 }
+
+namespace {
 
 template <class... Number>
 std::string first_number(const std::exception_ptr& error) {

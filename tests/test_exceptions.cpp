@@ -99,15 +99,45 @@ TEST(EveryError, SaysExactlyTheStringItWasMadeFrom) {
     check_every_error([]<class E>() {
         EXPECT_STREQ(E("some text").what(), "some text");
         EXPECT_STREQ(E(std::string("text: 100 %")).what(), "text: 100 %");
-        EXPECT_STREQ(E("").what(), "");
     });
 }
 
-TEST(EveryError, HasAnEmptyTextWhenMadeFromNothing) {
+// What an error of this class says that was given no text.
+template <class E>
+std::string bare_text() {
+    if constexpr (std::is_same_v<E, BaseException> || std::is_same_v<E, CancelledError> ||
+                  std::is_same_v<E, SystemExit>) {
+        return "";
+    } else {
+        return type_name(ptr(E("")));
+    }
+}
+
+TEST(EveryError, SaysItsClassWhenMadeFromNothing) {  // N12.
+    check_every_error([]<class E>() {
+        EXPECT_EQ(E("").what(), bare_text<E>());
+        EXPECT_EQ(describe(ptr(E(""))), type_name(ptr(E(""))) + "()");
+        EXPECT_EQ(format_exception(ptr(E(""))), type_name(ptr(E(""))));
+        EXPECT_EQ(asyncio::detail::text_of(ptr(E(""))), "");
+    });
     DefaultMade::check([]<class E>() {
-        EXPECT_STREQ(E().what(), "");
+        EXPECT_EQ(E().what(), bare_text<E>());
         EXPECT_EQ(describe(ptr(E())), type_name(ptr(E())) + "()");
     });
+    // A text that reads alike is a text.
+    EXPECT_EQ(describe(ptr(ValueError("ValueError"))), "ValueError('ValueError')");
+    EXPECT_EQ(describe(ptr(TimeoutError("TimeoutError"))), "TimeoutError('TimeoutError')");
+    EXPECT_STREQ(OSError(EPIPE, "").what(), "[Errno 32] ");
+}
+
+struct OwnError : RuntimeError {
+    using RuntimeError::RuntimeError;
+};
+
+TEST(EveryError, OfAUsersClassIsReportedWithoutText) {  // N12.
+    EXPECT_STREQ(OwnError().what(), "RuntimeError");
+    EXPECT_EQ(describe(ptr(OwnError())), "OwnError()");
+    EXPECT_EQ(format_exception(ptr(OwnError())), "OwnError");
 }
 
 TEST(EveryError, IsNotMadeFromAStringByAccident) {

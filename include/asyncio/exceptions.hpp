@@ -6,6 +6,10 @@
 // derive from std::exception, through the standard class that means the same where there is one.
 // The only class with both roots is ExceptionGroup, which is a BaseExceptionGroup in Python too.
 //
+// An error that was made without a text says its class in what(), since a log line of what() alone
+// would say nothing (CancelledError is empty: what() is the message of the cancel). Reports and
+// repr() are as Python's.
+//
 // Copies are cheap and, but for IncompleteReadError, noexcept: texts and group members are shared
 // and immutable. Each class has an out-of-line virtual function, so that its type information
 // exists once, in the library, and a catch works across shared libraries.
@@ -230,7 +234,8 @@ class ASYNCIO_API QueueShutDown : public std::runtime_error {
 
 // An error with a number in code(). Made from one string, what() is that string and code() is the
 // class's usual errno (EIO where there is none). Made from a number and a text, what() is
-// "[Errno N] text", with ": 'filename'" behind it if a file is named.
+// "[Errno N] text", with ": 'filename'" behind it if a file is named. Made from nothing, what() is
+// the name of the class.
 class ASYNCIO_API OSError : public std::system_error {
   public:
     explicit OSError(const std::string& message = {});
@@ -249,6 +254,8 @@ class ASYNCIO_API OSError : public std::system_error {
     OSError(std::error_code code, const std::string& message);
     OSError(std::error_code code, const std::string& message, const std::string& text,
             const std::string& filename);
+    // What it was made from, or `name` if there is nothing to say.
+    const char* text_or(const char* name) const noexcept;
 
   private:
     struct Texts;
@@ -464,6 +471,8 @@ ASYNCIO_API std::exception_ptr cancelled_error(const std::string* message);
 
 // A string as Python's repr() shows it: quoted, with escapes. UTF-8 stays as it is.
 ASYNCIO_API std::string quoted(std::string_view text);
+// The message as Python's str() gives it: "" where there is none, and what() names the class.
+ASYNCIO_API std::string text_of(const std::exception_ptr& error);
 // The class, without namespaces: "ValueError". "NoneType" for a null pointer.
 ASYNCIO_API std::string type_name(const std::exception_ptr& error);
 // As Python's repr(): "ValueError('msg')", for any type. "None" for a null pointer.

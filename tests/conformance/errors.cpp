@@ -144,9 +144,9 @@ std::string show_error(const std::exception_ptr& error) {
     } catch (const asyncio::BaseExceptionGroup& e) {
         return show_group(class_name(error, typeid(e)), e);
     } catch (const asyncio::BaseException& e) {
-        return show_plain(class_name(error, typeid(e)), e.what());
+        return show_plain(class_name(error, typeid(e)), asyncio::detail::text_of(error));
     } catch (const std::exception& e) {
-        return show_plain(class_name(error, typeid(e)), e.what());
+        return show_plain(class_name(error, typeid(e)), asyncio::detail::text_of(error));
     }
 }
 
