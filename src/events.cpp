@@ -126,7 +126,7 @@ void forget_current(const EventLoop* loop) noexcept;
 
 EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
     impl_->loop = this;
-    impl_->debug = debug_from_environment();
+    set_debug(debug_from_environment());
     detail::list_loop(*impl_);
 }
 
@@ -217,6 +217,7 @@ void eager_task_factory(EventLoop&, TaskOptions& options) {
 
 void EventLoop::set_debug(bool on) {
     impl_->debug = on;
+    if (on) detail::debug_seen.store(true, std::memory_order_relaxed);
     if (impl_->backend) impl_->update_mode();
 }
 bool EventLoop::get_debug() const noexcept { return impl_->debug; }

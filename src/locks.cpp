@@ -159,6 +159,7 @@ Coroutine<bool> Condition::wait() {
 }
 
 void Condition::notify(std::ptrdiff_t n) {
+    loop_.check_thread();
     if (!locked()) throw RuntimeError("cannot notify on un-acquired lock");
     wake(n);
 }

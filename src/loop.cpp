@@ -632,6 +632,8 @@ void check_usable(const LoopCore& core) {
     static_cast<const Loop&>(core).check_thread();
 }
 
+std::atomic<bool> debug_seen{false};
+
 void check_thread(const LoopCore& core) { static_cast<const Loop&>(core).check_thread(); }
 
 }  // namespace asyncio::inline v1::detail

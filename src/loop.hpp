@@ -247,8 +247,6 @@ class Loop final : public LoopCore, public Pooled {
 void run_watched(Loop& loop, Node& node);
 // The exception handler of the loop, from any thread; the loop may be closed.
 void report_exception(LoopCore& core, const ExceptionContext& context) noexcept;
-// Loop::check_thread.
-void check_thread(const LoopCore& core);
 // To be called where an exception came out of a callback that `where` registered: tells the handler
 // (EH-05). Raises: that exception if it is to leave the loop (S-60); what the handler raises that
 // is (EH-04).

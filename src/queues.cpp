@@ -14,6 +14,7 @@ void throw_queue_shut_down() { throw QueueShutDown(); }
 // ---- the queue ------------------------------------------------------------------------------
 
 void QueueBase::task_done() {
+    loop_.check_thread();
     if (unfinished_ == 0) throw ValueError("task_done() called too many times");
     if (--unfinished_ == 0) finished_.set();
 }

@@ -3,6 +3,7 @@
 
 #include <ostream>
 
+#include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 
 namespace asyncio::inline v1 {
@@ -65,6 +66,17 @@ void Pieces::join(std::string_view piece) { joined_ += piece; }
 void Pieces::write_to(TransportBase& transport) {
     if (!joined_.empty()) all_.push_back(joined_);
     transport.writelines(all_);
+}
+
+void check_thread(const TransportBase& transport) {
+    EventLoop* loop = nullptr;
+    try {
+        loop = &transport.loop();
+    } catch (const RuntimeError&) {
+        // The loop is gone, and runs nowhere.
+        return;
+    }
+    check_thread(loop->core());
 }
 
 void throw_empty_transport() {

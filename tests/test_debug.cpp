@@ -1,8 +1,9 @@
 // Debug mode: EH-06, EH-07, DM-01 to DM-04, AG-02.
-#include <asyncio/events.hpp>
-#include <asyncio/tasks.hpp>
+#include <asyncio.hpp>
 
 #include <gtest/gtest.h>
+
+#include <sys/socket.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -118,6 +119,137 @@ TEST(Debug, TasksAndFuturesOfAnotherThreadAreRefused) {  // DM-02
     std::thread([&] { before_it_runs.set_result(1); }).join();  // nobody else uses the loop now
     EXPECT_EQ(before_it_runs.result(), 1);
     loop->set_debug(false);
+}
+
+// Another thread calls `use`, each part of which is to be refused.
+constexpr const char* kWrongThread =
+    "Non-thread-safe operation invoked on an event loop other than the current one";
+
+template <class F>
+void expect_part_refused(F part) {
+    EXPECT_EQ(raised<RuntimeError>(part), kWrongThread);
+}
+
+template <class... F>
+void expect_refused(F... parts) {
+    std::thread([&] { (expect_part_refused(parts), ...); }).join();
+}
+
+TEST(Debug, LocksAndQueuesOfAnotherThreadAreRefused) {  // L34, DM-02
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->run_until_complete([]() -> Coroutine<> {
+        Lock lock;
+        Event event;
+        Semaphore semaphore(0);
+        BoundedSemaphore bounded(1);
+        Condition condition;
+        Queue<int> queue;
+        Queue<int> full(1);
+        co_await lock.acquire();
+        co_await bounded.acquire();
+        full.put_nowait(1);
+        auto under = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            co_await condition.wait();
+        };
+        auto a = create_task(lock.acquire());
+        auto b = create_task(event.wait());
+        auto c = create_task(semaphore.acquire());
+        auto d = create_task(bounded.acquire());
+        auto e = create_task(under());
+        auto f = create_task(queue.get());
+        auto g = create_task(full.put(2));
+        co_await sleep(0s);
+        co_await condition.acquire();
+        expect_refused([&] { lock.release(); }, [&] { event.set(); }, [&] { event.clear(); },
+                       [&] { semaphore.release(); }, [&] { bounded.release(); },
+                       [&] { condition.notify(); }, [&] { condition.notify_all(); },
+                       [&] { queue.put_nowait(1); }, [&] { static_cast<void>(queue.get_nowait()); },
+                       [&] { queue.task_done(); }, [&] { queue.shutdown(); },
+                       [&] { static_cast<void>(full.get_nowait()); }, [&] { full.shutdown(true); });
+        // Nothing has happened.
+        EXPECT_TRUE(lock.locked());
+        EXPECT_FALSE(event.is_set());
+        EXPECT_TRUE(semaphore.locked());
+        EXPECT_TRUE(bounded.locked());
+        EXPECT_EQ(queue.qsize(), 0u);
+        EXPECT_EQ(full.qsize(), 1u);
+        co_await sleep(0s);
+        EXPECT_FALSE(a.done() || b.done() || c.done() || d.done() || e.done() || f.done());
+        // On their own thread all of it works.
+        condition.notify();
+        condition.release();
+        lock.release();
+        event.set();
+        semaphore.release();
+        bounded.release();
+        queue.put_nowait(3);
+        EXPECT_EQ(full.get_nowait(), 1);
+        co_await gather(a, b, c, d, e, f, g);
+        EXPECT_EQ(f.result(), 3);
+        lock.release();
+    });
+    // Nobody else runs the loop now; and without debug mode nobody looks.
+    Event event;
+    auto waiting = loop->create_task(event.wait());
+    loop->run_once(0s);
+    std::thread([&] { event.set(); }).join();
+    loop->run_until_complete(waiting);
+    loop->close();
+}
+
+TEST(Debug, WhatWasNeverWaitedForBelongsToNoLoop) {  // L34, DM-02
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->run_until_complete([]() -> Coroutine<> {
+        Lock lock;
+        Event event;
+        Queue<int> queue;
+        co_await lock.acquire();
+        std::thread([&] {
+            lock.release();
+            event.set();
+            queue.put_nowait(1);
+        }).join();
+        EXPECT_EQ(queue.get_nowait(), 1);
+        EXPECT_TRUE(event.is_set());
+    });
+    loop->close();
+}
+
+TEST(Debug, StreamsAndTransportsOfAnotherThreadAreRefused) {  // L34, DM-02
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    const Socket other(ends[1]);
+    loop->run_until_complete([&]() -> Coroutine<> {
+        EventLoop& here = get_running_loop();
+        const StreamReader reader(1024);
+        const auto factory = [] { return std::make_shared<Protocol>(); };
+        auto [transport, protocol] = co_await here.connect_accepted_socket(factory, ends[0]);
+        const auto udp_factory = [] { return std::make_shared<DatagramProtocol>(); };
+        auto [udp, endpoint] =
+            co_await here.create_datagram_endpoint(udp_factory, {.local_addr = {"127.0.0.1", 0}});
+        const Transport& t = transport;
+        const DatagramTransport& d = udp;
+        expect_refused([&] { reader.feed_data("x"); }, [&] { reader.feed_eof(); },
+                       [&] { reader.set_exception(ValueError("x")); }, [&] { t.write("x"); },
+                       [&] { t.write_eof(); }, [&] { t.close(); }, [&] { t.abort(); },
+                       [&] { t.pause_reading(); }, [&] { t.resume_reading(); },
+                       [&] { t.set_write_buffer_limits({}); },
+                       [&] { d.sendto("x", SocketAddress("127.0.0.1", 9)); }, [&] { d.close(); });
+        EXPECT_FALSE(t.is_closing());
+        EXPECT_FALSE(d.is_closing());
+        EXPECT_FALSE(reader.at_eof());
+        t.close();
+        d.close();
+        reader.feed_data("y");
+        EXPECT_EQ(co_await reader.read(1), "y");
+        co_await sleep(1ms);
+    });
+    loop->close();
 }
 
 TEST(Debug, SlowDoneCallbacksAreReportedWithTheirPlace) {  // EH-07

@@ -138,8 +138,10 @@ class ASYNCIO_API Lock {
     auto scoped() noexcept { return detail::Acquire<Lock, ScopedLock<Lock>>(*this); }
 
     // Frees it and wakes the first waiter. L-03.
-    // Raises: RuntimeError "Lock is not acquired."
+    // Raises: RuntimeError "Lock is not acquired."; in debug mode RuntimeError from another thread,
+    // as do all objects here that tasks have waited for.
     void release() {
+        loop_.check_thread();
         if (!try_release()) throw_not_acquired();
     }
 
@@ -248,13 +250,17 @@ class ASYNCIO_API Event {
 
     bool is_set() const noexcept { return set_; }
     // Raises the flag and wakes all who wait, in the order they came. They go on even if the flag
-    // is cleared before they run.
-    void set() noexcept {
+    // is cleared before they run. Raises: in debug mode RuntimeError from another thread.
+    void set() {
+        loop_.check_thread();
         if (set_) return;
         set_ = true;
         if (!waiters_.empty()) wake_all();
     }
-    void clear() noexcept { set_ = false; }
+    void clear() {
+        loop_.check_thread();
+        set_ = false;
+    }
 
     // Waits until the flag is set; gives true. Set: no suspension. L-05.
     // Raises: RuntimeError if it must wait in another loop than the event's.
@@ -367,8 +373,10 @@ class ASYNCIO_API Semaphore {
 
     // Gives a unit back, to the first waiter if there is one; there may be more units than at the
     // start. L-13.
-    // Raises: of a BoundedSemaphore, ValueError "BoundedSemaphore released too many times".
+    // Raises: of a BoundedSemaphore, ValueError "BoundedSemaphore released too many times"; in
+    // debug mode RuntimeError from another thread.
     void release() {
+        loop_.check_thread();
         if (!try_release()) throw_too_often();
     }
 

@@ -261,12 +261,12 @@ class [[nodiscard("co_await it")]] QueueGet {
     }
     T await_resume() {
         if (slot_.slow() && !granted()) std::rethrow_exception(error());
-        return queue_->get_nowait();
+        return queue_->take();
     }
     Result<T> await_result() {
         if (slot_.slow() && !granted()) return Result<T>::failure(error());
         try {
-            return Result<T>::success(queue_->get_nowait());
+            return Result<T>::success(queue_->take());
         } catch (...) {
             // Every exception is this function's result.
             return Result<T>::failure(std::current_exception());
@@ -317,6 +317,7 @@ class Queue : public detail::QueueBase {
     // Puts `item` at once; moves from it only on success. Q-03.
     // Raises: QueueShutDown, QueueFull; what moving or comparing a T raises.
     void put_nowait(T&& item) {
+        check_thread();
         if (!shutdown_ && full()) detail::throw_queue_full();
         put_item(item);
     }
@@ -335,18 +336,14 @@ class Queue : public detail::QueueBase {
     // Takes an item at once. Q-05.
     // Raises: QueueEmpty; QueueShutDown once it is shut down and empty.
     T get_nowait() {
-        if (empty()) {
-            if (shutdown_) detail::throw_queue_shut_down();
-            detail::throw_queue_empty();
-        }
-        T item = store_.pop();
-        taken();
-        return item;
+        check_thread();
+        return take();
     }
 
     // From now on put fails, and get too once the queue is empty. All who wait are woken. If
     // `immediate` the items are dropped and count as done (which may end join()). Q-08.
     void shutdown(bool immediate = false) {
+        check_thread();
         shutdown_ = true;
         while (immediate && !empty()) {
             store_.pop();
@@ -377,6 +374,15 @@ class Queue : public detail::QueueBase {
     template <class Q>
     friend class detail::QueueGet;
 
+    T take() {
+        if (empty()) {
+            if (shutdown_) detail::throw_queue_shut_down();
+            detail::throw_queue_empty();
+        }
+        T item = store_.pop();
+        taken();
+        return item;
+    }
     // There is room, or it is shut down.
     void put_item(T& item) {
         if (shutdown_) detail::throw_queue_shut_down();

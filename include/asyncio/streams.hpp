@@ -143,13 +143,13 @@ class ASYNCIO_API StreamReader {
 
     // The feeding side, for protocols and tests. ST-10.
     // Raises: RuntimeError "feed_data after feed_eof".
-    void feed_data(std::string_view data) const { stream().feed_data(data); }
-    void feed_eof() const { stream().feed_eof(); }
-    void set_exception(std::exception_ptr error) const { stream().set_exception(std::move(error)); }
+    void feed_data(std::string_view data) const { used().feed_data(data); }
+    void feed_eof() const { used().feed_eof(); }
+    void set_exception(std::exception_ptr error) const { used().set_exception(std::move(error)); }
     template <class E>
         requires(!std::convertible_to<E, std::exception_ptr>)
     void set_exception(E error) const {
-        stream().set_exception(std::make_exception_ptr(std::move(error)));
+        used().set_exception(std::make_exception_ptr(std::move(error)));
     }
     // Null if there is none.
     std::exception_ptr exception() const { return stream().exception(); }
@@ -174,6 +174,11 @@ class ASYNCIO_API StreamReader {
     detail::Stream& stream() const {
         if (!stream_) detail::throw_empty_handle();
         return *stream_;
+    }
+    // Raises: also, in debug mode, RuntimeError from another thread.
+    detail::Stream& used() const {
+        detail::check_thread_if_debug(stream().core());
+        return stream();
     }
     static void check_size(std::ptrdiff_t n) {
         if (n < 0) throw_negative_size();
@@ -216,9 +221,9 @@ class ASYNCIO_API StreamWriter {
     // Sends what can be sent at once and buffers (copies) the rest; never waits: await drain() now
     // and then. Dropped once the connection is closing or lost. ST-12.
     // Raises: RuntimeError "Cannot call write() after write_eof()".
-    void write(std::string_view data) const { transport_base().write(data); }
+    void write(std::string_view data) const { used().write(data); }
     void write(std::span<const std::byte> data) const {
-        transport_base().write(detail::as_chars(data));
+        used().write(detail::as_chars(data));
     }
     // The same for a range of pieces, each of which write() takes, in one system call where that
     // can be.
@@ -226,10 +231,10 @@ class ASYNCIO_API StreamWriter {
         requires detail::RangeOfBytes<R>
     void writelines(R&& pieces) const {
         detail::Pieces all(pieces);
-        all.write_to(transport_base());
+        all.write_to(used());
     }
     void writelines(std::initializer_list<std::string_view> pieces) const {
-        transport_base().writelines({pieces.begin(), pieces.size()});
+        used().writelines({pieces.begin(), pieces.size()});
     }
 
     // Waits until the write buffer is small enough to write on; no suspension if it is. Several
@@ -239,7 +244,7 @@ class ASYNCIO_API StreamWriter {
     [[nodiscard]] detail::Drain drain() const { return detail::Drain(&stream()); }
 
     // Sends what is buffered, then closes. ST-14.
-    void close() const { transport_base().close(); }
+    void close() const { used().close(); }
     bool is_closing() const { return transport_base().is_closing(); }
     // Waits until the connection has ended. ST-14.
     // Raises: the error that ended it.
@@ -248,7 +253,7 @@ class ASYNCIO_API StreamWriter {
 
     // Half close. ST-15. Raises: NotImplementedError if can_write_eof() is false.
     bool can_write_eof() const { return transport_base().can_write_eof(); }
-    void write_eof() const { transport_base().write_eof(); }
+    void write_eof() const { used().write_eof(); }
 
     // Goes on over TLS, as the server if a server's handler was given this writer. Drains first.
     // What was received and not read is never taken for secured data: a server's belongs to the
@@ -291,6 +296,11 @@ class ASYNCIO_API StreamWriter {
         return *stream_;
     }
     detail::TransportBase& transport_base() const { return stream().transport(); }
+    // Raises: also, in debug mode, RuntimeError from another thread.
+    detail::TransportBase& used() const {
+        detail::check_thread_if_debug(stream().core());
+        return transport_base();
+    }
 
     std::shared_ptr<detail::Stream> stream_;
 };

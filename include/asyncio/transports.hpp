@@ -3,6 +3,7 @@
 #pragma once
 
 #include <any>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <exception>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "asyncio/detail/config.hpp"
+#include "asyncio/detail/loop_core.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/detail/thread_state.hpp"
 #include "asyncio/detail/transport_holder.hpp"
@@ -104,6 +106,8 @@ class ASYNCIO_API TransportBase : public Pooled {
 };
 
 [[noreturn]] ASYNCIO_API void throw_empty_transport();
+// Raises: in debug mode RuntimeError on another thread than the one that runs its loop.
+ASYNCIO_API void check_thread(const TransportBase& transport);
 
 inline std::string_view as_chars(std::span<const std::byte> data) noexcept {
     // Safe because bytes may be read as chars.
@@ -175,11 +179,11 @@ class ASYNCIO_API BaseTransport {
 
     // Reads no more, sends what is buffered, then calls connection_lost(nullptr). Idempotent.
     // TR-01.
-    void close() const { impl().close(); }
+    void close() const { used().close(); }
     bool is_closing() const { return impl().is_closing(); }
     // TR-04. Raises: TypeError for a protocol of a kind that it cannot serve.
     void set_protocol(std::shared_ptr<BaseProtocol> protocol) const {
-        impl().set_protocol(std::move(protocol));
+        used().set_protocol(std::move(protocol));
     }
     std::shared_ptr<BaseProtocol> get_protocol() const { return impl().get_protocol(); }
     // TR-03, TL-06: "peername" and "sockname" are a SocketAddress, "socket" an int, "ssl_object" an
@@ -204,6 +208,15 @@ class ASYNCIO_API BaseTransport {
         return *impl_;
     }
 
+  protected:
+    // The same. Raises: also, in debug mode, RuntimeError from another thread.
+    detail::TransportBase& used() const {
+        detail::TransportBase& transport = impl();
+        if (detail::debug_seen.load(std::memory_order_relaxed)) [[unlikely]]
+            detail::check_thread(transport);
+        return transport;
+    }
+
   private:
     detail::Ref<detail::TransportBase> impl_;
 };
@@ -216,8 +229,8 @@ class ASYNCIO_API ReadTransport : public BaseTransport {
     using BaseTransport::BaseTransport;
     bool is_reading() const { return impl().is_reading(); }
     // No data_received() from now on, until resume_reading(). Both are idempotent.
-    void pause_reading() const { impl().pause_reading(); }
-    void resume_reading() const { impl().resume_reading(); }
+    void pause_reading() const { used().pause_reading(); }
+    void resume_reading() const { used().resume_reading(); }
 };
 
 // A connection that is written to. TR-06 to TR-10.
@@ -226,25 +239,25 @@ class ASYNCIO_API WriteTransport : public BaseTransport {
     using BaseTransport::BaseTransport;
     // Sends what can be sent at once and buffers (copies) the rest; never waits. Dropped once the
     // connection is closing or lost. Raises: RuntimeError "Cannot call write() after write_eof()".
-    void write(std::string_view data) const { impl().write(data); }
-    void write(std::span<const std::byte> data) const { impl().write(detail::as_chars(data)); }
+    void write(std::string_view data) const { used().write(data); }
+    void write(std::span<const std::byte> data) const { used().write(detail::as_chars(data)); }
     // The same for a range of pieces, each of which write() takes, in one system call where that
     // can be. TR-07.
     template <class R>
         requires detail::RangeOfBytes<R>
     void writelines(R&& pieces) const {
         detail::Pieces all(pieces);
-        all.write_to(impl());
+        all.write_to(used());
     }
     void writelines(std::initializer_list<std::string_view> pieces) const {
-        impl().writelines({pieces.begin(), pieces.size()});
+        used().writelines({pieces.begin(), pieces.size()});
     }
     // Ends the stream after what is buffered; reading goes on. TR-08.
     // Raises: NotImplementedError if can_write_eof() is false.
-    void write_eof() const { impl().write_eof(); }
+    void write_eof() const { used().write_eof(); }
     bool can_write_eof() const { return impl().can_write_eof(); }
     // Closes at once and drops what is buffered; then connection_lost(nullptr). TR-09.
-    void abort() const { impl().abort(); }
+    void abort() const { used().abort(); }
     // Bytes. TR-10.
     std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
     // (low, high)
@@ -254,7 +267,7 @@ class ASYNCIO_API WriteTransport : public BaseTransport {
     // pause_writing() is called when more than `high` bytes are buffered, resume_writing() when
     // there are `low` or fewer. Raises: ValueError "high (H) must be >= low (L) must be >= 0".
     void set_write_buffer_limits(WriteBufferLimits limits) const {
-        impl().set_write_buffer_limits(limits);
+        used().set_write_buffer_limits(limits);
     }
 };
 
@@ -263,8 +276,8 @@ class ASYNCIO_API Transport : public WriteTransport {
   public:
     using WriteTransport::WriteTransport;
     bool is_reading() const { return impl().is_reading(); }
-    void pause_reading() const { impl().pause_reading(); }
-    void resume_reading() const { impl().resume_reading(); }
+    void pause_reading() const { used().pause_reading(); }
+    void resume_reading() const { used().resume_reading(); }
     // TLS alone (TL-04): encrypted bytes that wait while reading is paused. The transport below is
     // paused at `high` of them, and resumed at `low`. Raises: NotImplementedError if it is no TLS
     // transport; ValueError as set_write_buffer_limits.
@@ -284,21 +297,21 @@ class ASYNCIO_API DatagramTransport : public BaseTransport {
   public:
     using BaseTransport::BaseTransport;
     // Sends a datagram to the connected peer, or buffers it. An empty one is sent, too.
-    void sendto(std::string_view data) const { impl().sendto(data, nullptr); }
+    void sendto(std::string_view data) const { used().sendto(data, nullptr); }
     // The same to `to`. Raises: ValueError "Invalid address: must be None or {address}" if it is
     // connected to another one.
-    void sendto(std::string_view data, const SocketAddress& to) const { impl().sendto(data, &to); }
+    void sendto(std::string_view data, const SocketAddress& to) const { used().sendto(data, &to); }
     void sendto(std::span<const std::byte> data) const { sendto(detail::as_chars(data)); }
     void sendto(std::span<const std::byte> data, const SocketAddress& to) const {
         sendto(detail::as_chars(data), to);
     }
-    void abort() const { impl().abort(); }
+    void abort() const { used().abort(); }
     std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
     std::pair<std::size_t, std::size_t> get_write_buffer_limits() const {
         return impl().get_write_buffer_limits();
     }
     void set_write_buffer_limits(WriteBufferLimits limits) const {
-        impl().set_write_buffer_limits(limits);
+        used().set_write_buffer_limits(limits);
     }
 };
 

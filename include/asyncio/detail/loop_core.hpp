@@ -232,6 +232,16 @@ inline LoopCore* running_loop() noexcept {
     return core && !core->closed.load(std::memory_order_relaxed) ? core : nullptr;
 }
 
+// In debug mode (DM-02). Raises: RuntimeError if the loop runs on another thread.
+ASYNCIO_API void check_thread(const LoopCore& core);
+// The same for what has no loop at hand in a hot path.
+inline void check_thread_if_debug(const LoopCore& core) {
+    if (core.debug) [[unlikely]]
+        check_thread(core);
+}
+// Set once a loop of the process is in debug mode.
+extern ASYNCIO_API std::atomic<bool> debug_seen;
+
 // Timers of a core. Deadlines in ns of the loop's clock.
 ASYNCIO_API void add_timer(LoopCore& core, TimerEntry& entry);
 ASYNCIO_API void remove_timer(LoopCore& core, TimerEntry& entry) noexcept;

@@ -101,6 +101,9 @@ class ASYNCIO_API QueueBase {
     auto join() noexcept { return EventWait<Event, void>(finished_); }
 
   protected:
+    // In debug mode. Raises: RuntimeError on another thread than its loop's.
+    void check_thread() const { loop_.check_thread(); }
+
     explicit QueueBase(std::size_t capacity) noexcept : capacity_(capacity) { finished_.set(); }
     ~QueueBase() = default;
 

@@ -41,6 +41,11 @@ class LoopBound {
         return true;
     }
 
+    // In debug mode. Raises: RuntimeError on another thread than the one that runs the loop.
+    void check_thread() const {
+        if (core_) check_thread_if_debug(*core_);
+    }
+
   private:
     LoopCore* core_ = nullptr;
 };
