@@ -38,15 +38,17 @@ class LookAround {
         return false;
     }
 
+    // Whether there is another processor, where what this thread waits for could run.
+    static bool others_run() noexcept {
+        static const bool others = std::thread::hardware_concurrency() > 1;
+        return others;
+    }
+
   private:
     // A vain look costs as much as four good ones give.
     static constexpr int kPrice = 4;
     static constexpr int kMost = 32;
 
-    static bool others_run() noexcept {
-        static const bool others = std::thread::hardware_concurrency() > 1;
-        return others;
-    }
     // Tells the processor that this thread only waits.
     static void relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)

@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "asyncio/detail/waiter.hpp"
+#include "fork.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -195,7 +196,7 @@ struct ChannelCore::State {
     explicit State(std::size_t most) : capacity(most) {}
 
     const std::size_t capacity;
-    mutable std::mutex mutex;
+    std::mutex& mutex = shared_mutex(this);
     ChannelItem* first = nullptr;
     ChannelItem* last = nullptr;
     std::size_t size = 0;
@@ -234,6 +235,11 @@ struct ChannelCore::State {
     // To its loop, with the count. Returns false if that is closed.
     static bool send(ChannelWait& woken) noexcept {
         LoopCore& core = woken.core();
+        // Of a parent's loop that this thread seems to run, in a child of fork(2), too (PX-04).
+        if (core.closed.load(std::memory_order_relaxed)) {
+            woken.release();
+            return false;
+        }
         if (core.runs_here()) {
             core.push_ready(&woken);
             return true;

@@ -305,6 +305,7 @@ bool Resolver::Pool::remove(Lookup& lookup) noexcept {
 Resolver::Resolver(LoopCore& core) : core_(core), pool_(std::make_shared<Pool>()) {}
 
 Resolver::~Resolver() {
+    if (made_after_ != forks()) return;  // its threads, and who held the lock, are the parent's
     for (const auto& [key, lookup] : pending_) lookup->orphan();
     const std::lock_guard lock(pool_->mutex);
     pool_->shut_down = true;

@@ -22,6 +22,7 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/sockets.hpp"
+#include "fork.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -118,6 +119,7 @@ class Resolver {
     struct Pool;
     LoopCore& core_;
     std::shared_ptr<Pool> pool_;
+    const unsigned made_after_ = forks();
     std::unordered_map<std::string, Ref<Lookup>> pending_;
 };
 

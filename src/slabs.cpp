@@ -1,10 +1,11 @@
 #include "slabs.hpp"
 
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include <bit>
 #include <new>
+
+#include "fork.hpp"
 
 namespace asyncio::inline v1::detail {
 namespace {
@@ -16,15 +17,6 @@ constexpr std::size_t kSmallRegions = 8;  // made of small pages: the next adds 
 
 std::size_t regions = 0;
 Slab* with_room = nullptr;  // a list of regions
-
-class Mutex {
-  public:
-    Mutex() noexcept {
-        ::pthread_atfork([] { pool_mutex().lock(); }, [] { pool_mutex().unlock(); },
-                         [] { pool_mutex().unlock(); });
-    }
-    std::mutex mutex;
-};
 
 void list(Slab* region) noexcept {
     region->previous = nullptr;
@@ -65,9 +57,12 @@ Slab* make_region() {
 }  // namespace
 
 std::mutex& pool_mutex() noexcept {
-    static Mutex shared;
-    return shared.mutex;
+    static constinit std::mutex mutex;
+    return mutex;
 }
+
+void lock_blocks() noexcept { pool_mutex().lock(); }
+void unlock_blocks() noexcept { pool_mutex().unlock(); }
 
 Slab* take_slab() {
     const std::lock_guard lock(pool_mutex());

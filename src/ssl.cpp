@@ -165,16 +165,19 @@ int bio_write(BIO* bio, const char* data, std::size_t size, std::size_t* taken) 
 long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
 
 BIO_METHOD* bio_method() {
-    // Never freed: connections may outlive every object of this file.
-    static BIO_METHOD* const method = [] {
-        BIO_METHOD* m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "asyncio");
-        if (!m) raise_ssl_error();
-        BIO_meth_set_read_ex(m, bio_read);
-        BIO_meth_set_write_ex(m, bio_write);
-        BIO_meth_set_ctrl(m, bio_control);
-        return m;
-    }();
-    return method;
+    // Never freed: connections may outlive every object of this file. Not a variable of this
+    // function, which a child of fork(2) would wait for if another thread was just making it.
+    static constinit std::atomic<BIO_METHOD*> method{nullptr};
+    if (BIO_METHOD* m = method.load(std::memory_order_acquire)) return m;
+    BIO_METHOD* m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "asyncio");
+    if (!m) raise_ssl_error();
+    BIO_meth_set_read_ex(m, bio_read);
+    BIO_meth_set_write_ex(m, bio_write);
+    BIO_meth_set_ctrl(m, bio_control);
+    BIO_METHOD* first = nullptr;
+    if (method.compare_exchange_strong(first, m)) return m;
+    BIO_meth_free(m);
+    return first;
 }
 
 // ---- callbacks of OpenSSL -----------------------------------------------------------------------
@@ -973,9 +976,14 @@ SSLContext create_default_context(Purpose purpose, const CertLocations& where) {
 }
 
 const SSLContext& default_context() {
-    // Never destroyed: connections may use it while the process ends.
-    static const SSLContext* const context = new SSLContext(create_default_context());
-    return *context;
+    // Never destroyed: connections may use it while the process ends. Not a variable of this
+    // function, see bio_method().
+    static constinit std::atomic<const SSLContext*> context{nullptr};
+    if (const SSLContext* made = context.load(std::memory_order_acquire)) return *made;
+    auto made = std::make_unique<const SSLContext>(create_default_context());
+    const SSLContext* first = nullptr;
+    if (!context.compare_exchange_strong(first, made.get())) return *first;
+    return *made.release();
 }
 
 SSLObject::SSLObject() noexcept = default;

@@ -15,6 +15,7 @@
 
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/ssl.hpp"
+#include "fork.hpp"
 #include "ssl_factory.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -59,8 +60,8 @@ class SslContextState {
     ssl::Purpose purpose_;
     const std::uint64_t number_;  // among all contexts of the process
     std::atomic<std::uint64_t> changes_{0};
-    std::string alpn_;  // in wire format, empty: none
-    std::mutex mutex_;  // of sessions_
+    std::string alpn_;                        // in wire format, empty: none
+    std::mutex& mutex_ = shared_mutex(this);  // of sessions_
     // The newest is last. A session of TLS 1.3 is for one use (RFC 8446, C.4).
     std::map<std::string, std::vector<SSL_SESSION*>> sessions_;
 };

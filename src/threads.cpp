@@ -402,6 +402,14 @@ void ThreadPoolExecutor::shutdown_for(Joiner& joiner) {
 
 void ThreadPoolExecutor::forget(Joiner& joiner) noexcept { joiner.forget_self(); }
 
+void ThreadPoolExecutor::lock_joiners() noexcept { Joiner::all().mutex.lock(); }
+void ThreadPoolExecutor::unlock_joiners() noexcept { Joiner::all().mutex.unlock(); }
+
+void ThreadPoolExecutor::forget_joiners() noexcept {
+    Joiner::all().first = nullptr;
+    Worker::here = nullptr;  // this thread is not one of a pool here
+}
+
 int ThreadPoolExecutor::max_workers() const noexcept { return pool().max_workers; }
 
 int ThreadPoolExecutor::thread_count() const {
@@ -553,10 +561,16 @@ struct Place {
     std::condition_variable ended;
 };
 
+constexpr std::size_t kPlaces = 16;
+
+Place* places() {
+    static Place* const all = new Place[kPlaces];
+    return all;
+}
+
 Place& place_of(const void* future) {
-    static Place* const places = new Place[16];
     // Safe because the number only picks a place: it is not used as an address.
-    return places[reinterpret_cast<std::uintptr_t>(future) / 64 % 16];
+    return places()[reinterpret_cast<std::uintptr_t>(future) / 64 % kPlaces];
 }
 
 // Stands in callbacks_ for "done".
@@ -569,7 +583,30 @@ DoneMark done_mark;
 
 }  // namespace
 
+void lock_threads() noexcept {
+    ThreadPoolExecutor::lock_joiners();
+    for (std::size_t i = 0; i < kPlaces; ++i) places()[i].mutex.lock();
+}
+
+void unlock_threads() noexcept {
+    for (std::size_t i = 0; i < kPlaces; ++i) places()[i].mutex.unlock();
+    ThreadPoolExecutor::unlock_joiners();
+}
+
+void leave_threads_to_parent() noexcept {
+    ThreadPoolExecutor::forget_joiners();
+    // Safe because nobody waits in them here: they count threads of the parent.
+    for (std::size_t i = 0; i < kPlaces; ++i) std::construct_at(&places()[i].ended);
+}
+
 const char ConcurrentBase::kJob = 0;
+
+ConcurrentBase::ConcurrentBase() noexcept : made_after_(forks()) {}
+
+void ConcurrentBase::check_has_source() const {
+    if (!source_ || made_after_ == forks() || done()) return;
+    throw RuntimeError("the thread that this result comes from is the parent's");
+}
 
 ConcurrentBase::~ConcurrentBase() = default;
 
@@ -673,6 +710,7 @@ bool ConcurrentBase::wait_until_done(std::int64_t timeout) const {
 }
 
 void ConcurrentBase::wait(Delay timeout) const {
+    check_has_source();
     if (timeout.is_none() && !done() && source_ && source_ == thread_state.loop) {
         throw RuntimeError(
             "this thread runs the loop that the result comes from: "

@@ -7,18 +7,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <asyncio/contextvars.hpp>
+#include <asyncio/parallel.hpp>
 #include <asyncio/runners.hpp>
 #include <asyncio/signals.hpp>
 #include <asyncio/subprocess.hpp>
 #include <asyncio/tasks.hpp>
 #include <asyncio/threads.hpp>
 #include <asyncio/timeouts.hpp>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "support.hpp"
 
@@ -397,6 +401,204 @@ TEST(ForkInRun, WhileOtherThreadsMakeAndCloseLoops) {  // PX-04
     }
     stop = true;
     busy.join();
+}
+
+// ---- L14: locks of other threads, and what only the parent can end ------------------------------
+
+TEST(ForkInRun, AWaitForWhatTheParentsThreadsDoRaises) {  // L14.
+    const std::string wrong = "the thread that this result comes from is the parent's";
+    std::atomic<bool> release{false};
+    ThreadPoolExecutor pool(1);
+    const auto wait = [&] {
+        while (!release) std::this_thread::yield();
+        return 1;
+    };
+    const auto running = pool.submit(wait);
+    const auto queued = pool.submit([] { return 2; });
+    const auto over = [] {
+        const ConcurrentFuture<int> f;
+        f.set_result(3);
+        return f;
+    }();
+    const ConcurrentFuture<int> own;
+    std::thread other([&] {
+        const auto loop = EpollEventLoop::create();
+        loop->run_until_complete([&]() -> Coroutine<> {
+            EventLoop& here = get_running_loop();
+            const auto of_loop = run_coroutine_threadsafe(sleep(1h, 4), here);
+            in_child_of_fork([&] {
+                for (const auto& f : {running, queued, of_loop}) {
+                    EXPECT_EQ(support::raised<RuntimeError>([&] { (void)f.result(); }), wrong);
+                    EXPECT_EQ(support::raised<RuntimeError>([&] { (void)f.result(1h); }), wrong);
+                    EXPECT_EQ(support::raised<RuntimeError>([&] { (void)f.exception(); }), wrong);
+                }
+                EXPECT_EQ(over.result(), 3);
+                own.set_result(5);
+                EXPECT_EQ(own.result(), 5);
+                asyncio::run([&]() -> Coroutine<> {
+                    EXPECT_EQ(support::raised<RuntimeError>([&] { (void)wrap_future(running); }),
+                              wrong);
+                    EXPECT_EQ(co_await wrap_future(over), 3);
+                });
+                EXPECT_TRUE(queued.cancel());
+                EXPECT_TRUE(of_loop.cancel());
+            });
+            of_loop.cancel();
+            co_await sleep(1ms);
+        });
+        loop->close();
+    });
+    other.join();
+    release = true;
+    EXPECT_EQ(running.result(), 1);
+    EXPECT_EQ(queued.result(), 2);
+}
+
+TEST(ForkInRun, SleepersOfTheParentDoNotHoldTheChildUp) {  // L14.
+    if (support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
+    // More than there are places to sleep at.
+    std::vector<ConcurrentFuture<int>> slept(64);
+    std::vector<std::thread> sleepers;
+    for (auto& f : slept) sleepers.emplace_back([&f] { EXPECT_EQ(f.result(), 1); });
+    std::this_thread::sleep_for(20ms);
+    for (int i = 0; i < 3; ++i) {
+        in_child_of_fork([&] {
+            for (auto& f : slept) {
+                EXPECT_THROW((void)f.result(1us), TimeoutError);
+                std::thread setter([&] {
+                    std::this_thread::sleep_for(100us);
+                    f.set_result(2);
+                });
+                EXPECT_EQ(f.result(), 2);
+                setter.join();
+            }
+        });
+    }
+    for (auto& f : slept) f.set_result(1);
+    for (auto& t : sleepers) t.join();
+}
+
+TEST(ForkInRun, AReceiverOfTheParentTakesNothingInTheChild) {  // L14.
+    asyncio::run([]() -> Coroutine<> {
+        const Channel<int> channel(1);
+        auto receive = [](Channel<int> from) -> Coroutine<int> {
+            co_return *co_await from.receive();
+        };
+        auto waiting = create_task(receive(channel));
+        co_await sleep(0s);
+        in_child_of_fork([&] {
+            asyncio::run([&]() -> Coroutine<> {
+                auto here = create_task(receive(channel));
+                co_await sleep(0s);
+                EXPECT_TRUE(channel.try_send(8));
+                EXPECT_EQ(co_await wait_for(here, 10s), 8);
+            });
+        });
+        EXPECT_TRUE(channel.try_send(9));
+        EXPECT_EQ(co_await waiting, 9);
+    });
+}
+
+TEST(ForkInRun, AThreadOfAPoolMayFork) {  // L14.
+    if (support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
+    ThreadPoolExecutor pool(2);
+    std::atomic<bool> shut{false};
+    auto job = [&] {
+        while (!shut) std::this_thread::yield();
+        in_child_of_fork([&] {
+            pool.shutdown(true);
+            ThreadPoolExecutor own(2);
+            EXPECT_EQ(own.submit([] { return 4; }).result(), 4);
+            own.shutdown(true);
+            EXPECT_EQ(asyncio::run(to_thread([] { return 5; })), 5);
+        });
+    };
+    auto first = pool.submit(job);
+    auto second = pool.submit(job);
+    std::thread waiter([&] { pool.shutdown(true); });
+    std::this_thread::sleep_for(1ms);
+    shut = true;
+    first.result();
+    second.result();
+    waiter.join();
+}
+
+TEST(ForkInRun, TheChildMayDestroyTheParentsLoop) {  // L14.
+    auto loop = EpollEventLoop::create();
+    loop->run_until_complete([]() -> Coroutine<> {
+        co_await as_result(get_running_loop().getaddrinfo("localhost", 80));
+        co_await to_thread([] {});
+    });
+    for (int i = 0; i < 20; ++i) {
+        in_child_of_fork([&] { loop.reset(); });
+    }
+    loop->close();
+}
+
+// What a thread does over and over while another forks, and what a child then does once.
+class Busy {
+  public:
+    void step(int i) {
+        auto& f = futures_[static_cast<std::size_t>(i) % futures_.size()];
+        EXPECT_THROW((void)f.result(1us), TimeoutError);
+        const ConcurrentFuture<int> own;
+        own.set_result(1);
+        EXPECT_EQ(own.result(), 1);
+        const Channel<int>& channel = channels_[static_cast<std::size_t>(i) % channels_.size()];
+        static_cast<void>(channel.try_send(int(i)));
+        static_cast<void>(channel.try_receive());
+        static_cast<void>(all_loops());
+        EXPECT_EQ(get_name(), "7");
+        if (i % 8 == 0) use_loop();
+        if (i % 32 == 0) use_pool();
+    }
+    void use_loop() {
+        const auto loop = EpollEventLoop::create();
+        loop->add_signal_handler(SIGUSR2, [] {});
+        const auto& channel = channels_[0];
+        loop->run_until_complete([&]() -> Coroutine<> {
+            static_cast<void>(channel.try_send(1));
+            co_await create_task(sleep(0s));
+        });
+        loop->close();
+    }
+    static void use_pool() {
+        ThreadPoolExecutor pool(2);
+        EXPECT_EQ(pool.submit([] { return 4; }).result(), 4);
+        pool.shutdown(true);
+    }
+    static std::string get_name() {
+        ContextVar<int> name("name");
+        name.set(7);
+        return std::to_string(name.get());
+    }
+
+  private:
+    std::vector<ConcurrentFuture<int>> futures_ = std::vector<ConcurrentFuture<int>>(64);
+    std::vector<Channel<int>> channels_ = std::vector<Channel<int>>(8);
+};
+
+TEST(ForkInRun, LocksThatOtherThreadsHoldAreFreeInTheChild) {  // L14.
+    if (support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
+    Busy busy;
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+        threads.emplace_back([&, t] {
+            for (int i = t; !stop; ++i) busy.step(i);
+        });
+    }
+    const auto end = std::chrono::steady_clock::now() + 3s;
+    for (int n = 0; n < 1500 && std::chrono::steady_clock::now() < end; ++n) {
+        in_child_of_fork([&] {
+            for (int i = 0; i < 64; ++i) busy.step(i + 1);
+            busy.use_loop();
+            busy.use_pool();
+        });
+        if (testing::Test::HasFailure()) break;
+    }
+    stop = true;
+    for (auto& t : threads) t.join();
 }
 
 }  // namespace

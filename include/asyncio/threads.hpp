@@ -300,6 +300,10 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
     static std::shared_ptr<Joiner> joiner_of_this_thread();
     void shutdown_for(Joiner& joiner);
     static void forget(Joiner& joiner) noexcept;
+    // For fork(2).
+    static void lock_joiners() noexcept;
+    static void unlock_joiners() noexcept;
+    static void forget_joiners() noexcept;
 
   private:
     struct Pool;
@@ -411,7 +415,10 @@ class ASYNCIO_API ConcurrentBase {
     bool cancel() noexcept;
     // Raises: RuntimeError if it runs or is done.
     bool set_running_or_notify_cancel();
-    // Waits for the end. Raises: TimeoutError; RuntimeError in the loop that is to end it.
+    // Raises: RuntimeError in a child of fork(2), of what a thread of the parent is to end.
+    void check_has_source() const;
+    // Waits for the end. Raises: TimeoutError; RuntimeError in the loop that is to end it, and as
+    // check_has_source().
     void wait(Delay timeout) const;
     // The exception it ended with. Raises: as wait; CancelledError.
     std::exception_ptr exception(Delay timeout) const;
@@ -441,7 +448,7 @@ class ASYNCIO_API ConcurrentBase {
     // cancel() has ended it, and nothing else will.
     virtual void was_cancelled() noexcept {}
 
-    ConcurrentBase() noexcept = default;
+    ConcurrentBase() noexcept;
     ConcurrentBase(const ConcurrentBase&) = delete;
     ConcurrentBase& operator=(const ConcurrentBase&) = delete;
     virtual ~ConcurrentBase();
@@ -461,6 +468,7 @@ class ASYNCIO_API ConcurrentBase {
     std::atomic<ConcurrentCallback*> callbacks_{nullptr};  // last first; a mark once done
     std::exception_ptr error_;
     const void* source_ = nullptr;
+    const unsigned made_after_;  // forks()
 };
 
 template <class T>
@@ -890,6 +898,7 @@ template <class T>
 Future<T> wrap_future(ConcurrentFuture<T> future, EventLoop* loop = nullptr) {
     detail::LoopCore& core = loop ? loop->core() : detail::current_core();
     if (!future) detail::throw_empty_concurrent();
+    future.state()->check_has_source();
     auto to = detail::Ref<detail::FutureBase>::adopt(new detail::FutureStateOf<T>(core));
     auto wrapped = Future<T>::from_state(to);
     wrapped.add_done_callback([weak = detail::WeakConcurrent(*future.state())](const Future<T>& w) {
