@@ -499,8 +499,13 @@ Coroutine<Server> make_server(EventLoop& loop, std::vector<Socket> sockets, Serv
         Ref<ServerState>::adopt(new ServerState(loop, std::move(sockets), std::move(settings)));
     const Server server(std::make_shared<ServerHandle>(state));
     if (start) {
-        state->start_serving();
-        co_await sleep(Duration(0));
+        try {
+            state->start_serving();
+            co_await sleep(Duration(0));
+        } catch (...) {
+            state->close();
+            throw;
+        }
     }
     if (loop.get_debug()) log::write(log::Level::INFO, server.repr() + " is serving");
     co_return server;

@@ -63,12 +63,12 @@ class InContext {
     ContextSlot* outer_;
 };
 
-// Closes a server on its loop's thread.
-class CloseServer final : public Node, public Pooled {
+// Tells a server on its loop's thread that its last handle is gone.
+class LastHandleGone final : public Node, public Pooled {
   public:
-    explicit CloseServer(Ref<ServerState> state) noexcept : state_(std::move(state)) {}
+    explicit LastHandleGone(Ref<ServerState> state) noexcept : state_(std::move(state)) {}
     void run() override {
-        state_->close();
+        state_->last_handle_gone();
         delete this;
     }
     void drop() noexcept override { delete this; }
@@ -182,6 +182,7 @@ void ServerState::start_serving() {
     if (closed_) throw RuntimeError("server " + repr() + " is closed");
     if (serving_) return;
     serving_ = true;
+    retain();  // the loop's, until close()
     for (const Socket& socket : sockets_) {
         listeners_.push_back(
             std::make_unique<Listener>(*this, socket.fileno(), settings_.given_socket));
@@ -192,14 +193,21 @@ void ServerState::start_serving() {
 
 void ServerState::close() noexcept {
     if (std::exchange(closed_, true)) return;
-    const auto self = Ref<ServerState>::share(this);
-    serving_ = false;
+    const auto self = std::exchange(serving_, false) ? Ref<ServerState>::adopt(this)
+                                                     : Ref<ServerState>::share(this);
     for (const auto& listener : listeners_) listener->stop();
     remove_file();
     sockets_.clear();
     if (serving_forever && !serving_forever.done()) serving_forever.cancel();
     serving_forever = nullptr;
     if (clients_ == 0) wake_waiters();
+}
+
+// SO-08. What serves does so until it is closed, or its loop is; what does not, never will.
+void ServerState::last_handle_gone() noexcept {
+    if (!serving_) return close();
+    if (!core_.debug || core_.closed) return;
+    log::write(log::Level::WARNING, repr() + " serves on, and no handle is left to close it");
 }
 
 // The file of a unix socket goes, if it is still the one that was bound (SV-03).
@@ -303,12 +311,12 @@ std::string ServerState::repr() const {
 ServerHandle::~ServerHandle() {
     LoopCore& core = state_->core();
     if (core.on_owner_thread()) {
-        state_->close();
+        state_->last_handle_gone();
         return;
     }
     core.attach();
-    auto* const close = new CloseServer(std::move(state_));
-    if (!push_threadsafe(core, close)) close->drop();
+    auto* const gone = new LastHandleGone(std::move(state_));
+    if (!push_threadsafe(core, gone)) gone->drop();
     core.detach();
 }
 

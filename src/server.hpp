@@ -81,6 +81,7 @@ class ServerState final : public TransportServer, public Pooled {
     // Raises: RuntimeError if it is closed; OSError.
     void start_serving();
     void close() noexcept;
+    void last_handle_gone() noexcept;
     bool closed() const noexcept { return closed_; }
     bool serving() const noexcept { return serving_; }
     const std::vector<Socket>& sockets() const noexcept { return sockets_; }
@@ -124,7 +125,7 @@ class ServerState final : public TransportServer, public Pooled {
     bool closed_ = false;
 };
 
-// What the users' handles share: its end closes the server, on whatever thread it comes.
+// What the users' handles share: its end tells the server, on whatever thread it comes.
 class ServerHandle {
   public:
     explicit ServerHandle(Ref<ServerState> state) noexcept : state_(std::move(state)) {}

@@ -460,29 +460,81 @@ TEST(Server, IsAContextManager) {  // SO-07
     });
 }
 
-TEST(Server, DroppingTheLastHandleClosesIt) {  // SO-08
+// L32.
+TEST(Server, ServesOnWithoutAHandle) {  // SO-08
+    for (const bool on_another_thread : {false, true}) {
+        for (const bool debug : {false, true}) {
+            const support::LogCapture log;
+            run([&]() -> Coroutine<> {
+                EventLoop& loop = get_running_loop();
+                loop.set_debug(debug);
+                Served served;
+                Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+                const std::string shown = server.repr();
+                const int port = port_of(server);
+                const int fd = server.sockets()[0].fileno();
+                Server copy = server;
+                server = Server();
+                EXPECT_FALSE(server);
+                EXPECT_EQ(raised<RuntimeError>([&] { server.close(); }),
+                          "this server handle is empty: it refers to no server");
+                EXPECT_EQ(server.repr(), "<Server empty>");
+                EXPECT_EQ(log.text(), "");
+                if (on_another_thread) {
+                    std::thread([moved = std::move(copy)] {}).join();
+                } else {
+                    copy = Server();
+                }
+                for (int i = 0; i < 3; ++i) {
+                    const auto client = co_await client_of(port);
+                    client->transport().write("served");
+                    co_await until([&] { return !served.all.empty(); });
+                    co_await until([&] { return served.all.back()->received == "served"; });
+                    client->transport().close();
+                    co_await client->lost;
+                    co_await served.over();
+                    served.all.clear();
+                }
+                EXPECT_EQ(log.text(), debug ? shown +
+                                                  " serves on, and no handle is left to close "
+                                                  "it\n"
+                                            : "");
+                EXPECT_NE(::fcntl(fd, F_GETFD), -1);
+            });
+        }
+    }
+}
+
+// L32. The loop's end is the server's: the descriptor is closed, and a unix socket's file goes.
+TEST(Server, WithoutAHandleEndsWithItsLoop) {  // SO-08
+    const TemporaryFolder folder;
+    const std::string path = folder.path() + "/s";
+    int fd = -1;
+    run([&]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        fd = (co_await loop.create_server(echo, "127.0.0.1", 0)).sockets()[0].fileno();
+        EXPECT_NE(::fcntl(fd, F_GETFD), -1);
+        co_await loop.create_unix_server(echo, path);
+        struct stat found{};
+        EXPECT_EQ(::stat(path.c_str(), &found), 0);
+    });
+    EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+    struct stat found{};
+    EXPECT_EQ(::stat(path.c_str(), &found), -1);
+}
+
+// L32.
+TEST(Server, GoesWithItsLastHandleIfItDoesNotServe) {  // SO-08
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        Served served;
-        Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
-        const int fd = server.sockets()[0].fileno();
-        const auto client = co_await client_of(port_of(server));
-        co_await until([&] { return served.all.size() == 1; });
-        Server copy = server;
+        Server server = co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
+        int fd = server.sockets()[0].fileno();
         server = Server();
-        EXPECT_FALSE(server);
-        EXPECT_EQ(raised<RuntimeError>([&] { server.close(); }),
-                  "this server handle is empty: it refers to no server");
-        EXPECT_EQ(server.repr(), "<Server empty>");
-        EXPECT_NE(::fcntl(fd, F_GETFD), -1);
-        // On another thread, too; the loop's own thread then closes it.
-        std::thread([moved = std::move(copy)] {}).join();
+        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        server = co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
+        fd = server.sockets()[0].fileno();
+        std::thread([moved = std::move(server)] {}).join();
         co_await until([&] { return ::fcntl(fd, F_GETFD) == -1; });
-        client->transport().write("served on");
-        co_await until([&] { return served.all[0]->received == "served on"; });
-        client->transport().close();
-        co_await served.over();
-        co_await client->lost;
     });
 }
 
@@ -503,6 +555,7 @@ TEST(Server, MayBeClosedByItsOwnFactory) {  // SO-01
         int made = 0;
         const auto factory = [&] {
             ++made;
+            server.close();
             server = Server();  // the last handle
             return recorder();
         };
