@@ -44,6 +44,9 @@ namespace {
 constexpr std::size_t kMostSessions = 256;       // hosts whose sessions a context keeps
 constexpr std::size_t kMostSessionsPerHost = 4;  // servers send two tickets at a time
 constexpr std::size_t kMostServerName = 255;     // RFC 1035, 2.3.4
+// Bytes up to the end of a client's hello. It has a few KiB, but may come in records of one byte
+// or, with OpenSSL, of none.
+constexpr std::size_t kMostHeard = std::size_t{256} * 1024;
 
 // What CPython's contexts take: no key exchange without forward secrecy, no SHA-1, no CCM, no keys
 // or certificates of less than 112 bits.
@@ -575,6 +578,22 @@ int SslState::keep_session(SSL_SESSION* session) {
     }
 }
 
+// Raised by the handshake, as OpenSSL could not pass an exception on.
+void SslState::hear(std::string_view bytes) noexcept {
+    if (callback_error_) return;
+    try {
+        if (heard_.size() + bytes.size() > kMostHeard) {
+            throw SSLError(ssl::ERROR_SSL,
+                           "[SSL: EXCESSIVE_MESSAGE_SIZE] excessive message size: the client's "
+                           "hello");
+        }
+        heard_ += bytes;
+    } catch (...) {
+        callback_error_ = std::current_exception();
+        heard_ = std::string();
+    }
+}
+
 std::size_t SslState::take_input(char* to, std::size_t size) {
     const bool again = replayed_ < heard_.size() && hello_ == Hello::kChosen;
     const std::string_view from = again ? std::string_view(heard_).substr(replayed_) : input;
@@ -585,14 +604,8 @@ std::size_t SslState::take_input(char* to, std::size_t size) {
         replayed_ += taken;
         return taken;
     }
-    if (server_side_ && hello_ == Hello::kAwaited && context_.sni_callback) {
-        try {
-            heard_.append(from.substr(0, taken));
-        } catch (...) {
-            // No memory. OpenSSL could not pass an exception on; the handshake raises it.
-            callback_error_ = std::current_exception();
-        }
-    }
+    if (server_side_ && hello_ == Hello::kAwaited && context_.sni_callback)
+        hear(from.substr(0, taken));
     input.remove_prefix(taken);
     return taken;
 }
@@ -650,13 +663,14 @@ void SslState::choose_context() {
             SSL_free(std::exchange(ssl_, ssl));
             context_ = *other;
         } else {
-            heard_ = {};
+            heard_ = std::string();
         }
         hello_ = Hello::kChosen;
     } catch (...) {
         // Raised again by take_error(), after the client has been told.
         callback_error_ = std::current_exception();
         hello_ = Hello::kRefused;
+        heard_ = std::string();
     }
 }
 
@@ -682,7 +696,7 @@ SslStatus SslState::handshake() {
         result = SSL_do_handshake(ssl_);
     }
     if (result != 1) return status(result);
-    heard_ = {};
+    heard_ = std::string();
     if (!server_side_ && SSL_session_reused(ssl_)) ++context_.state().hits;
     return SslStatus::kOk;
 }

@@ -144,6 +144,7 @@ class SslState {
     void apply(SSL* ssl, const ssl::SSLContext& context);
     void bind_sessions();
     void expect_host();
+    void hear(std::string_view bytes) noexcept;
     void choose_context();
     SslStatus status(int result);
 

@@ -534,6 +534,36 @@ TEST(SSLServerName, HelloMayBeInManyRecords) {
     EXPECT_EQ(a.subject, "second");
 }
 
+// What comes up to the end of the hello is kept for the chosen context, but not without a limit.
+TEST(SSLServerName, HelloMayNotBeBlownUp) {
+    const ssl::SSLContext server =
+        choosing(server_context(), {{"second.test", server_context(others().second)}});
+    for (const std::size_t size : {10, 1}) {
+        Question q("second.test");
+        for (int i = 0; i < 250; ++i) q.alpn += '\xff' + std::string(255, 'a');
+        q.edit = [size](std::string flight) {
+            if (!is_client_hello(flight)) return flight;
+            std::string message;
+            for (std::size_t at = 0; at < flight.size();) {
+                const std::size_t length = number_at(flight, at + 3, 2);
+                message += flight.substr(at + 5, length);
+                at += 5 + length;
+            }
+            std::string records;
+            for (std::size_t at = 0; at < message.size(); at += size) {
+                const std::string part = message.substr(at, size);
+                records += flight.substr(0, 3) + as_bytes(part.size(), 2) + part;
+            }
+            return records;
+        };
+        const Answer a = ask(server, q);
+        EXPECT_EQ(a.served, size == 10);
+        EXPECT_EQ(reason(a), size == 10 ? "not refused"
+                                        : "SSLError: [SSL: EXCESSIVE_MESSAGE_SIZE] excessive "
+                                          "message size: the client's hello");
+    }
+}
+
 TEST(SSLServerName, CallbackThatThrowsEndsTheHandshakeWithItsError) {
     ssl::SSLContext server = server_context();
     server.sni_callback = [](std::string_view name) -> std::optional<ssl::SSLContext> {

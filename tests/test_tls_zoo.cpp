@@ -2,6 +2,7 @@
 // wrong is refused with the reason, what is right is taken. TL-05, N3.
 #include <asyncio.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <exception>
@@ -29,11 +30,13 @@ zoo::Zoo& the_zoo() {
 }
 
 // What a connection to the case's server ends with: "taken", or the error's class and text.
-Coroutine<std::string> meet(const zoo::Case& c, unsigned long more_flags = 0) {
+Coroutine<std::string> meet(const zoo::Case& c, unsigned long more_flags = 0,
+                            std::string ciphers = {}) {
     const zoo::Server server(c);
     ssl::SSLContext context = ssl::create_default_context(ssl::Purpose::SERVER_AUTH,
                                                           {.cafile = the_zoo().authorities(c)});
     context.verify_flags |= more_flags;
+    if (!ciphers.empty()) context.set_ciphers(ciphers);
     ConnectionOptions options;
     options.ssl = &context;
     options.server_hostname = c.host;
@@ -98,6 +101,27 @@ TEST(TlsZoo, StrictClientSaysTheSame) {
 
 // N3.
 TEST(TlsZoo, ClientRefusesBadProtocolsAndSaysWhy) { visit("protocols", the_zoo().protocols()); }
+
+// What a program asks for by name it gets.
+TEST(TlsZoo, OldPeersAreReachedByAContextOfTheirOwn) {
+    std::vector<std::pair<std::string, std::string>> asked = {
+        {"CBC with SHA-1: ECDHE-RSA-AES256-SHA", "ECDHE-RSA-AES256-SHA"},
+        {"RSA 1024", "DEFAULT:@SECLEVEL=1"},
+        {"Diffie-Hellman with 1024 bits", "DEFAULT:@SECLEVEL=1"}};
+    run([&]() -> Coroutine<> {
+        for (const auto* cases : {&the_zoo().certificates(), &the_zoo().protocols()}) {
+            for (const zoo::Case& c : *cases) {
+                const auto at = std::find_if(asked.begin(), asked.end(),
+                                             [&](const auto& a) { return a.first == c.name; });
+                if (at == asked.end()) continue;
+                const std::string got = co_await meet(c, 0, at->second);
+                EXPECT_EQ(got, "taken") << c.name;
+                asked.erase(at);
+            }
+        }
+    });
+    EXPECT_TRUE(asked.empty());
+}
 
 // ---- servers ------------------------------------------------------------------------------------
 
