@@ -7,20 +7,22 @@
 //     --at-once N      downloads at the same time (default: 16)
 //     --timeout S      for one attempt, seconds (default: 30)
 //     --retries N      further attempts after a failure that may pass (default: 2)
+//     --overwrite      replace pictures that are there already (else that is a failure)
 //     --compare        afterwards the same again, one after the other, to compare the times
 #include <asyncio.hpp>
 #include <asyncio/http.hpp>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iomanip>
 #include <string>
 #include <vector>
 
+#include "command_line.hpp"
 #include "download_names.hpp"
 #include "download_progress.hpp"
 
@@ -36,7 +38,14 @@ struct Settings {
     int at_once = 16;
     int timeout = 30;
     int retries = 2;
+    bool overwrite = false;
     bool compare = false;
+};
+
+// The disk is full, or the folder cannot be written: no other picture will do better.
+class FolderError : public asyncio::RuntimeError {
+  public:
+    using RuntimeError::RuntimeError;
 };
 
 // One attempt at a picture. The file gets its name when it is whole; until then it has a hidden
@@ -49,7 +58,8 @@ class Attempt {
           expected_(expected),
           progress_(progress) {
         progress_.expect(static_cast<double>(expected_), expected_ > 0 ? 1 : 0);
-        std::filesystem::remove(unfinished_);
+        std::error_code ignored;
+        std::filesystem::remove(unfinished_, ignored);
         // "x": never through a link that somebody has laid there.
         file_ = std::fopen(unfinished_.c_str(), "wbx");
         if (!file_) fail();
@@ -70,13 +80,16 @@ class Attempt {
     }
     void finish() {
         if (std::fclose(std::exchange(file_, nullptr)) != 0) fail();
-        std::filesystem::rename(unfinished_, path_);
+        std::error_code error;
+        std::filesystem::rename(unfinished_, path_, error);
+        if (error) fail(error.value());
         whole_ = true;
     }
 
   private:
-    [[noreturn]] void fail() const {
-        throw asyncio::OSError(errno, "cannot write", path_.string());
+    [[noreturn]] void fail(int error = errno) const {
+        throw FolderError("cannot write " + command::printable(path_.string()) + ": " +
+                          std::generic_category().message(error));
     }
 
     std::filesystem::path path_;
@@ -104,10 +117,12 @@ struct Failure {
     bool may_pass;  // another attempt may do better
 };
 
-// A cancellation is no std::exception, and goes on.
+// A cancellation is no std::exception, and goes on. Raises: FolderError.
 Failure failure_of(asyncio::Result<> outcome) {
     try {
         std::move(outcome).value();
+    } catch (const FolderError&) {
+        throw;
     } catch (const http::StatusError& e) {
         return {e.what(), e.status() >= 500 || e.status() == 429};
     } catch (const http::TLSError& e) {
@@ -124,27 +139,45 @@ Failure failure_of(asyncio::Result<> outcome) {
     return {};
 }
 
+// One attempt when its turn has come. A pause before the next one leaves the place to others.
+// `seconds` grows by the time that it took.
+asyncio::Coroutine<asyncio::Result<>> attempt(http::Client& client, const std::string& url,
+                                              const std::filesystem::path& path,
+                                              const Settings& settings, asyncio::Semaphore& places,
+                                              Progress& progress, double& seconds) {
+    const auto place = co_await places.scoped();
+    const asyncio::TimePoint start = asyncio::get_running_loop().time();
+    auto outcome = co_await asyncio::as_result(fetch(client, url, path, settings, progress));
+    seconds += download::seconds_since(start);
+    co_return outcome;
+}
+
 // Returns whether the picture is there.
 asyncio::Coroutine<bool> download(http::Client& client, std::string url, std::filesystem::path path,
                                   const Settings& settings, asyncio::Semaphore& places,
                                   Progress& progress) {
-    const auto place = co_await places.scoped();
-    const asyncio::TimePoint start = asyncio::get_running_loop().time();
     const std::string name = path.filename().string();
+    if (!settings.overwrite && std::filesystem::exists(std::filesystem::symlink_status(path))) {
+        progress.failed("FAILED " + name + ": it is there already (--overwrite replaces it)");
+        co_return false;
+    }
+    double seconds = 0;
     auto pause = 200ms;  // doubled each time, so that a server in trouble is left alone
     for (int left = settings.retries;; --left, pause *= 2) {
-        auto outcome = co_await asyncio::as_result(fetch(client, url, path, settings, progress));
+        asyncio::Result<> outcome =
+            co_await attempt(client, url, path, settings, places, progress, seconds);
         if (outcome.has_value()) break;
         const Failure failure = failure_of(std::move(outcome));
         if (left <= 0 || !failure.may_pass) {
-            progress.failed("FAILED " + name + ": " + failure.text);
+            progress.failed("FAILED " + name + ": " + command::printable(failure.text));
             co_return false;
         }
-        progress.say("again in " + std::to_string(pause.count()) + " ms: " + failure.text);
+        progress.say("again in " + std::to_string(pause.count()) +
+                     " ms: " + command::printable(failure.text));
         co_await asyncio::sleep(pause);
     }
     const auto size = static_cast<double>(std::filesystem::file_size(path));
-    progress.saved(name + ", " + download::size_text(size), download::seconds_since(start));
+    progress.saved(name + ", " + download::size_text(size), seconds);
     co_return true;
 }
 
@@ -156,7 +189,12 @@ struct Totals {
 
 asyncio::Coroutine<Totals> download_all(const Settings& settings, std::filesystem::path folder,
                                         int at_once) {
-    std::filesystem::create_directories(folder);
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error) {
+        throw FolderError("cannot make " + command::printable(folder.string()) + ": " +
+                          error.message());
+    }
     http::Client client;
     asyncio::Semaphore places(at_once);
     Progress progress(settings.urls.size());
@@ -179,69 +217,83 @@ asyncio::Coroutine<Totals> download_all(const Settings& settings, std::filesyste
 
 asyncio::Coroutine<> program(Settings settings) {
     const Totals together = co_await download_all(settings, settings.folder, settings.at_once);
+    const bool whole = together.saved == static_cast<int>(settings.urls.size());
+    command::say(together.saved, " of ", settings.urls.size(), " pictures in ", std::fixed,
+                 std::setprecision(2), together.seconds, " s\n");
+    if (!whole) throw asyncio::SystemExit(1);  // with pictures missing, times compare nothing
     double one_by_one = together.sum_of_times;
     if (settings.compare) {
-        std::printf("The same, one after the other:\n");
-        const std::filesystem::path again = settings.folder / ".compare";
-        one_by_one = (co_await download_all(settings, again, 1)).seconds;
-        std::filesystem::remove_all(again);
+        command::say("The same, one after the other:\n");
+        auto again = [&](const std::string& folder) -> asyncio::Coroutine<Totals> {
+            co_return co_await download_all(settings, folder, 1);
+        };
+        // Its name is new, so nothing of the user's is touched, and it goes however this ends.
+        auto folder = co_await asyncio::temporary_directory();
+        one_by_one = (co_await asyncio::with(std::move(folder), again)).seconds;
     }
-    std::printf(
-        "%d of %zu pictures in %.2f s; one after the other: %.2f s (%s), %.1f times as long\n",
-        together.saved, settings.urls.size(), together.seconds, one_by_one,
-        settings.compare ? "measured" : "the sum of their times", one_by_one / together.seconds);
-    if (together.saved < static_cast<int>(settings.urls.size())) throw asyncio::SystemExit(1);
+    command::say("one after the other: ", std::fixed, std::setprecision(2), one_by_one, " s (",
+                 settings.compare ? "measured" : "the sum of their times", "), ",
+                 std::setprecision(1), one_by_one / together.seconds, " times as long\n");
 }
 
-int number(const char* option, std::string_view text, int least) {
-    int value = 0;
-    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value < least) {
-        throw asyncio::ValueError(std::string(option) + " wants a number, at least " +
-                                  std::to_string(least));
-    }
-    return value;
+std::string trimmed(const std::string& line) {
+    const std::size_t begin = line.find_first_not_of(" \t\r");
+    if (begin == std::string::npos) return "";
+    return line.substr(begin, line.find_last_not_of(" \t\r") + 1 - begin);
 }
 
-Settings parse(int argc, char** argv) {
+void add_list(Settings& settings, const std::string& path) {
+    std::ifstream list(path);
+    if (!list) throw command::UsageError("cannot read " + command::printable(path));
+    for (std::string line; std::getline(list, line);) {
+        line = trimmed(line);
+        if (!line.empty() && line[0] != '#') settings.urls.push_back(line);
+    }
+    if (list.bad()) throw command::UsageError("cannot read " + command::printable(path));
+}
+
+Settings parse(const command::Arguments& words) {
+    constexpr int kMost = 1'000'000;
     Settings settings;
-    for (int i = 1; i < argc; ++i) {
-        const std::string word = argv[i];
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const std::string& word = words[i];
+        const auto value = [&]() -> const std::string& {
+            if (i + 1 == words.size()) throw command::UsageError(word + " wants a value");
+            return words[++i];
+        };
+        const auto number = [&](int least) {
+            return command::Arguments::to_number(word.c_str(), value(), least, kMost);
+        };
         if (word == "--compare") {
             settings.compare = true;
-        } else if (!word.starts_with("--")) {
-            settings.urls.push_back(word);
-        } else if (i + 1 == argc) {
-            throw asyncio::ValueError(word + " is unknown, or wants a value");
-        } else if (const char* value = argv[++i]; word == "--folder") {
-            settings.folder = value;
+        } else if (word == "--overwrite") {
+            settings.overwrite = true;
+        } else if (word == "--folder") {
+            settings.folder = value();
         } else if (word == "--at-once") {
-            settings.at_once = number("--at-once", value, 1);
+            settings.at_once = number(1);
         } else if (word == "--timeout") {
-            settings.timeout = number("--timeout", value, 1);
+            settings.timeout = number(1);
         } else if (word == "--retries") {
-            settings.retries = number("--retries", value, 0);
+            settings.retries = number(0);
         } else if (word == "--list") {
-            std::ifstream list(value);
-            if (!list) throw asyncio::FileNotFoundError(std::string("cannot read ") + value);
-            for (std::string line; std::getline(list, line);) {
-                if (!line.empty() && line[0] != '#') settings.urls.push_back(line);
-            }
+            add_list(settings, value());
+        } else if (word.starts_with("--")) {
+            throw command::UsageError(word + " is unknown");
         } else {
-            throw asyncio::ValueError(word + " is unknown");
+            settings.urls.push_back(word);
         }
     }
-    if (settings.urls.empty()) throw asyncio::ValueError("no URLs: download_pictures URL...");
+    if (settings.urls.empty()) throw command::UsageError("no URLs");
     return settings;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        return asyncio::run_main(program(parse(argc, argv)));
-    } catch (const std::exception& e) {
-        std::fprintf(stderr, "download_pictures: %s\n", e.what());
-        return 2;
-    }
+    const char* usage =
+        "download_pictures [--list FILE] [--folder DIR] [--at-once N] [--timeout S] [--retries N]\n"
+        "                         [--overwrite] [--compare] URL...";
+    return command::run(usage, argc, argv,
+                        [](const command::Arguments& words) { return program(parse(words)); });
 }

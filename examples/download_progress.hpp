@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <string>
 
+#include "command_line.hpp"
+
 namespace download {
 
 using namespace std::chrono_literals;
@@ -43,14 +45,14 @@ class Progress {
         say(why);
     }
     void say(const std::string& line) const {
-        std::printf("%s%s\n", terminal_ ? "\r\033[K" : "", line.c_str());
-        std::fflush(stdout);
+        command::say(terminal_ ? "\r\033[K" : "", line, "\n");
     }
 
     asyncio::Coroutine<> draw() const {
         while (terminal_) {
-            std::printf("\r\033[K%s", line().c_str());
-            std::fflush(stdout);
+            // The last column stays free: some terminals begin a new line with it.
+            const std::size_t columns = command::Terminal::now().columns;
+            command::say("\r\033[K", command::fitted(line(), columns > 1 ? columns - 1 : 1));
             co_await asyncio::sleep(100ms);  // often enough for the eye
         }
     }

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cctype>
 #include <chrono>
-#include <cstdlib>
-#include <iostream>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "command_line.hpp"
 
 using asyncio::Coroutine, asyncio::StreamReader, asyncio::StreamWriter;
 
@@ -106,14 +106,17 @@ Coroutine<> serve(int port, std::chrono::duration<double> patience) {
     };
     auto server = co_await asyncio::start_server(handler, "127.0.0.1", port,
                                                  {.backlog = 1024, .limit = kLongestHead});
-    std::cout << "serving on " << server.sockets()[0].getsockname() << "\n# ready" << std::endl;
+    command::say("serving on ", server.sockets()[0].getsockname(), "\n# ready\n");
     co_await asyncio::sleep(std::nullopt);  // until Ctrl-C; no client is waited for then
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int port = argc > 1 ? std::atoi(argv[1]) : 8080;
-    const double patience = argc > 2 ? std::atof(argv[2]) : 30;
-    return asyncio::run_main(serve(port, std::chrono::duration<double>(patience)));
+    const char* usage = "http_hello [PORT [PATIENCE]]   (seconds)";
+    return command::run(usage, argc, argv, [](const command::Arguments& words) {
+        words.expect(0, 2);
+        const double patience = words.decimal(1, "PATIENCE", 30);
+        return serve(words.port(0, 8080), std::chrono::duration<double>(patience));
+    });
 }

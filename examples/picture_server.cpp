@@ -10,11 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+
+#include "command_line.hpp"
 
 namespace {
 
@@ -62,17 +63,30 @@ class PictureServer {
         };
         auto server = co_await asyncio::start_server(handler, "127.0.0.1", 0);
         const int port = server.sockets()[0].getsockname().port();
+        std::string urls;
         for (int i = 1; i <= pictures_; ++i) {
-            std::printf("http://127.0.0.1:%d/holiday/%d.bmp\n", port, i);
+            urls += "http://127.0.0.1:" + std::to_string(port) + "/holiday/" + std::to_string(i) +
+                    ".bmp\n";
         }
-        std::printf("\n");
-        std::fflush(stdout);
+        command::say(urls, "\n");
         co_await asyncio::sleep(std::nullopt);  // until Ctrl-C; no client is waited for then
     }
 
   private:
-    // One connection: requests come one after the other, until the client closes it.
+    // One connection. A client that goes away in the middle, or sends a line without end, is no
+    // news here.
     asyncio::Coroutine<> serve(asyncio::StreamReader reader, asyncio::StreamWriter writer) {
+        try {
+            co_await answer_requests(reader, writer);
+        } catch (const asyncio::OSError&) {
+        } catch (const asyncio::ValueError&) {
+        }
+        writer.close();
+    }
+
+    // Requests come one after the other, until the client closes the connection.
+    asyncio::Coroutine<> answer_requests(asyncio::StreamReader reader,
+                                         asyncio::StreamWriter writer) {
         while (const auto line = co_await reader.next()) {
             // The other headers do not matter here.
             while (const auto header = co_await reader.next()) {
@@ -82,7 +96,6 @@ class PictureServer {
             writer.write(answer(*line));
             co_await writer.drain();
         }
-        writer.close();
     }
 
     std::string answer(const std::string& line) {
@@ -106,6 +119,12 @@ class PictureServer {
 }  // namespace
 
 int main(int argc, char** argv) {
-    PictureServer server(argc > 1 ? std::atoi(argv[1]) : 20, argc > 2 ? std::atoi(argv[2]) : 200);
-    return asyncio::run_main(server.run());
+    const char* usage = "picture_server [PICTURES [DELAY_MS]]";
+    std::optional<PictureServer> server;
+    return command::run(usage, argc, argv, [&](const command::Arguments& words) {
+        words.expect(0, 2);
+        const int pictures = words.number(0, "PICTURES", 1, 1'000'000, 20);
+        server.emplace(pictures, words.number(1, "DELAY_MS", 0, 60'000, 200));
+        return server->run();
+    });
 }

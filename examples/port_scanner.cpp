@@ -5,11 +5,12 @@
 #include <asyncio.hpp>
 
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
+#include <iomanip>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "command_line.hpp"
 
 using namespace std::chrono_literals;
 
@@ -26,15 +27,11 @@ struct Finding {
     std::string greeting;
 };
 
-// What the server says first, if it does, on one line that a terminal can show.
+// What the server says first, if it does.
 asyncio::Coroutine<std::string> greeting_of(asyncio::StreamReader reader) {
     const auto bytes = co_await asyncio::as_result(asyncio::wait_for(reader.read(60), kGreeting));
     if (!bytes.has_value()) co_return "";
-    std::string text = bytes.value();
-    for (char& c : text) {
-        if (c < 0x20 || c > 0x7e) c = ' ';
-    }
-    co_return text;
+    co_return bytes.value();
 }
 
 asyncio::Coroutine<Finding> try_port(std::string host, int port, asyncio::Semaphore& places) {
@@ -74,22 +71,22 @@ asyncio::Coroutine<> scan(std::string host, int first, int last) {
         filtered += finding.state == State::kFiltered;
         if (finding.state != State::kOpen) continue;
         ++open;
-        std::printf("%5d open  %s\n", first + static_cast<int>(i), finding.greeting.c_str());
+        command::say(std::setw(5), first + static_cast<int>(i), " open  ",
+                     command::printable(finding.greeting), "\n");
     }
     const std::chrono::duration<double> seconds = loop.time() - start;
-    std::printf("%s: %zu ports in %.2f s, %d open, %d without an answer\n", address.c_str(),
-                findings.size(), seconds.count(), open, filtered);
+    command::say(address, ": ", findings.size(), " ports in ", std::fixed, std::setprecision(2),
+                 seconds.count(), " s, ", open, " open, ", filtered, " without an answer\n");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::string host = argc > 1 ? argv[1] : "127.0.0.1";
-    const int first = argc > 2 ? std::atoi(argv[2]) : 1;
-    const int last = argc > 3 ? std::atoi(argv[3]) : argc > 2 ? first : 1024;
-    if (first < 1 || last > 65535 || first > last) {
-        std::fprintf(stderr, "usage: port_scanner [HOST [FIRST [LAST]]], ports from 1 to 65535\n");
-        return 2;
-    }
-    return asyncio::run_main(scan(host, first, last));
+    const char* usage = "port_scanner [HOST [FIRST [LAST]]]   (ports from 1 to 65535)";
+    return command::run(usage, argc, argv, [](const command::Arguments& words) {
+        words.expect(0, 3);
+        const int first = words.number(1, "FIRST", 1, 65535, 1);
+        const int last = words.number(2, "LAST", first, 65535, words.size() > 1 ? first : 1024);
+        return scan(words.size() > 0 ? words[0] : "127.0.0.1", first, last);
+    });
 }

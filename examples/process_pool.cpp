@@ -5,12 +5,14 @@
 #include <asyncio.hpp>
 
 #include <cstdint>
-#include <exception>
-#include <iostream>
 #include <string>
 #include <thread>
+#include <vector>
+
+#include "command_line.hpp"
 
 using asyncio::Coroutine;
+using command::say, command::printable;
 
 namespace {
 
@@ -26,8 +28,7 @@ Coroutine<std::int64_t> size_of(const std::string& path) {
     co_return stat.size;
 }
 
-Coroutine<> compress(std::string path, asyncio::Semaphore& at_once, Totals& totals) {
-    auto guard = co_await at_once.scoped();
+Coroutine<> compress(std::string path, Totals& totals) {
     const std::int64_t before = co_await size_of(path);
     asyncio::SubprocessOptions options{.stdin_ = asyncio::subprocess::DEVNULL};
     // `--` so that a name that begins with a dash is no option.
@@ -39,23 +40,41 @@ Coroutine<> compress(std::string path, asyncio::Semaphore& at_once, Totals& tota
     const std::int64_t after = co_await size_of(path + ".xz");
     totals.before += before;
     totals.after += after;
-    std::cout << path << ": " << before << " -> " << after << std::endl;
+    say(printable(path), ": ", before, " -> ", after, "\n");
+}
+
+// One file when its turn has come. What goes wrong with it, a file that cannot be read or no more
+// descriptors, is said, and the others are compressed all the same.
+Coroutine<> try_to_compress(std::string path, asyncio::Semaphore& at_once, Totals& totals) {
+    auto guard = co_await at_once.scoped();
+    const auto outcome = co_await asyncio::as_result(compress(path, totals));
+    try {
+        outcome.value();
+    } catch (const asyncio::OSError& error) {
+        ++totals.failed;
+        std::fprintf(stderr, "%s: %s\n", printable(path).c_str(), error.what());
+    }
 }
 
 Coroutine<int> compress_all(std::string directory) {
-    asyncio::Semaphore at_once(static_cast<int>(std::thread::hardware_concurrency()));
+    const unsigned processors = std::thread::hardware_concurrency();  // 0: not known
+    asyncio::Semaphore at_once(processors > 0 ? static_cast<int>(processors) : 1);
     Totals totals;
-    auto body = [&](asyncio::TaskGroup& group) -> Coroutine<> {
-        auto places = asyncio::walk(directory);
-        while (auto place = co_await places.next()) {
-            for (const std::string& name : place->files) {
-                const std::string path = place->path + '/' + name;
-                if (!path.ends_with(".xz")) group.create_task(compress(path, at_once, totals));
-            }
+    std::vector<std::string> paths;
+    auto places = asyncio::walk(directory);
+    while (auto place = co_await places.next()) {
+        for (const std::string& name : place->files) {
+            if (!name.ends_with(".xz")) paths.push_back(place->path + '/' + name);
         }
+    }
+    auto body = [&](asyncio::TaskGroup& group) -> Coroutine<> {
+        for (const std::string& path : paths) {
+            group.create_task(try_to_compress(path, at_once, totals));
+        }
+        co_return;
     };
     co_await asyncio::with(asyncio::TaskGroup{}, body);
-    std::cout << "together: " << totals.before << " -> " << totals.after << " bytes\n";
+    say("together: ", totals.before, " -> ", totals.after, " bytes\n");
     co_return totals.failed;
 }
 
@@ -67,9 +86,8 @@ Coroutine<> program(std::string directory) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) {
-        std::cerr << "usage: process_pool DIRECTORY\n";
-        return 2;
-    }
-    return asyncio::run_main(program(argv[1]));
+    return command::run("process_pool DIRECTORY", argc, argv, [](const command::Arguments& words) {
+        words.expect(1, 1);
+        return program(words[0]);
+    });
 }

@@ -8,15 +8,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
+#include <iomanip>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "command_line.hpp"
 #include "html_links.hpp"
 
 using namespace std::chrono_literals;
+using command::printable, command::say;
 using html::joined, html::links_of, html::origin_of;
 namespace http = asyncio::http;
 
@@ -52,7 +54,8 @@ class Crawler {
         for (int i = 0; i < kWorkers; ++i) workers.push_back(asyncio::create_task(work()));
         co_await pages_.join();
         for (auto& worker : workers) worker.cancel();
-        std::printf("%zu pages seen\n", seen_.size());
+        say(seen_.size(), " pages seen\n");
+        if (read_ == 0) throw asyncio::SystemExit(1);  // not even the first
     }
 
   private:
@@ -67,7 +70,7 @@ class Crawler {
             try {
                 co_await visit(url);
             } catch (const std::exception& e) {  // a cancellation is none, and passes
-                std::printf("             %s\n", e.what());
+                say("             ", printable(e.what()), "\n");
             }
             pages_.task_done();
         }
@@ -75,7 +78,8 @@ class Crawler {
 
     asyncio::Coroutine<> visit(const std::string& url) {
         const auto page = co_await client_.get(url, {.timeout = 20s, .max_body = kLargest});
-        std::printf("%d %8zu %s\n", page.status, page.body.size(), page.url.c_str());
+        say(page.status, " ", std::setw(8), page.body.size(), " ", printable(page.url), "\n");
+        if (page.ok()) ++read_;
         if (!page.ok() || origin_of(page.url) != origin_of(url)) co_return;  // it led elsewhere
         for (const std::string& link : links_of(page.body)) {
             if (const auto next = joined(page.url, link)) add(*next);
@@ -87,17 +91,18 @@ class Crawler {
     http::Client client_;
     asyncio::Queue<std::string> pages_;
     std::set<std::string> seen_;
+    int read_ = 0;
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int pages = argc > 2 ? std::atoi(argv[2]) : 100;
-    const double per_second = argc > 3 ? std::atof(argv[3]) : 5;
-    if (argc < 2 || pages < 1 || !(per_second > 0)) {
-        std::fprintf(stderr, "usage: rate_limited_crawler URL [PAGES [PER_SECOND]]\n");
-        return 2;
-    }
-    Crawler crawler(static_cast<std::size_t>(pages), per_second);
-    return asyncio::run_main(crawler.crawl(argv[1]));
+    const char* usage = "rate_limited_crawler URL [PAGES [PER_SECOND]]";
+    std::optional<Crawler> crawler;
+    return command::run(usage, argc, argv, [&](const command::Arguments& words) {
+        words.expect(1, 3);
+        const int pages = words.number(1, "PAGES", 1, 1'000'000, 100);
+        crawler.emplace(static_cast<std::size_t>(pages), words.decimal(2, "PER_SECOND", 5));
+        return crawler->crawl(words[0]);
+    });
 }

@@ -9,7 +9,8 @@
 
 #include <chrono>
 #include <csignal>
-#include <iostream>
+
+#include "command_line.hpp"
 
 using namespace std::chrono_literals;
 
@@ -25,7 +26,7 @@ asyncio::Coroutine<> work(Service& service) {
         co_await asyncio::sleep(200ms);
         ++service.jobs_done;
     }
-    std::cout << "work: the last job is done\n";
+    command::say("work: the last job is done\n");
 }
 
 // Every SIGHUP from the start on; those that come while it reads count as one more.
@@ -33,29 +34,33 @@ asyncio::Coroutine<> reload(Service& service) {
     auto hangups = asyncio::signals::watch(SIGHUP);
     while (auto signal = co_await hangups.next()) {
         co_await asyncio::sleep(50ms);  // reading takes a moment
-        std::cout << "reload: configuration " << ++service.configuration << std::endl;
+        command::say("reload: configuration ", ++service.configuration, "\n");
     }
 }
 
 asyncio::Coroutine<> program() {
     Service service;
     // A callback is enough where nothing is awaited.
-    asyncio::get_running_loop().add_signal_handler(SIGUSR1, [&] {
-        std::cout << "status: " << service.jobs_done << " jobs done" << std::endl;
-    });
+    asyncio::get_running_loop().add_signal_handler(
+        SIGUSR1, [&] { command::say("status: ", service.jobs_done, " jobs done\n"); });
     auto worker = asyncio::create_task(work(service));
     auto reloader = asyncio::create_task(reload(service));
     auto terminated = asyncio::create_task(asyncio::signals::wait(SIGTERM));
     co_await asyncio::sleep(0s);  // now all three have begun, and no signal finds nobody there
-    std::cout << "started" << std::endl;
+    command::say("started\n");
 
     // Ctrl-C needs no handler: asyncio cancels this task, which ends as TERM would have it.
     const auto told = co_await asyncio::as_result(terminated);
-    std::cout << "\nfinishing: " << (told.has_value() ? "TERM" : "Ctrl-C") << std::endl;
+    command::say("\nfinishing: ", told.has_value() ? "TERM" : "Ctrl-C", "\n");
     service.closing = true;
     co_await worker;
     reloader.cancel();
     if (!told.has_value()) told.value();  // raises the cancellation again: exit status 130
 }
 
-int main() { return asyncio::run_main(program()); }
+int main(int argc, char** argv) {
+    return command::run("signals", argc, argv, [](const command::Arguments& words) {
+        words.expect(0, 0);
+        return program();
+    });
+}

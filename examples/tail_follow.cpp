@@ -4,8 +4,10 @@
 // The directory is watched rather than the file, so that one that is made later is found too.
 #include <asyncio.hpp>
 
-#include <iostream>
+#include <cstdio>
 #include <string>
+
+#include "command_line.hpp"
 
 using asyncio::Coroutine;
 using asyncio::File;
@@ -18,13 +20,13 @@ constexpr std::int64_t kBlock = 64 * 1024;
 Coroutine<> print_what_is_new(const File& file) {
     const asyncio::FileStat now = co_await file.stat();
     if (now.size < file.tell()) {
-        std::cerr << "tail_follow: file truncated\n";
+        std::fprintf(stderr, "tail_follow: file truncated\n");
         co_await file.seek(0);
     }
     while (true) {
         const std::string text = co_await file.read(kBlock);
         if (text.empty()) break;
-        std::cout << text << std::flush;
+        command::say(text);
     }
 }
 
@@ -64,9 +66,8 @@ Coroutine<> follow(std::string path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) {
-        std::cerr << "usage: tail_follow FILE\n";
-        return 2;
-    }
-    return asyncio::run_main(follow(argv[1]));
+    return command::run("tail_follow FILE", argc, argv, [](const command::Arguments& words) {
+        words.expect(1, 1);
+        return follow(words[0]);
+    });
 }

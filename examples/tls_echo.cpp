@@ -9,11 +9,9 @@
 // which is its own authority: tls_echo client cert.pem localhost PORT
 #include <asyncio.hpp>
 
-#include <cstdio>
-#include <cstdlib>
-#include <iostream>
 #include <string>
-#include <vector>
+
+#include "command_line.hpp"
 
 using namespace asyncio;
 using namespace std::chrono_literals;
@@ -21,7 +19,7 @@ using namespace std::chrono_literals;
 Coroutine<> echo(StreamReader reader, StreamWriter writer) {
     const auto peer = writer.get_extra_info<SocketAddress>("peername");
     const auto tls = writer.get_extra_info<ssl::SSLObject>("ssl_object");
-    if (peer && tls) std::cout << *peer << " speaks " << tls->version() << std::endl;
+    if (peer && tls) command::say(*peer, " speaks ", tls->version(), "\n");
     while (true) {
         const auto data = co_await wait_for(reader.read(64 * 1024), 60s);
         if (data.empty()) break;
@@ -37,7 +35,7 @@ Coroutine<> serve(std::string certificate, std::string key, int port) {
     context.load_cert_chain(certificate, key);
     auto server = co_await start_server(echo, "", port, {.ssl = &context});
     for (const auto& socket : server.sockets()) {
-        std::cout << "listening on " << socket.getsockname() << std::endl;
+        command::say("listening on ", socket.getsockname(), "\n");
     }
     co_await sleep(std::nullopt);  // until Ctrl-C; no client is waited for then
 }
@@ -48,27 +46,30 @@ Coroutine<> talk(std::string authority, std::string host, int port, std::string 
     auto [reader, writer] = co_await open_connection(host, port, {.ssl = &context});
     if (const auto tls = writer.get_extra_info<ssl::SSLObject>("ssl_object")) {
         const auto cipher = tls->cipher();
-        std::cout << tls->version() << (cipher ? ", " + cipher->name : "") << "\n";
+        command::say(tls->version(), cipher ? ", " + cipher->name : "", "\n");
     }
     writer.write(text + "\n");
     co_await writer.drain();
-    std::cout << co_await wait_for(reader.readline(), 10s);
+    std::string line = co_await wait_for(reader.readline(), 10s);
+    if (!line.empty() && line.back() == '\n') line.pop_back();
+    command::say(command::printable(line), "\n");
     writer.close();
     co_await writer.wait_closed();
 }
 
 int main(int argc, char** argv) {
-    const std::vector<std::string> words(argv + 1, argv + argc);
-    if (words.size() >= 3 && words.size() <= 4 && words[0] == "server") {
-        const int port = words.size() > 3 ? std::atoi(words[3].c_str()) : 0;
-        return run_main(serve(words[1], words[2], port));
-    }
-    if (words.size() >= 4 && words.size() <= 5 && words[0] == "client") {
-        const std::string text = words.size() > 4 ? words[4] : "Hello over TLS";
-        return run_main(talk(words[1], words[2], std::atoi(words[3].c_str()), text));
-    }
-    std::fprintf(stderr,
-                 "usage: tls_echo server CERTIFICATE KEY [PORT]\n"
-                 "       tls_echo client AUTHORITY HOST PORT [TEXT]\n");
-    return 2;
+    const char* usage =
+        "tls_echo server CERTIFICATE KEY [PORT]\n"
+        "       tls_echo client AUTHORITY HOST PORT [TEXT]";
+    return command::run(usage, argc, argv, [](const command::Arguments& words) {
+        words.expect(1, 5);
+        if (words[0] == "server") {
+            words.expect(3, 4);
+            return serve(words[1], words[2], words.port(3, 0));
+        }
+        if (words[0] != "client") throw command::UsageError("'" + words[0] + "' is no command");
+        words.expect(4, 5);
+        const int port = words.number(3, "PORT", 1, 65535, 0);
+        return talk(words[1], words[2], port, words.size() > 4 ? words[4] : "Hello over TLS");
+    });
 }

@@ -9,10 +9,11 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "command_line.hpp"
 
 using namespace std::chrono_literals;
 
@@ -87,15 +88,14 @@ asyncio::Coroutine<> ask(std::string host, int port) {
         if (m && (!best || m->round_trip < best->round_trip)) best = m;
     }
     if (!best) throw asyncio::TimeoutError(host + " does not answer");
-    std::printf("round trip %lld us, the other clock is %+lld us from this one\n",
-                static_cast<long long>(best->round_trip), static_cast<long long>(best->offset));
+    command::say("round trip ", best->round_trip, " us, the other clock is ", std::showpos,
+                 best->offset, " us from this one\n");
 }
 
 asyncio::Coroutine<> program(std::string what, std::string host, int port) {
     if (what == "ask") co_return co_await ask(host, port);
     const auto endpoint = co_await asyncio::open_datagram_endpoint({.local_addr = {host, port}});
-    std::printf("answering at %s\n", asyncio::repr(endpoint.getsockname()).c_str());
-    std::fflush(stdout);
+    command::say("answering at ", endpoint.getsockname(), "\n");
     if (what == "serve") co_return co_await serve(endpoint);
     const auto server = asyncio::create_task(serve(endpoint));
     co_await ask("127.0.0.1", endpoint.getsockname().port());
@@ -105,13 +105,18 @@ asyncio::Coroutine<> program(std::string what, std::string host, int port) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::string what = argc > 1 ? argv[1] : "both";
-    if (what == "serve")
-        return asyncio::run_main(program(what, "", argc > 2 ? std::atoi(argv[2]) : kPort));
-    if (what == "ask" && argc > 2) {
-        return asyncio::run_main(program(what, argv[2], argc > 3 ? std::atoi(argv[3]) : kPort));
-    }
-    if (what == "both") return asyncio::run_main(program(what, "127.0.0.1", 0));
-    std::fprintf(stderr, "usage: udp_time [serve [PORT] | ask HOST [PORT]]\n");
-    return 2;
+    const char* usage = "udp_time [serve [PORT] | ask HOST [PORT]]";
+    return command::run(usage, argc, argv, [](const command::Arguments& words) {
+        const std::string what = words.size() > 0 ? words[0] : "both";
+        if (what == "serve") {
+            words.expect(1, 2);
+            return program(what, "", words.port(1, kPort));
+        }
+        if (what == "ask") {
+            words.expect(2, 3);
+            return program(what, words[1], words.number(2, "PORT", 1, 65535, kPort));
+        }
+        if (words.size() > 0) throw command::UsageError("'" + what + "' is neither serve nor ask");
+        return program(what, "127.0.0.1", 0);
+    });
 }

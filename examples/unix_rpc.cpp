@@ -7,10 +7,13 @@
 #include <asyncio.hpp>
 
 #include <unistd.h>
-#include <iostream>
+
+#include <charconv>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "command_line.hpp"
 
 using namespace asyncio;
 using namespace std::chrono_literals;
@@ -24,18 +27,34 @@ Words words(const std::string& line) {
     return all;
 }
 
+long number_of(const std::string& text) {
+    long value = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) return value;
+    throw ValueError("'" + text + "' is no number");
+}
+
+const std::string& argument_of(const Words& request) {
+    if (request.size() < 2) throw ValueError("'" + request[0] + "' wants an argument");
+    return request[1];
+}
+
 // The methods. An error travels back as text.
 Coroutine<std::string> call(Words request) {
     if (request.empty()) throw ValueError("a method is needed");
     const std::string& method = request[0];
     if (method == "add") {
         long sum = 0;
-        for (std::size_t i = 1; i < request.size(); ++i) sum += std::stol(request[i]);
+        for (std::size_t i = 1; i < request.size(); ++i) {
+            if (__builtin_add_overflow(sum, number_of(request[i]), &sum)) {
+                throw ValueError("the sum is too large");
+            }
+        }
         co_return std::to_string(sum);
     }
-    if (method == "echo") co_return request.at(1);
+    if (method == "echo") co_return argument_of(request);
     if (method == "wait") {
-        co_await sleep(std::chrono::milliseconds(std::stol(request.at(1))));
+        co_await sleep(std::chrono::milliseconds(number_of(argument_of(request))));
         co_return "waited " + request[1] + " ms";
     }
     throw ValueError("no method is called '" + method + "'");
@@ -81,7 +100,8 @@ Coroutine<> ask(std::string path, std::vector<std::string> requests) {
         std::string status, text;
         in >> number >> status >> std::ws;
         std::getline(in, text);
-        std::cout << requests.at(number) << " -> " << status << " " << text << "\n";
+        if (number >= requests.size()) throw ConnectionError("an answer to no question");
+        command::say(command::printable(requests[number] + " -> " + status + " " + text), "\n");
         failed |= status != "ok";
     }
     writer.close();
@@ -91,7 +111,7 @@ Coroutine<> ask(std::string path, std::vector<std::string> requests) {
 
 Coroutine<> run_server(std::string path) {
     auto server = co_await start_unix_server(serve, path);
-    std::cout << "listening on " << path << std::endl;
+    command::say("listening on ", command::printable(path), "\n");
     co_await sleep(std::nullopt);  // until Ctrl-C; no client is waited for then
 }
 
@@ -105,15 +125,24 @@ Coroutine<> demo() {
 }
 
 int main(int argc, char** argv) {
-    const Words arguments(argv + 1, argv + argc);
-    if (arguments == Words{"demo"}) return run_main(demo());
-    if (arguments.size() == 2 && arguments[0] == "server")
-        return run_main(run_server(arguments[1]));
-    if (arguments.size() > 2 && arguments[0] == "call") {
+    const char* usage = "unix_rpc server PATH | call PATH METHOD [ARGUMENT...] | demo";
+    return command::run(usage, argc, argv, [](const command::Arguments& words) {
+        words.expect(1, 1000);
+        if (words[0] == "demo") {
+            words.expect(1, 1);
+            return demo();
+        }
+        if (words[0] == "server") {
+            words.expect(2, 2);
+            return run_server(words[1]);
+        }
+        if (words[0] != "call") throw command::UsageError("'" + words[0] + "' is no command");
+        words.expect(3, 1000);
         std::string request;
-        for (std::size_t i = 2; i < arguments.size(); ++i) request += arguments[i] + " ";
-        return run_main(ask(arguments[1], {request}));
-    }
-    std::cerr << "usage: unix_rpc server PATH | call PATH METHOD [ARGUMENT...] | demo\n";
-    return 2;
+        for (std::size_t i = 2; i < words.size(); ++i) request += words[i] + " ";
+        // A line is a request, so that an argument cannot bring another one with it.
+        if (request.find('\n') != request.npos)
+            throw command::UsageError("an argument has a line's end");
+        return ask(words[1], {request});
+    });
 }

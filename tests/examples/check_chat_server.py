@@ -29,7 +29,7 @@ class Client:
 
 def drain(stream, lines):
     for line in stream:
-        lines.append(line[:40])
+        lines.append(line[:200])
 
 
 def slow_client():
@@ -66,9 +66,44 @@ def slow_client():
         assert server.wait(10) == 130
         listening.join()
         assert 'slow has left\n' in news and 'the room closes\n' in news, news[-5:]
-        assert not any('Error' in line or 'Queue' in line for line in news), news[-20:]
+        assert not any('Error' in line or 'Queue' in line for line in news), [line for line in news if "bob:" not in line][-9:]
 
 
+def names_and_lines():
+    """X2: a name is one's own and looks like nothing else; a line shows what it is."""
+    with started(sys.argv[1], '0') as server:
+        port = int(port_of(server))
+        ada = Client(port, 'ada')
+        assert server.stdout.readline() == 'ada is here\n'
+        second = Client(port, 'ada')
+        second.hear('that name is taken')
+        for bad in ('ada: hello', 'the room', '\x1b[2J', 'x' * 41, 'c\x9b'):
+            second.socket.sendall(bad.encode('latin-1') + b'\n')
+            second.hear('a name has no spaces')
+        second.say('bob')
+        ada.hear('bob is here')
+        second.say('clear \x1b[2J\x07 \u009b')
+        assert ada.hear('clear') == 'bob: clear \\x1b[2J\\x07 \\xc2\\x9b\n'
+        second.socket.sendall('crlf \u00e9\r\nno end'.encode())
+        assert ada.hear('crlf') == 'bob: crlf \u00e9\n'
+        second.socket.shutdown(socket.SHUT_WR)
+        assert ada.hear('no end') == 'bob: no end\n'
+        assert ada.hear('bob') == 'bob has left\n'
+
+
+def nobody_reads_the_news():
+    """X2: a standard output that stands still does not hold up the room."""
+    with started(sys.argv[1], '0') as server:
+        port = int(port_of(server))
+        ada, bob = Client(port, 'ada'), Client(port, 'bob')
+        ada.hear('bob is here')
+        for i in range(300):
+            ada.say(f'{i} ' + 'x' * 2000)
+            assert f'ada: {i} ' in bob.hear('ada: '), i
+
+
+names_and_lines()
+nobody_reads_the_news()
 slow_client()
 with started(sys.argv[1], '0') as server:
     port = int(port_of(server))

@@ -37,7 +37,7 @@ def pictures(folder):
             urls.append(line.strip())
         assert len(urls) == 7, urls
         with open(folder + '/list', 'w') as file:
-            file.write('# holiday\n\n' + '\n'.join(urls[1:]) + '\n')
+            file.write('# holiday\r\n\r\n  \n' + ' \r\n\t'.join(urls[1:]) + '\r\n')
         out = run(program, '--folder', folder + '/saved', '--list', folder + '/list', urls[0])
         assert '7 of 7 pictures in ' in out, out
         assert '(the sum of their times)' in out, out
@@ -50,8 +50,13 @@ def pictures(folder):
         for url in urls:
             with urllib.request.urlopen(url) as answer:
                 assert saved[url.rsplit('/', 1)[1]] == answer.read(), url
-        # The same names again: the files are replaced; --compare leaves nothing behind.
-        out = run(program, '--folder', folder + '/saved', '--compare', *urls)
+        # The same names again: nothing is replaced that one did not ask for.
+        out = run(program, '--folder', folder + '/saved', *urls, status=1)
+        assert out.count('it is there already') == 7 and 'times as long' not in out, out
+        # --compare leaves nothing behind, and leaves alone what is the user's.
+        os.mkdir(folder + '/saved/.compare')
+        out = run(program, '--folder', folder + '/saved', '--overwrite', '--compare', *urls)
+        os.rmdir(folder + '/saved/.compare')
         assert out.count('7/7 ') >= 2 and '(measured)' in out, out
         assert contents(folder + '/saved') == saved
         # What there is not is no reason to try again.
@@ -134,6 +139,40 @@ def ctrl_c(folder):
     assert contents(folder) == {'good.png': b'good'}, contents(folder)
 
 
+def pauses(folder):
+    """A pause before another attempt leaves its place to others."""
+    refused = set()
+
+    def answer(request):
+        if request.path in refused:
+            return request.reply(b'good')
+        refused.add(request.path)
+        request.reply(b'', status=503)
+
+    with serving(answer) as url:
+        begin = time.monotonic()
+        run(program, '--folder', folder, '--at-once', '2', *[f'{url}/{i}' for i in range(40)])
+        # One after the other in two places: 20 x 200 ms.
+        assert time.monotonic() - begin < 3, time.monotonic() - begin
+
+
+def full_disk(folder):
+    """The reason is said, and nothing else is tried."""
+    os.mkdir(folder)
+    asked = []
+
+    def answer(request):
+        asked.append(request.path)
+        request.reply(b'x' * 200_000)
+
+    with serving(answer) as url:
+        # As a full disk has it: no file may grow beyond 64 KiB.
+        out = run('sh', '-c', 'trap "" XFSZ; ulimit -f 64; exec "$@"', 'sh', program, '--folder', folder,
+                  '--at-once', '1', *[f'{url}/{i}' for i in range(20)], status=1)
+    assert 'cannot write' in out and 'File too large' in out and 'again' not in out, out
+    assert len(asked) <= 3 and os.listdir(folder) == [], (asked, os.listdir(folder))
+
+
 def on_a_terminal(folder):
     """There a bar is drawn again and again: how much, how fast, how long it will take."""
     def answer(request):
@@ -169,8 +208,10 @@ with tempfile.TemporaryDirectory() as folder:
     before = set(os.listdir(folder))
     failures(folder + '/failures')
     ctrl_c(folder + '/interrupted')
+    pauses(folder + '/pauses')
+    full_disk(folder + '/full')
     for words, why in (((), 'no URLs'), (('--what',), 'unknown'), (('--list', folder + '/none'), 'cannot read'),
-                       (('--at-once', '0', 'http://a/'), 'at least 1'),
-                       (('--retries', 'x', 'http://a/'), 'at least 0'), (('--folder',), 'wants a value')):
+                       (('--at-once', '0', 'http://a/'), 'from 1 to'),
+                       (('--retries', 'x', 'http://a/'), 'from 0 to'), (('--folder',), 'wants a value')):
         out = run(program, *words, status=2)
         assert why in out, (words, out)

@@ -33,4 +33,11 @@ with tempfile.TemporaryDirectory() as directory:
     out = run(sys.argv[1], directory, status=1)
     assert (root / 'again').exists() and (root / 'new.xz').exists(), out
 
+# Too few descriptors for a process: that is said of each file, on a line.
+with tempfile.TemporaryDirectory() as directory:
+    for i in range(3):
+        pathlib.Path(directory, f'file {i}').write_text('x')
+    out = run('sh', '-c', 'ulimit -n 6; exec "$@"', 'sh', sys.argv[1], directory, status=1)
+    assert 'Too many open files' in out and 'Group' not in out, out
+
 run(sys.argv[1], status=2)

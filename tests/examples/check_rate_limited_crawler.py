@@ -85,7 +85,7 @@ def ctrl_c():
 
 whole_site()
 no_more_than_asked()
-out = run(crawler, refusing())
+out = run(crawler, refusing(), status=1)
 assert "Couldn't connect" in out and '1 pages seen' in out, out
 ctrl_c()
 for words in ((), ('http://a/', '0'), ('http://a/', '1', '0'), ('http://a/', '1', 'fast')):
