@@ -287,6 +287,7 @@ TEST(StartServer, KeepsAHandlerWithCapturesAsLongAsItIsNeeded) {  // ST-02
             Server server = co_await start_server(callable(std::move(handler)), kHost, 0);
             client = co_await open_connection(kHost, port_of(server));
             co_await sleep(10ms);
+            server.close();
         }
         // The server is gone, its connection is not.
         EXPECT_FALSE(watch.expired());
