@@ -5,83 +5,20 @@
 // the sanitizers, an alarm and the leak check at the end of the process tell.
 //
 // Most inputs run on virtual time, so that they can be played again; every eighth on a real loop.
-// ASYNCIO_FUZZ_TRACE=1 prints each call.
-#include <asyncio.hpp>
-
-#include <unistd.h>
-
 #include <algorithm>
-#include <any>
-#include <cmath>
-#include <csignal>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <exception>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "fuzz_support.hpp"
+
 namespace {
 
-using namespace asyncio;
-using namespace std::chrono_literals;
-
-// The program's bytes; zeros at its end.
-class Input {
-  public:
-    Input(const std::uint8_t* data, std::size_t size) : at_(data), end_(data + size) {}
-    bool empty() const { return at_ == end_; }
-    unsigned byte() { return empty() ? 0 : *at_++; }
-    unsigned below(unsigned n) { return byte() % n; }
-
-  private:
-    const std::uint8_t* at_;
-    const std::uint8_t* end_;
-};
-
-[[noreturn]] void wrong(const char* what, const char* got) {
-    std::fprintf(stderr, "%s: %s\n", what, got);
-    std::abort();
-}
-
-void on_alarm(int) { wrong("an input did not end", "hang"); }
-
-const bool tracing = std::getenv("ASYNCIO_FUZZ_TRACE") != nullptr;
-void trace(const char* what) {
-    if (tracing) std::fprintf(stderr, "%s\n", what);
-}
-
-// An error is one of ours or of the standard's, and says something.
-void look_at(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const CancelledError&) {
-        // Its text may be empty: the message of the cancel.
-    } catch (const BaseException& e) {
-        if (!e.what()) wrong("no text", "BaseException");
-    } catch (const std::exception& e) {
-        if (!e.what()) wrong("no text", "exception");
-        trace(e.what());
-    }
-}
-
-template <class F>
-void attempt(const char* what, F call) {
-    trace(what);
-    try {
-        call();
-    } catch (...) {
-        // Any error is right, if it is one.
-        look_at(std::current_exception());
-    }
-}
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using namespace fuzz;
 
 struct World {
     explicit World(EventLoop& l, bool real_time) : loop(l), real(real_time) {
@@ -155,22 +92,6 @@ Delay delay_of(World& w, Input& in) {
         default:
             return std::chrono::duration<float>(0.1f);
     }
-}
-
-std::int64_t number(Input& in) {
-    using L = std::numeric_limits<std::int64_t>;
-    static constexpr std::int64_t pool[] = {0,
-                                            1,
-                                            -1,
-                                            2,
-                                            3,
-                                            7,
-                                            std::numeric_limits<int>::max(),
-                                            std::numeric_limits<int>::min(),
-                                            std::int64_t{1} << 32,
-                                            L::max(),
-                                            L::min()};
-    return pool[in.below(std::size(pool))];
 }
 
 Future<int> future_of(World& w, Input& in) { return w.futures[in.below(w.futures.size())]; }
@@ -542,38 +463,20 @@ Coroutine<int> act(World& w, Input& in, int steps) {
     co_return steps;
 }
 
-// Everything is cancelled until nothing is left, as at the end of run().
-Coroutine<> finish(World& w) {
-    for (int round = 0; round < 1000; ++round) {
-        std::vector<AnyTask> left = all_tasks();
-        std::erase(left, current_task());
-        if (left.empty()) co_return;
-        for (const AnyTask& t : left) t.cancel();
-        // Who waits for a condition takes its lock back first, however often it is cancelled.
-        if (w.lock.locked()) w.lock.release();
-        co_await sleep(0s);
-        co_await sleep(0s);
-    }
-    for (const AnyTask& t : all_tasks()) std::fprintf(stderr, "%s\n", repr(t).c_str());
-    wrong("a task does not end", "though it was cancelled a thousand times");
-}
-
 Coroutine<> play(World& w, Input& in) {
     for (int i = 0; i < 3; ++i) w.tasks.push_back(w.loop.create_task(act(w, in, 60)));
     co_await sleep(w.real ? Delay(2ms) : Delay(1h));
-    co_await finish(w);
+    // Who waits for a condition takes its lock back first, however often it is cancelled.
+    auto release = [&] {
+        if (w.lock.locked()) w.lock.release();
+    };
+    co_await cancel_all(release);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    static const bool prepared = [] {
-        std::signal(SIGALRM, on_alarm);
-        log::set_sink([](log::Level, std::string_view) {});
-        return true;
-    }();
-    static_cast<void>(prepared);
-    ::alarm(60);
+    prepare();
     Input in(data, size);
     const unsigned kind = in.below(16);
     const auto loop = kind == 0   ? EpollEventLoop::create()
