@@ -31,6 +31,9 @@ constexpr std::size_t kMostDiscarded = std::size_t{64} << 10;
 // The line and the headers of a request together. libcurl has one MiB for them and the beginning of
 // the body.
 constexpr std::size_t kMostRequestHead = std::size_t{896} << 10;
+// The most that libcurl's HTTP/2 sends is 64 KiB; it says nothing of what is more, and waits. Such a
+// request goes out with HTTP/1.1.
+constexpr std::size_t kMostHttp2Head = 60'000;
 // libcurl 7.87 and later never raise SIGPIPE; others switch the signal off for a moment, unless
 // told not to touch signals.
 constexpr unsigned kNoSigpipe = 0x075700;
@@ -534,8 +537,9 @@ void Exchange::set_protocols() {
 #else
     set(CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
+    const bool http2 = settings_.http2 && head_size() <= kMostHttp2Head;
     set(CURLOPT_HTTP_VERSION,
-        static_cast<long>(settings_.http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+        static_cast<long>(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
 }
 
 void Exchange::set_method() {
@@ -646,13 +650,20 @@ int Exchange::on_connected(void* self, char* ip, char* local_ip, int port, int l
     return CURL_PREREQFUNC_OK;
 }
 
-void Exchange::check_head_size() const {
+// Of the request, about; as HTTP/2 counts.
+std::size_t Exchange::head_size() const {
+    constexpr std::size_t kEach = 32;
     std::size_t size = settings_.method.size() + url_.text.size();
-    for (const auto& [name, value] : settings_.headers) size += name.size() + value.size() + 4;
+    for (const auto& [name, value] : settings_.headers) size += name.size() + value.size() + kEach;
     if (settings_.credentials) {
         size +=
             (settings_.credentials->user.size() + settings_.credentials->password.size()) * 4 / 3;
     }
+    return size;
+}
+
+void Exchange::check_head_size() const {
+    const std::size_t size = head_size();
     if (size <= kMostRequestHead) return;
     throw Error(std::errc::message_size,
                 "the URL and the headers of the request have " + std::to_string(size) +

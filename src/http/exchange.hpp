@@ -135,6 +135,7 @@ class Exchange {
     void begin_clock();
     void begin_connecting();
     std::exception_ptr not_connected() const;
+    std::size_t head_size() const;
     void check_head_size() const;
 
     bool is_redirect() const noexcept;
