@@ -32,6 +32,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/repr.hpp"
 #include "ssl_state.hpp"
+#include "ssl_verify.hpp"
 
 namespace asyncio::inline v1 {
 
@@ -48,11 +49,6 @@ constexpr std::size_t kMostServerName = 255;     // RFC 1035, 2.3.4
 // or, with OpenSSL, of none.
 constexpr std::size_t kMostHeard = std::size_t{256} * 1024;
 
-// What CPython's contexts take: no key exchange without forward secrecy, no SHA-1, no CCM, no keys
-// or certificates of less than 112 bits.
-constexpr const char* kCiphers =
-    "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM";
-
 template <auto kFree>
 struct Freed {
     template <class T>
@@ -63,7 +59,6 @@ struct Freed {
 using BioPtr = std::unique_ptr<BIO, Freed<BIO_free>>;
 using X509Ptr = std::unique_ptr<X509, Freed<X509_free>>;
 using BignumPtr = std::unique_ptr<BIGNUM, Freed<BN_free>>;
-using ConstraintsPtr = std::unique_ptr<NAME_CONSTRAINTS, Freed<NAME_CONSTRAINTS_free>>;
 using IpPtr = std::unique_ptr<ASN1_OCTET_STRING, Freed<ASN1_OCTET_STRING_free>>;
 
 void clear_errors() noexcept {
@@ -241,7 +236,7 @@ SslContextState::SslContextState(ssl::Purpose purpose) : purpose_(purpose), numb
                                   (server ? SSL_OP_NO_RENEGOTIATION : 0));
     SSL_CTX_set_mode(ctx_, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                SSL_MODE_RELEASE_BUFFERS);
-    if (SSL_CTX_set_cipher_list(ctx_, kCiphers) != 1) {
+    if (SSL_CTX_set_cipher_list(ctx_, kDefaultCiphers) != 1) {
         SSL_CTX_free(ctx_);
         raise_ssl_error();
     }
@@ -487,49 +482,6 @@ void SslState::bind_sessions() {
     check(SSL_set_session_id_context(ssl_, digest, size) == 1);
 }
 
-namespace {
-
-// Whether `host` is in the part of the name space that a constraint names (RFC 5280, 4.2.1.10).
-bool is_within(std::string_view host, std::string_view base) {
-    if (base.starts_with('.')) base.remove_prefix(1);
-    if (base.empty()) return true;
-    if (host.size() < base.size()) return false;
-    const std::string_view end = host.substr(host.size() - base.size());
-    const bool alike = OPENSSL_strncasecmp(end.data(), base.data(), base.size()) == 0;
-    return alike && (host.size() == base.size() || host[host.size() - base.size() - 1] == '.');
-}
-
-// Whether an authority may not speak for `host`.
-bool is_excluded(const X509* authority, std::string_view host) {
-    const ConstraintsPtr rules(static_cast<NAME_CONSTRAINTS*>(
-        X509_get_ext_d2i(authority, NID_name_constraints, nullptr, nullptr)));
-    if (!rules) return false;
-    for (int i = 0; i < sk_GENERAL_SUBTREE_num(rules->excludedSubtrees); ++i) {
-        const GENERAL_NAME* base = sk_GENERAL_SUBTREE_value(rules->excludedSubtrees, i)->base;
-        if (base->type == GEN_DNS && is_within(host, raw_text_of(base->d.dNSName))) return true;
-    }
-    return false;
-}
-
-// OpenSSL holds the names of a certificate against the constraints of its authorities, and finds
-// nothing wrong with "*.example.org" where "bad.example.org" is excluded: so the host that is asked
-// for is held against them, too.
-int on_verified(int ok, X509_STORE_CTX* chain) {
-    if (ok != 1 || X509_STORE_CTX_get_error_depth(chain) != 0) return ok;
-    const auto* ssl =
-        static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
-    const char* host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    const STACK_OF(X509)* certificates = X509_STORE_CTX_get0_chain(chain);
-    for (int i = 1; host && i < sk_X509_num(certificates); ++i) {
-        if (!is_excluded(sk_X509_value(certificates, i), host)) continue;
-        X509_STORE_CTX_set_error(chain, X509_V_ERR_EXCLUDED_VIOLATION);
-        return 0;
-    }
-    return 1;
-}
-
-}  // namespace
-
 void SslState::expect_host() {
     // "example.org." is the same host, but not the same text in a certificate or in SNI.
     std::string host = server_hostname_;
@@ -539,15 +491,13 @@ void SslState::expect_host() {
     const IpPtr ip = parse_ip(host);
     if (!ip) check(SSL_set_tlsext_host_name(ssl_, host.c_str()) == 1);
     if (!context_.check_hostname) return;
-    // Common names are for people: no host is looked up there (RFC 9525, 2).
-    X509_VERIFY_PARAM_set_hostflags(
-        wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    X509_VERIFY_PARAM_set_hostflags(wanted, kHostFlags);
     if (ip) {
         check(X509_VERIFY_PARAM_set1_ip(wanted, ASN1_STRING_get0_data(ip.get()),
                                         static_cast<std::size_t>(ASN1_STRING_length(ip.get()))));
     } else {
         check(X509_VERIFY_PARAM_set1_host(wanted, host.data(), host.size()) == 1);
-        SSL_set_verify(ssl_, SSL_get_verify_mode(ssl_), on_verified);
+        SSL_set_verify(ssl_, SSL_get_verify_mode(ssl_), check_exclusions);
     }
 }
 

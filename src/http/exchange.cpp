@@ -31,8 +31,8 @@ constexpr std::size_t kMostDiscarded = std::size_t{64} << 10;
 // The line and the headers of a request together. libcurl has one MiB for them and the beginning of
 // the body.
 constexpr std::size_t kMostRequestHead = std::size_t{896} << 10;
-// The most that libcurl's HTTP/2 sends is 64 KiB; it says nothing of what is more, and waits. Such a
-// request goes out with HTTP/1.1.
+// The most that libcurl's HTTP/2 sends is 64 KiB; it says nothing of what is more, and waits. Such
+// a request goes out with HTTP/1.1.
 constexpr std::size_t kMostHttp2Head = 60'000;
 // libcurl 7.87 and later never raise SIGPIPE; others switch the signal off for a moment, unless
 // told not to touch signals.
@@ -68,6 +68,11 @@ bool memory_is_left() noexcept {
     constexpr std::size_t kEnough = std::size_t{1} << 20;
     const std::unique_ptr<char[]> some(new (std::nothrow) char[kEnough]);
     return some != nullptr;
+}
+
+std::string without_brackets(std::string host) {
+    if (host.starts_with('[')) host = host.substr(1, host.find_first_of("%]") - 1);
+    return host;
 }
 
 std::string seconds_text(Delay delay) {
@@ -160,6 +165,10 @@ void Exchange::finish(CURLcode code) {
         error_ = not_connected();  // the only limit that libcurl is given
     } else if (code != CURLE_OK && !error_ && !discarding_) {
         error_ = error_of(code, error_text_, os_error, url_.text);
+    } else if (tls_cut_ && !error_ && !discarding_) {
+        error_ = std::make_exception_ptr(ProtocolError(
+            std::errc::connection_reset,
+            "the connection ended without the end of TLS: the body may be cut short", url_.text));
     } else if (phase_ == Phase::kHeaders && !error_) {
         error_ = std::make_exception_ptr(
             ProtocolError(std::errc::connection_reset,
@@ -282,6 +291,13 @@ void Exchange::end_of_headers() {
     if (status() == 204 && (head_.chunked() || head_.length().value_or(0) != 0)) {
         set(CURLOPT_FORBID_REUSE, 1L);
     }
+    // The end of the connection is the end of this body, if TLS says so, too (RFC 9112, 9.8). That
+    // libcurl does not ask for, and its connection is gone when it has told us.
+    if (head_.ends_with_connection() && url_.scheme == "https") {
+        set(CURLOPT_XFERINFOFUNCTION, &Exchange::on_progress);
+        set(CURLOPT_XFERINFODATA, static_cast<void*>(this));
+        set(CURLOPT_NOPROGRESS, 0L);
+    }
     const std::optional<std::uint64_t> length = content_length();
     if (final_ && head_.has_body() && length && *length > settings_.max_body) {
         throw BodyTooLargeError(std::errc::message_size,
@@ -291,6 +307,12 @@ void Exchange::end_of_headers() {
                                 url_.text);
     }
     wake();
+}
+
+int Exchange::on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+    auto& exchange = *static_cast<Exchange*>(self);
+    exchange.tls_cut_ = !has_ended(exchange.easy_);
+    return 0;
 }
 
 int Exchange::on_raw(CURL*, curl_infotype what, char* data, std::size_t size, void* self) {
@@ -466,7 +488,7 @@ void Exchange::append(curl_slist*& list, const std::string& line) {
 
 void Exchange::start_hop() {
     phase_ = Phase::kHeaders;
-    discarding_ = paused_ = false;
+    discarding_ = paused_ = tls_cut_ = false;
     received_ = 0;
     head_ = ResponseHead(settings_.method != "HEAD");
     chunks_ = ChunkChecker();
@@ -559,8 +581,11 @@ void Exchange::set_tls() {
     set(CURLOPT_SSL_VERIFYPEER, settings_.verify ? 1L : 0L);
     set(CURLOPT_SSL_VERIFYHOST, settings_.verify ? 2L : 0L);
     if (const char* const ciphers = cipher_list()) set(CURLOPT_SSL_CIPHER_LIST, ciphers);
-    if (settings_.verify && certificate_names()) {
-        set(CURLOPT_SSL_CTX_FUNCTION, certificate_names());
+    if (settings_.verify && on_tls_context()) {
+        host_address_.clear();
+        if (url_.numeric_host()) host_address_ = without_brackets(url_.host);
+        set(CURLOPT_SSL_CTX_FUNCTION, on_tls_context());
+        set(CURLOPT_SSL_CTX_DATA, host_address_.empty() ? nullptr : host_address_.data());
     }
     if (settings_.ca_file.empty()) return;
     set(CURLOPT_CAINFO, settings_.ca_file.c_str());

@@ -106,6 +106,8 @@ class Exchange {
     static std::size_t on_header(char* data, std::size_t one, std::size_t size, void* self);
     static std::size_t on_body(char* data, std::size_t one, std::size_t size, void* self);
     static int on_raw(CURL* easy, curl_infotype what, char* data, std::size_t size, void* self);
+    static int on_progress(void* self, curl_off_t to_come, curl_off_t here, curl_off_t to_go,
+                           curl_off_t gone);
     static int on_connected(void* self, char* ip, char* local_ip, int port, int local_port);
     // Keeps it as this exchange's error: no exception may pass through libcurl.
     void keep(std::exception_ptr error) noexcept;
@@ -154,6 +156,7 @@ class Exchange {
     bool paused_ = false;       // the body, until a chunk is taken
     bool discarding_ = false;   // the body is a redirect's
     bool final_ = false;        // this hop gives the response
+    bool tls_cut_ = false;      // the body ends with the connection, which TLS has not ended yet
     bool stale_ = false;        // it got a connection on which nobody may send
     bool packed_left_ = false;  // unpacker_ has more for buffer_
     int redirects_ = 0;
@@ -169,6 +172,7 @@ class Exchange {
     curl_slist* address_list_ = nullptr;
     std::string buffer_;
     std::string version_;
+    std::string host_address_;  // as OpenSSL reads it; "" if the host has a name
     std::exception_ptr error_;
     Waiter* waiter_ = nullptr;
     asyncio::Timeout* scope_ = nullptr;  // of look_up()

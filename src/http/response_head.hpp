@@ -28,6 +28,10 @@ class ResponseHead {
     // A body follows, be it an empty one.
     bool has_body() const noexcept { return has_body_; }
     bool chunked() const noexcept { return chunked_; }
+    // There is a body, and only the end of the connection ends it.
+    bool ends_with_connection() const noexcept {
+        return has_body_ && !chunked_ && !length_ && version_.starts_with("HTTP/1");
+    }
     // Content-Length.
     std::optional<std::uint64_t> length() const noexcept { return length_; }
 

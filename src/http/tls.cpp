@@ -3,20 +3,20 @@
 #include <string>
 #include <string_view>
 
+#include "ssl_ciphers.hpp"
+
 #ifdef ASYNCIO_HTTP_OPENSSL
+#include <openssl/err.h>
 #include <openssl/opensslv.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+
+#include "ssl_verify.hpp"
 #endif
 
 namespace asyncio::inline v1::http::detail {
 
 namespace {
-
-// What default contexts take: forward secrecy, no SHA-1, nothing of less than 112 bits. As in
-// ssl.cpp.
-constexpr const char* kCiphers =
-    "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM";
 
 // Whether libcurl uses OpenSSL, of this version if one is named.
 bool uses_openssl(const std::string& version = {}) noexcept {
@@ -26,30 +26,42 @@ bool uses_openssl(const std::string& version = {}) noexcept {
 
 #ifdef ASYNCIO_HTTP_OPENSSL
 
-bool names_a_host(const X509* certificate) noexcept {
-    // Safe because it is allocated by OpenSSL as the type that belongs to the number.
-    auto* const names = static_cast<GENERAL_NAMES*>(
-        X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
-    bool found = false;
-    for (int i = 0; i < sk_GENERAL_NAME_num(names); ++i) {
-        const int type = sk_GENERAL_NAME_value(names, i)->type;
-        found = found || type == GEN_DNS || type == GEN_IPADD;
-    }
-    GENERAL_NAMES_free(names);
-    return found;
-}
-
-// RFC 9525, 6.3: libcurl would go on to look into the subject's common name.
+// As ssl.cpp verifies. libcurl looks for the host again, afterwards and in its own way: into the
+// common name too, where there is no other (RFC 9525, 6.3).
 int on_verify(int ok, X509_STORE_CTX* chain) {
+    // libcurl shows the first error there is, which may be that of a part of the verification.
+    if (ok != 1) ERR_clear_error();
     if (ok != 1 || X509_STORE_CTX_get_error_depth(chain) != 0) return ok;
-    if (names_a_host(X509_STORE_CTX_get_current_cert(chain))) return ok;
-    X509_STORE_CTX_set_error(chain, X509_V_ERR_HOSTNAME_MISMATCH);
-    return 0;
+    const char* const host = asyncio::detail::name_asked_for(chain);
+    X509* const leaf = X509_STORE_CTX_get_current_cert(chain);
+    if (host && X509_check_host(leaf, host, 0, asyncio::detail::kHostFlags, nullptr) != 1) {
+        X509_STORE_CTX_set_error(chain, X509_V_ERR_HOSTNAME_MISMATCH);
+        return 0;
+    }
+    return asyncio::detail::check_exclusions(ok, chain);
 }
 
-CURLcode on_context(CURL*, void* context, void*) {
-    SSL_CTX_set_verify(static_cast<SSL_CTX*>(context), SSL_VERIFY_PEER, on_verify);
+// `address`: null if a name is asked for.
+CURLcode on_context(CURL*, void* context, void* address) {
+    auto* const ctx = static_cast<SSL_CTX*>(context);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
+    if (!address) return CURLE_OK;
+    X509_VERIFY_PARAM_set1_ip_asc(SSL_CTX_get0_param(ctx), static_cast<const char*>(address));
+    ERR_clear_error();
     return CURLE_OK;
+}
+
+// libcurl hands out pointers of its library, which has to be ours.
+bool is_our_openssl() noexcept {
+    static const bool same = uses_openssl(std::to_string(OPENSSL_VERSION_MAJOR) + '.');
+    return same;
+}
+
+// Of the transfer's connection; null if it has none.
+const SSL* session_of(CURL* easy) noexcept {
+    curl_tlssessioninfo* session = nullptr;
+    curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &session);
+    return is_our_openssl() && session ? static_cast<const SSL*>(session->internals) : nullptr;
 }
 
 #endif
@@ -58,33 +70,38 @@ CURLcode on_context(CURL*, void* context, void*) {
 
 const char* cipher_list() noexcept {
     static const bool known = uses_openssl();
-    return known ? kCiphers : nullptr;
+    return known ? asyncio::detail::kDefaultCiphers : nullptr;
 }
 
-curl_ssl_ctx_callback certificate_names() noexcept {
+curl_ssl_ctx_callback on_tls_context() noexcept {
 #ifdef ASYNCIO_HTTP_OPENSSL
-    // libcurl hands out a pointer of its library, which has to be ours.
-    static const bool same = uses_openssl(std::to_string(OPENSSL_VERSION_MAJOR) + '.');
-    return same ? &on_context : nullptr;
-#else
-    return nullptr;
+    if (is_our_openssl()) return &on_context;
 #endif
+    return nullptr;
+}
+
+bool has_ended(CURL* easy) noexcept {
+#ifdef ASYNCIO_HTTP_OPENSSL
+    const SSL* const ssl = session_of(easy);
+    if (ssl) return (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+#endif
+    static_cast<void>(easy);
+    return true;
 }
 
 bool is_multiplexed(CURL* easy) noexcept {
-    // Only what TLS has negotiated.
-    curl_tlssessioninfo* session = nullptr;
-    curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &session);
-    if (!session || session->backend == CURLSSLBACKEND_NONE || !session->internals) return false;
 #ifdef ASYNCIO_HTTP_OPENSSL
-    if (certificate_names()) {
+    if (const SSL* const ssl = session_of(easy)) {
         const unsigned char* name = nullptr;
         unsigned int size = 0;
-        SSL_get0_alpn_selected(static_cast<SSL*>(session->internals), &name, &size);
+        SSL_get0_alpn_selected(ssl, &name, &size);
         return size == 2 && name[0] == 'h' && name[1] == '2';
     }
 #endif
-    return true;
+    // HTTP/2 is only ever spoken over TLS.
+    curl_tlssessioninfo* session = nullptr;
+    curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &session);
+    return session && session->backend != CURLSSLBACKEND_NONE && session->internals;
 }
 
 }  // namespace asyncio::inline v1::http::detail
