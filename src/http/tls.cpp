@@ -1,6 +1,7 @@
 #include "http/tls.hpp"
 
-#include <string>
+#include <atomic>
+#include <cstdlib>
 #include <string_view>
 
 #include "ssl_ciphers.hpp"
@@ -18,10 +19,31 @@ namespace asyncio::inline v1::http::detail {
 
 namespace {
 
-// Whether libcurl uses OpenSSL, of this version if one is named.
-bool uses_openssl(const std::string& version = {}) noexcept {
-    const char* const library = curl_version_info(CURLVERSION_NOW)->ssl_version;
-    return library && std::string_view(library).starts_with("OpenSSL/" + version);
+// What libcurl uses. Not a variable of a function, for which a child of fork might have to wait.
+enum class Library : unsigned char {
+    kUnknown,  // yet
+    kOther,
+    kOpenSsl,
+    kOurOpenSsl,  // of the version that this was built with
+};
+constinit std::atomic<Library> known_library{Library::kUnknown};
+
+Library look_up_library() noexcept {
+    const char* const name = curl_version_info(CURLVERSION_NOW)->ssl_version;
+    if (!name || !std::string_view(name).starts_with("OpenSSL/")) return Library::kOther;
+#ifdef ASYNCIO_HTTP_OPENSSL
+    const char* const major = name + std::string_view("OpenSSL/").size();
+    if (std::atoi(major) == OPENSSL_VERSION_MAJOR) return Library::kOurOpenSsl;
+#endif
+    return Library::kOpenSsl;
+}
+
+Library library() noexcept {
+    Library known = known_library.load(std::memory_order_relaxed);
+    if (known != Library::kUnknown) return known;
+    known = look_up_library();
+    known_library.store(known, std::memory_order_relaxed);
+    return known;
 }
 
 #ifdef ASYNCIO_HTTP_OPENSSL
@@ -52,10 +74,7 @@ CURLcode on_context(CURL*, void* context, void* address) {
 }
 
 // libcurl hands out pointers of its library, which has to be ours.
-bool is_our_openssl() noexcept {
-    static const bool same = uses_openssl(std::to_string(OPENSSL_VERSION_MAJOR) + '.');
-    return same;
-}
+bool is_our_openssl() noexcept { return library() == Library::kOurOpenSsl; }
 
 // Of the transfer's connection; null if it has none.
 const SSL* session_of(CURL* easy) noexcept {
@@ -69,8 +88,7 @@ const SSL* session_of(CURL* easy) noexcept {
 }  // namespace
 
 const char* cipher_list() noexcept {
-    static const bool known = uses_openssl();
-    return known ? asyncio::detail::kDefaultCiphers : nullptr;
+    return library() == Library::kOther ? nullptr : asyncio::detail::kDefaultCiphers;
 }
 
 curl_ssl_ctx_callback on_tls_context() noexcept {
