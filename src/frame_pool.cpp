@@ -26,7 +26,7 @@
 
 namespace asyncio::inline v1::detail {
 
-constinit thread_local ThreadState thread_state __attribute__((tls_model("initial-exec"))){};
+constinit thread_local ThreadState thread_state{};
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ASYNCIO_POOL_OFF 1
@@ -48,12 +48,30 @@ void release_free_blocks() noexcept {}
 
 namespace {
 
-constexpr std::int32_t kRoom = 32 * 1024 * 1024 / kBlockUnit;  // a thread keeps at most 32 MiB
-
 struct Cursor {
     char* next = nullptr;
     char* end = nullptr;
 };
+
+// A batch in the making.
+struct Partial {
+    FreeBlock* first = nullptr;
+    std::uint32_t count = 0;
+};
+
+}  // namespace
+
+// What a thread's lists are filled from. Not thread-local itself: a library that is loaded while
+// the program runs gets little room there.
+struct ThreadPool {
+    Cursor cursors[kBlockClasses];
+    Partial partials[kBlockClasses];
+    bool started = false;  // this thread makes blocks, and not only hands them back
+};
+
+namespace {
+
+constexpr std::int32_t kRoom = 32 * 1024 * 1024 / kBlockUnit;  // a thread keeps at most 32 MiB
 
 void return_to_slab(void* block, std::uint32_t count) noexcept {
     // Safe because slabs are aligned to their size.
@@ -116,26 +134,20 @@ class Depot {
 
 constinit Depot depots[kBlockClasses];
 
-// A batch in the making.
-struct Partial {
-    FreeBlock* first = nullptr;
-    std::uint32_t count = 0;
-};
-
-struct ThreadPool {
-    Cursor cursors[kBlockClasses];
-    Partial partials[kBlockClasses];
-    bool started = false;
-    bool over = false;
-
-    ~ThreadPool() {
+// Gives the pool up as its thread ends.
+struct PoolEnd {
+    ~PoolEnd() {
         release_free_blocks();
-        over = true;
-        thread_state.room = 0;  // blocks freed by later thread-local destructors go to their slabs
+        ThreadState& t = thread_state;
+        t.pool_over = true;
+        t.room = 0;  // blocks freed by later thread-local destructors go to their slabs
+        delete std::exchange(t.pool, nullptr);
     }
+    // A thread-local object is made when it is first used.
+    void use() const noexcept {}
 };
 
-thread_local ThreadPool thread_pool;
+thread_local const PoolEnd pool_end;
 
 void carve(Cursor& cursor, std::size_t bytes) {
     Slab* slab = take_slab();
@@ -146,30 +158,40 @@ void carve(Cursor& cursor, std::size_t bytes) {
     cursor.end = cursor.next + blocks * bytes;
 }
 
+// This thread's pool is gone: a slab of one use, which its only block frees.
+void* allocate_single(std::size_t bytes) {
+    Cursor cursor;
+    carve(cursor, bytes);
+    char* block = cursor.next;
+    const auto rest = static_cast<std::size_t>(cursor.end - block) / bytes - 1;
+    if (rest > 0) return_to_slab(block, static_cast<std::uint32_t>(rest));
+    return block;
+}
+
+// Null if there is no memory, or the thread ends.
+[[gnu::cold, gnu::noinline]] ThreadPool* make_pool(ThreadState& t) noexcept {
+    if (t.pool_over) return nullptr;
+    t.pool = new (std::nothrow) ThreadPool;
+    if (t.pool) pool_end.use();
+    return t.pool;
+}
+
 }  // namespace
 
 void* allocate_slow(std::size_t size) {
     const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
     if (units >= kBlockClasses) return ::operator new(size);
-    ThreadPool& pool = thread_pool;
-    if (pool.over) {
-        // This thread's pool is gone: a slab of one use, which its only block frees.
-        Cursor cursor;
-        carve(cursor, units * kBlockUnit);
-        char* block = cursor.next;
-        const auto rest = static_cast<std::size_t>(cursor.end - block) / (units * kBlockUnit) - 1;
-        if (rest > 0) return_to_slab(block, static_cast<std::uint32_t>(rest));
-        return block;
-    }
-    if (!pool.started) {
-        pool.started = true;
-        thread_state.room = kRoom;
-    }
-    Cursor& cursor = pool.cursors[units];
+    ThreadState& t = thread_state;
+    if (!t.pool && !make_pool(t)) return allocate_single(units * kBlockUnit);
+    Cursor& cursor = t.pool->cursors[units];
     if (cursor.next == cursor.end) {
+        if (!t.pool->started) {
+            t.pool->started = true;
+            t.room = kRoom;
+        }
         if (Batch* batch = depots[units].take(kBatch * units * kBlockUnit)) {
-            thread_state.free[units] = batch->next;
-            thread_state.room -= static_cast<std::int32_t>((kBatch - 1) * units);
+            t.free[units] = batch->next;
+            t.room -= static_cast<std::int32_t>((kBatch - 1) * units);
             return batch;
         }
         carve(cursor, units * kBlockUnit);
@@ -190,8 +212,9 @@ void deallocate_slow(void* block, std::size_t size) noexcept {
 
 void hand_back(void* block, std::size_t size) noexcept {
     const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
-    if (units >= kBlockClasses || thread_pool.over) return deallocate_slow(block, size);
-    Partial& partial = thread_pool.partials[units];
+    ThreadState& t = thread_state;
+    if (units >= kBlockClasses || (!t.pool && !make_pool(t))) return deallocate_slow(block, size);
+    Partial& partial = t.pool->partials[units];
     auto* freed = static_cast<Batch*>(block);
     freed->next = partial.first;
     partial.first = freed;
@@ -202,15 +225,17 @@ void hand_back(void* block, std::size_t size) noexcept {
 
 void release_free_blocks() noexcept {
     ThreadState& t = thread_state;
+    ThreadPool nothing;
+    ThreadPool& pool = t.pool ? *t.pool : nothing;
     for (std::size_t units = 1; units < kBlockClasses; ++units) {
-        return_chain(std::exchange(thread_pool.partials[units], Partial()).first);
+        return_chain(std::exchange(pool.partials[units], Partial()).first);
         while (Batch* batch = depots[units].take(kBatch * units * kBlockUnit)) return_chain(batch);
         while (FreeBlock* block = t.free[units]) {
             t.free[units] = block->next;
             t.room += static_cast<std::int32_t>(units);
             return_to_slab(block, 1);
         }
-        Cursor& cursor = thread_pool.cursors[units];
+        Cursor& cursor = pool.cursors[units];
         const auto uncarved =
             static_cast<std::size_t>(cursor.end - cursor.next) / (units * kBlockUnit);
         if (uncarved > 0) return_to_slab(cursor.next, static_cast<std::uint32_t>(uncarved));

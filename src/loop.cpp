@@ -55,6 +55,7 @@ Loop::~Loop() = default;
 void Loop::own(bool running) noexcept {
     const std::lock_guard lock(idle_mutex_);
     owner_thread.store(&thread_state, std::memory_order_relaxed);
+    if (running) thread = &thread_state;
     running_.store(running, std::memory_order_relaxed);
 }
 

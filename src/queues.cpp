@@ -70,15 +70,15 @@ void ignore(void*) noexcept {}
 }  // namespace
 
 bool QueueWait::begin(WaitSlot<QueueWait>& slot, QueueBase& queue, QueueLine::Kind kind,
-                      PromiseBase& frame) noexcept {
-    if (!queue.loop_.bind()) {
+                      PromiseBase& frame, ThreadState& t) noexcept {
+    if (!queue.loop_.bind(t.loop)) {
         slot.refuse();
         return false;
     }
     QueueWait& wait = slot.wait();
     wait.line_ = kind == QueueLine::Kind::kGet ? &queue.getters_ : &queue.putters_;
     wait.line_->push_back(wait);
-    wait.waiter_.suspend(frame);
+    wait.waiter_.suspend(frame, *t.task);
     return true;
 }
 

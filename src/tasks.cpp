@@ -76,7 +76,8 @@ void TaskBase::start(bool eager) {
 }
 
 void TaskBase::run() {
-    ThreadState& t = thread_state;
+    // Not by its name: finding that costs more in code that may be part of a shared object.
+    ThreadState& t = *core_->thread;
     ContextSlot* const context = t.context;
     t.task = this;
     t.context = &context_;

@@ -178,6 +178,7 @@ struct LoopCore {
     DebugHooks* hooks = nullptr;     // debug mode's; the core checks it and never looks inside
     TaskBase* first_task = nullptr;  // not-done tasks, in the order they were made
     TaskBase* last_task = nullptr;
+    ThreadState* thread = nullptr;  // of the thread that runs it, or ran it last
 
     // Futures and handles refer to the core after the loop is gone, on any thread. Those made and
     // freed while the loop runs, on its thread, are counted plainly, all others by the atomic.

@@ -169,10 +169,10 @@ class ASYNCIO_API QueueWait : private QueueLink {
         if (line_) leave_line();
     }
 
-    // Joins the line and suspends the task of `frame`. Returns false if the queue is bound to
-    // another loop.
+    // Joins the line and suspends the task of `frame`, on the thread of `t`. Returns false if the
+    // queue is bound to another loop.
     static bool begin(WaitSlot<QueueWait>& slot, QueueBase& queue, QueueLine::Kind kind,
-                      PromiseBase& frame) noexcept;
+                      PromiseBase& frame, ThreadState& t) noexcept;
     // When `frame` runs again. True: the queue has an item or room, or is shut down. False: `error`
     // has what to raise.
     bool granted() noexcept {

@@ -14,6 +14,7 @@ struct LoopCore;
 class TaskBase;
 class PromiseBase;
 struct ContextSlot;
+struct ThreadPool;
 
 inline constexpr std::size_t kBlockUnit = 16;     // granularity of the free lists, bytes
 inline constexpr std::size_t kBlockClasses = 65;  // blocks of up to 64 units (1 KiB) are pooled
@@ -33,12 +34,17 @@ struct ThreadState {
     std::uint32_t eager;    // eager first steps nested on the machine stack
     void* generator;        // reserved for generators (the one being driven)
     FreeBlock* free[kBlockClasses];
+    ThreadPool* pool;  // where the free lists get their blocks; null before the first one
+    bool pool_over;    // the thread ends: its lists take no blocks any more
 };
 
 // Safe because a task never leaves its thread: an address of this object that the compiler keeps
-// over a suspension stays right. initial-exec: one load, and no call, from code in shared objects.
-extern constinit ASYNCIO_API thread_local ThreadState thread_state
-    __attribute__((tls_model("initial-exec")));
+// over a suspension stays right.
+//
+// No TLS model is asked for: the compiler takes the direct one in programs, and in shared objects
+// the one that may be loaded while a program runs. initial-exec there would spend the little static
+// TLS that the system keeps for such objects (a plug-in would not load).
+extern constinit ASYNCIO_API thread_local ThreadState thread_state;
 
 // Blocks for coroutine frames and task states. A block stands alone: it may be freed on another
 // thread than the one that made it. Alignment is that of operator new (16).

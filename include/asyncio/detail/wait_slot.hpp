@@ -32,8 +32,8 @@ class LoopBound {
     }
 
     // Binds to the running loop if there is none yet. Returns false if it is another one.
-    bool bind() noexcept {
-        LoopCore* const running = thread_state.loop;
+    bool bind() noexcept { return bind(thread_state.loop); }
+    bool bind(LoopCore* running) noexcept {
         if (core_ == running) return true;
         if (core_) return false;
         running->attach();

@@ -49,8 +49,9 @@ class ASYNCIO_API SoleWaiter : public Waitable {
     }
 
     // Suspends the current task, whose step runs `frame`, until set or cancelled.
-    void suspend(PromiseBase& frame) noexcept {
-        task_ = thread_state.task;
+    void suspend(PromiseBase& frame) noexcept { suspend(frame, *thread_state.task); }
+    void suspend(PromiseBase& frame, TaskBase& task) noexcept {
+        task_ = &task;
         task_->suspend(frame, *this);
     }
     // To be called when the task runs again: null if the waiter was set and no cancel is due, else
