@@ -130,10 +130,28 @@ EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
     detail::list_loop(*impl_);
 }
 
+namespace {
+// Set by a destructor for the operator delete that follows it.
+thread_local bool left_running = false;
+}  // namespace
+
+// One that runs, on this thread or another, is left as it is, and its memory too: std::exit() was
+// called in a task, say, and what is on the stack below uses it. As in CPython, whose __del__
+// closes no running loop.
 EventLoop::~EventLoop() {
+    if (impl_->is_running()) {
+        left_running = true;
+        return;
+    }
     if (!impl_->closed) {
-        if (impl_->debug) log::write(log::Level::WARNING, "unclosed event loop " + repr());
-        close();
+        try {
+            if (impl_->debug) log::write(log::Level::WARNING, "unclosed event loop " + repr());
+            close();
+        } catch (const std::exception&) {
+            // A destructor has nobody to raise it to.
+            log::write(log::Level::ERROR, "Exception while an event loop was closed:\n" +
+                                              detail::format_exception(std::current_exception()));
+        }
     }
     forget_current(this);
     impl_->forget_public_object();
@@ -511,6 +529,10 @@ namespace {
 struct AnyLoop : EventLoop {
     explicit AnyLoop(std::unique_ptr<detail::Backend> b)
         : EventLoop(new detail::Loop(std::move(b))) {}
+    static void* operator new(std::size_t size) { return ::operator new(size); }
+    static void operator delete(void* p) noexcept {
+        if (!std::exchange(left_running, false)) ::operator delete(p);
+    }
 };
 }  // namespace
 

@@ -116,6 +116,8 @@ Runner& Runner::operator=(Runner&& o) noexcept {
 }
 
 Runner::~Runner() {
+    // std::exit() in a task, say: the stack below uses the loop, which is left as it is.
+    if (loop_ && loop_->is_running()) return;
     try {
         close();
     } catch (...) {
@@ -199,6 +201,7 @@ void Runner::close() {
 
 void Runner::close_interruptible(detail::InterruptScope& scope) {
     if (state_ != State::kInitialized) return;
+    if (loop_->is_running()) throw RuntimeError("Cannot close a running event loop");
     // Whatever a phase raises, the loop is closed.
     struct Finish {
         Runner& runner;

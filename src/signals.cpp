@@ -23,6 +23,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -401,11 +403,57 @@ AsyncGenerator<int> watch_signals(SignalSet signals) {
 
 // ---- Ctrl-C ------------------------------------------------------------------------------------
 
+namespace {
+
+// A KeyboardInterrupt that nobody catches ends the program as SIGINT does where it is not caught:
+// by that signal, for the shell to see, and without a core. All else is for the terminate handler
+// of before. The program may set its own at any time, so that each run looks for it; it may call
+// the one that it found, which is this one: then the first of all is called.
+std::atomic<std::terminate_handler> first_handler{nullptr};
+std::atomic<std::terminate_handler> handler_before{nullptr};
+thread_local bool terminating = false;
+
+[[noreturn]] void die_of_interrupt() noexcept {
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    ::signal(SIGINT, SIG_DFL);
+    ::pthread_sigmask(SIG_UNBLOCK, &interrupt, nullptr);
+    ::raise(SIGINT);
+    std::_Exit(128 + SIGINT);  // the first process of a container, which no signal ends
+}
+
+[[noreturn]] void on_terminate() {
+    const std::exception_ptr error = std::current_exception();
+    if (error && holds<KeyboardInterrupt>(error)) die_of_interrupt();
+    const bool again = std::exchange(terminating, true);
+    (again ? first_handler : handler_before).load()();
+    std::abort();  // a handler must not return
+}
+
+// The library may be unloaded.
+struct GiveBack {
+    ~GiveBack() {
+        if (std::get_terminate() == &on_terminate) std::set_terminate(handler_before);
+    }
+};
+
+void handle_terminate() noexcept {
+    if (std::get_terminate() == &on_terminate) return;
+    static const GiveBack give_back;
+    handler_before = std::get_terminate();
+    if (!first_handler.load()) first_handler = handler_before.load();
+    std::set_terminate(&on_terminate);
+}
+
+}  // namespace
+
 InterruptScope::InterruptScope(Loop& loop) : loop_(loop) {
     struct sigaction now{};
     if (!in_main_thread() || interrupts.load() != nullptr) return;
     if (::sigaction(SIGINT, nullptr, &now) != 0) return;
     if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) return;
+    handle_terminate();
     interrupts.store(this);
     try {
         catch_signal(SIGINT);
