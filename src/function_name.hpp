@@ -9,4 +9,15 @@ namespace asyncio::inline v1::detail {
 // `asyncio::Coroutine<int> app::C::f(int) [with T = int]` -> `C::f`; a lambda -> `<lambda>`.
 std::string function_name(std::string_view pretty);
 
+// A frame of the library's around what a user gave it: a callable, or an awaitable that is no
+// coroutine. People are not to see it.
+bool is_helper(std::string_view pretty) noexcept;
+// What the helper `pretty` was given: `<lambda>`, the name of a class. `place` is where a lambda
+// stands, as FILE:LINE, if the compiler says so.
+struct Given {
+    std::string name;
+    std::string place;
+};
+Given given_to_helper(std::string_view pretty);
+
 }  // namespace asyncio::inline v1::detail

@@ -66,6 +66,7 @@ AnyFuture handle_of(FutureBase& f) { return AnyFuture::from_state(Ref<FutureBase
 std::vector<FrameCallGraphEntry> frames_from(const PromiseBase* innermost) {
     std::vector<FrameCallGraphEntry> frames;
     for (const PromiseBase* p = innermost; p; p = p->parent()) {
+        if (is_helper(p->place.function_name())) continue;
         const bool generator = p->outcome() == PromiseBase::kGenerator;
         frames.push_back({p->place, generator ? FrameKind::ASYNC_GENERATOR : FrameKind::ASYNC});
     }

@@ -2,6 +2,7 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -72,6 +73,39 @@ bool is_lambda(std::string_view s) {
 }
 
 }  // namespace
+
+bool is_helper(std::string_view pretty) noexcept {
+    // The two compilers write the inline namespace or leave it out.
+    for (const char* name :
+         {"asyncio::v1::detail::run_callable", "asyncio::detail::run_callable",
+          "asyncio::v1::detail::await_in_frame", "asyncio::detail::await_in_frame"}) {
+        if (pretty.find(name) != std::string_view::npos) return true;
+    }
+    return false;
+}
+
+Given given_to_helper(std::string_view pretty) {
+    // Its last template argument: `[with R = int; F = f()::<lambda()>]`, `[R = int, F = f]`.
+    const auto begins = pretty.rfind(" = ");
+    if (begins == std::string_view::npos) return {"<callable>", {}};
+    std::string_view type = pretty.substr(begins + 3);
+    if (type.ends_with(']')) type.remove_suffix(1);
+    if (is_lambda(type)) {
+        Given given{"<lambda>", {}};
+        constexpr std::string_view kAt = "(lambda at ";
+        const auto at = type.find(kAt);
+        if (at == std::string_view::npos) return given;
+        std::string_view place = type.substr(at + kAt.size());
+        place = place.substr(0, place.rfind(':'));  // without the column
+        given.place = place;
+        return given;
+    }
+    if (type.find("(*") != std::string_view::npos) return {"<function>", {}};
+    const auto arguments = std::min(type.find('<'), type.size());
+    const auto scope = type.rfind("::", arguments);
+    const auto first = scope == std::string_view::npos ? 0 : scope + 2;
+    return {std::string(type.substr(first, arguments - first)), {}};
+}
 
 std::string function_name(std::string_view pretty) {
     if (const auto with = pretty.find(" [with "); with != std::string_view::npos) {
@@ -164,12 +198,22 @@ std::string state_text(FutureBase& f) {
     }
 }
 
+// A task that was made of a callable and has not called it yet, or of what is no coroutine.
+std::string given_text(TaskBase& t) {
+    const Given given = given_to_helper(t.place_.function_name());
+    std::string text = given.name + (t.done() ? "() done" : "() running");
+    if (given.place.empty()) return text;
+    return text + (t.done() ? ", defined at " : " at ") + given.place;
+}
+
 std::string coroutine_text(TaskBase& t) {
+    if (is_helper(t.place_.function_name())) return given_text(t);
     const std::string name = function_name(t.place_.function_name());
     if (t.done()) return name + "() done, defined at " + place_text(t.place_);
-    PromiseBase* root = t.leaf_;
-    while (root && root->parent()) root = root->parent();
-    const auto place = root ? root->place : t.place_;
+    auto place = t.place_;
+    for (PromiseBase* p = t.leaf_; p; p = p->parent()) {
+        if (!is_helper(p->place.function_name())) place = p->place;  // the outermost
+    }
     return name + "() running at " + place_text(place);
 }
 

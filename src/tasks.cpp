@@ -326,6 +326,7 @@ std::vector<std::source_location> task_stack(const FutureBase& f, int limit) {
     std::vector<std::source_location> frames;
     for (PromiseBase* p = t.done() ? nullptr : t.leaf_; p; p = p->parent()) {
         if (limit > 0 && frames.size() == static_cast<std::size_t>(limit)) break;
+        if (is_helper(p->place.function_name())) continue;
         frames.push_back(p->place);
     }
     std::vector<std::source_location> outermost_first(frames.rbegin(), frames.rend());
