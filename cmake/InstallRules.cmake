@@ -54,6 +54,10 @@ endif()
 if(ASYNCIO_URING)
     string(APPEND asyncio_pc_libs_private " -luring")
 endif()
+set(asyncio_pc_return_type "")
+if(ASYNCIO_RETURN_TYPE_ERROR)
+    set(asyncio_pc_return_type "-Werror=return-type")
+endif()
 # `cmake --install DIR --prefix P` chooses the prefix only then, so the file is written then too.
 install(CODE "
     set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
@@ -61,6 +65,7 @@ install(CODE "
     set(asyncio_pc_libdir \"\\\${prefix}/${CMAKE_INSTALL_LIBDIR}\")
     set(asyncio_pc_includedir \"\\\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}\")
     set(asyncio_pc_libs_private \"${asyncio_pc_libs_private}\")
+    set(asyncio_pc_return_type \"${asyncio_pc_return_type}\")
     get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
     configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio.pc.in\"
         \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)
