@@ -9,6 +9,16 @@ namespace asyncio::inline v1::detail {
 
 void throw_already_awaited() { throw RuntimeError("cannot reuse already awaited coroutine"); }
 
+std::exception_ptr ended_without_value(const PromiseBase& promise) noexcept {
+    try {
+        return std::make_exception_ptr(RuntimeError(
+            function_name(promise.place.function_name()) + "() ended without co_return (" +
+            promise.place.file_name() + ':' + std::to_string(promise.place.line()) + ')'));
+    } catch (const std::bad_alloc&) {
+        return std::current_exception();
+    }
+}
+
 void report_never_awaited(const PromiseBase& promise) noexcept {
     try {
         const std::string text = "coroutine '" + function_name(promise.place.function_name()) +

@@ -615,11 +615,7 @@ bool push_threadsafe(LoopCore& core, Node* node) noexcept {
     return pushed;
 }
 
-LoopCore& running_core() {
-    LoopCore* const core = running_loop();
-    if (!core) throw RuntimeError("no running event loop");
-    return *core;
-}
+void throw_no_running_loop() { throw RuntimeError("no running event loop"); }
 
 LoopCore& current_core() {
     if (LoopCore* const core = running_loop()) return *core;

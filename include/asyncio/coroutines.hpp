@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "asyncio/detail/aligned.hpp"
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/detail/take.hpp"
 #include "asyncio/futures.hpp"
@@ -25,6 +26,8 @@ namespace detail {
 // Warns "coroutine 'f' was never awaited" (AG-02).
 ASYNCIO_API void report_never_awaited(const PromiseBase& promise) noexcept;
 [[noreturn]] ASYNCIO_API void throw_already_awaited();
+// RuntimeError "f() ended without co_return (FILE:LINE)".
+ASYNCIO_API std::exception_ptr ended_without_value(const PromiseBase& promise) noexcept;
 
 // The promise without its return statement: head of the frame, then the result.
 template <class T>
@@ -34,8 +37,8 @@ class PromiseOf : public PromiseBase {
     PromiseOf(const PromiseOf&) = delete;
     PromiseOf& operator=(const PromiseOf&) = delete;
     ~PromiseOf() {
-        if (outcome() == kValue) std::destroy_at(&value_);
-        if (outcome() == kError) std::destroy_at(&error_);
+        if (outcome() == kValue) std::destroy_at(room_.address());
+        if (outcome() == kError) std::destroy_at(&room_.error);
     }
 
     std::suspend_always initial_suspend() const noexcept { return {}; }
@@ -45,6 +48,10 @@ class PromiseOf : public PromiseBase {
         template <class P>
         void await_suspend(std::coroutine_handle<P> h) const noexcept {
             PromiseOf& p = h.promise();
+            if constexpr (!std::is_void_v<T>) {
+                if (p.outcome() == kNone) [[unlikely]]
+                    p.end_without_value();
+            }
             if (p.is_root()) {
                 p.task()->collect(p);
             } else {
@@ -58,30 +65,42 @@ class PromiseOf : public PromiseBase {
     // An exception leaves the body; it goes on in whoever awaits this.
     void unhandled_exception() noexcept {
         // A value may be there already: a destructor threw after co_return.
-        if (outcome() == kValue) std::destroy_at(&value_);
-        // No construct_at for an exception_ptr: every file that includes this would compile it.
-        ::new (static_cast<void*>(&error_)) std::exception_ptr(std::current_exception());
-        set_outcome(kError);
+        drop_value();
+        set_error(std::current_exception());
     }
 
     template <class... Args>
     void set_value(Args&&... args) {
-        std::construct_at(&value_, std::forward<Args>(args)...);
+        // There is one already if a destructor threw after a co_return, and the body went on.
+        if constexpr (!std::is_trivially_destructible_v<Stored<T>>) drop_value();
+        std::construct_at(room_.address(), std::forward<Args>(args)...);
         set_outcome(kValue);
     }
 
-    Stored<T>& value() noexcept { return value_; }
-    std::exception_ptr take_error() noexcept { return std::move(error_); }
+    Stored<T>& value() noexcept { return *room_.address(); }
+    std::exception_ptr take_error() noexcept { return std::move(room_.error); }
 
     template <class A, bool kDirect = kAwaitersByReference>
     decltype(auto) await_transform(A&& awaitable,
                                    std::source_location where = std::source_location::current());
 
   private:
-    union {
-        Stored<T> value_;
-        std::exception_ptr error_;
-    };
+    void drop_value() noexcept {
+        if (outcome() != kValue) return;
+        set_outcome(kNone);
+        std::destroy_at(room_.address());
+    }
+    void set_error(std::exception_ptr error) noexcept {
+        // No construct_at for an exception_ptr: every file that includes this would compile it.
+        ::new (static_cast<void*>(&room_.error)) std::exception_ptr(std::move(error));
+        set_outcome(kError);
+    }
+    // The body reached its end without a co_return.
+    [[gnu::cold, gnu::noinline]] void end_without_value() noexcept {
+        set_error(ended_without_value(*this));
+    }
+
+    OutcomeRoom<Stored<T>> room_;
 };
 
 template <class T>
@@ -96,7 +115,7 @@ class PromiseReturn : public PromiseOf<T> {
 template <class T>
 class PromiseReturn<T&> : public PromiseOf<T&> {
   public:
-    void return_value(T& value) noexcept { this->set_value(&value); }
+    void return_value(T& value) noexcept { this->set_value(std::addressof(value)); }
 };
 template <>
 class PromiseReturn<void> : public PromiseOf<void> {
@@ -191,6 +210,17 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
     detail::PromiseOf<T>* promise_;
 };
 
+}  // namespace asyncio::inline v1
+
+// Its frame is aligned as its result and its parameters need.
+template <class T, class... Args>
+struct std::coroutine_traits<asyncio::Coroutine<T>, Args...> {
+    using promise_type = asyncio::detail::PromiseFor<
+        typename asyncio::Coroutine<T>::promise_type,
+        asyncio::detail::strictest<asyncio::detail::Stored<T>, Args...>()>;
+};
+
+namespace asyncio::inline v1 {
 namespace detail {
 
 template <class T>
@@ -299,7 +329,7 @@ auto call_in_frame(F f) -> Coroutine<void>;
 template <class W>
 class AwaiterRef {
   public:
-    explicit AwaiterRef(W& w) noexcept : inner_(&w) {}
+    explicit AwaiterRef(W& w) noexcept : inner_(std::addressof(w)) {}
     bool await_ready() { return inner_->await_ready(); }
     template <std::derived_from<PromiseBase> P>
     auto await_suspend(std::coroutine_handle<P> h) {
@@ -349,10 +379,33 @@ struct AwaitResultOf<F> {
     using type = typename AwaitResultOf<std::invoke_result_t<F>>::type;
 };
 
-// Runs a callable that lives in this frame, and with it what it captured.
+// Awaits the coroutine that a callable made. A task that was made of the callable then has that
+// coroutine's name and place.
+template <class T>
+class CalledAwaiter : public CoroutineAwaiter<T> {
+  public:
+    explicit CalledAwaiter(PromiseOf<T>* child) : CoroutineAwaiter<T>(child), called_(child) {}
+
+    template <std::derived_from<PromiseBase> P>
+    bool await_suspend(std::coroutine_handle<P> h) {
+        PromiseBase& frame = h.promise();
+        if (frame.is_root()) frame.task()->place_ = called_->place;
+        return CoroutineAwaiter<T>::await_suspend(h);
+    }
+
+  private:
+    PromiseBase* called_;
+};
+
+// Runs a callable that lives in this frame, and with it what it captured. What is shown to people
+// leaves this frame out (src/function_name.hpp).
 template <class R, class F>
 Coroutine<R> run_callable(F fn) {
-    co_return co_await fn();
+    if constexpr (IsCoroutine<std::remove_cvref_t<std::invoke_result_t<F&>>>::value) {
+        co_return co_await CalledAwaiter<R>(fn().release());
+    } else {
+        co_return co_await fn();
+    }
 }
 
 template <class A>
@@ -377,6 +430,10 @@ decltype(auto) awaiter_for(A&& a) {
 // The same for the promise `p` of a frame, at `where`. kDirect: see kAwaitersByReference.
 template <bool kDirect, class A>
 decltype(auto) awaiter_in(PromiseBase& p, A&& a, std::source_location where) {
+    static_assert(
+        std::is_lvalue_reference_v<A> || alignof(std::remove_cvref_t<A>) <= kBlockUnit,
+        "what stands after co_await is aligned to more than 16 bytes, and a coroutine's frame may "
+        "be aligned to less: make it with std::make_unique, and await that object");
     p.place = where;
     if constexpr (kDirect && NativeAwaiter<A>) {
         return static_cast<std::remove_reference_t<A>&>(a);
@@ -472,7 +529,7 @@ class [[nodiscard]] AsResult {
         : awaitable_(std::forward<A>(o.awaitable_)) {}
     AsResult& operator=(AsResult&&) = delete;
     ~AsResult() {
-        if (made_) std::destroy_at(&awaiter_);
+        if (made_) std::destroy_at(std::addressof(awaiter_));
     }
 
     bool await_ready() {

@@ -116,6 +116,10 @@ class ASYNCIO_API HandleState : public Node, public Pooled {
 template <class F, bool kPosted>
 class HandleStateOf final : public HandleState {
   public:
+    using Pooled::operator new;
+    using Pooled::operator delete;
+    // Both, since g++ warns where one is a base's and the other is not.
+    static void* operator new(std::size_t size) { return allocate(size); }
     static void operator delete(void* p, std::size_t size) noexcept {
         if constexpr (kPosted) {
             hand_back(p, size);

@@ -49,16 +49,16 @@ class ValueState : public Base {
 
     template <class... Args>
     void emplace(Args&&... args) {
-        std::construct_at(&value_, std::forward<Args>(args)...);
+        std::construct_at(std::addressof(value_), std::forward<Args>(args)...);
     }
     Value& value() noexcept { return value_; }
 
     std::string value_repr() const override { return repr_value(value_); }
     const std::type_info& value_type() const noexcept override { return typeid(T); }
-    void* value_address() noexcept override { return &value_; }
+    void* value_address() noexcept override { return std::addressof(value_); }
 
     ~ValueState() override {
-        if (this->state_ == FutureState::kFinished) std::destroy_at(&value_);
+        if (this->state_ == FutureState::kFinished) std::destroy_at(std::addressof(value_));
     }
 
   private:
@@ -206,8 +206,8 @@ class [[nodiscard]] FutureAwaiter {
         }
     }
     T move_out() {
-        T& v = value_of<T>(*future_);
-        if constexpr (detail::kCopyable<T>) {
+        Stored<T>& v = value_of<T>(*future_);
+        if constexpr (detail::kCopyable<Stored<T>>) {
             if (!future_->unique()) return v;
         }
         return std::move(v);
@@ -368,7 +368,7 @@ class Future : public AnyFuture {
         // Not FutureStateOf's: a gather's or a job's future is of a class of its own.
         detail::Stored<T>* place = std::addressof(detail::value_of<T>(b));
         if constexpr (std::is_reference_v<T>) {
-            std::construct_at(place, (&value)...);
+            std::construct_at(place, (std::addressof(value))...);
         } else {
             std::construct_at(place, std::forward<V>(value)...);
         }

@@ -377,21 +377,21 @@ class [[nodiscard]] GeneratorSend : public GeneratorItemCall<T> {
     bool await_ready() noexcept {
         const AsyncGenState phase = this->state_->phase_;
         return !this->enter(phase == AsyncGenState::AGEN_SUSPENDED ||
-                            (phase == AsyncGenState::AGEN_CREATED && is_none(value_)));
+                            (phase == AsyncGenState::AGEN_CREATED && is_none(value_.get())));
     }
     template <std::derived_from<PromiseBase> P>
     bool await_suspend(std::coroutine_handle<P> h) {
         if constexpr (std::is_reference_v<S>) {
-            return this->drive(h.promise(), const_cast<std::remove_cvref_t<S>*>(value_));
+            return this->drive(h.promise(), const_cast<std::remove_cvref_t<S>*>(value_.get()));
         } else {
-            return this->drive(h.promise(), &value_);
+            return this->drive(h.promise(), std::addressof(value_.get()));
         }
     }
     typename Base::Item await_resume() { return this->item(Base::Kind::kSend); }
     Result<typename Base::Item> await_result() { return this->item_result(Base::Kind::kSend); }
 
   private:
-    Stored<S> value_;
+    Held<Stored<S>> value_;
 };
 
 template <class T>
@@ -582,3 +582,12 @@ class [[nodiscard]] AsyncGenerator {
 };
 
 }  // namespace asyncio::inline v1
+
+// Its frame is aligned as its items and its parameters need.
+template <class T, class S, class... Args>
+struct std::coroutine_traits<asyncio::AsyncGenerator<T, S>, Args...> {
+    using promise_type = asyncio::detail::PromiseFor<
+        typename asyncio::AsyncGenerator<T, S>::promise_type,
+        asyncio::detail::strictest<asyncio::detail::Stored<T>, asyncio::detail::Stored<S>,
+                                   Args...>()>;
+};

@@ -198,24 +198,17 @@ class ASYNCIO_API ChannelItem {
 };
 
 template <class T>
-class ChannelItemOf final : public ChannelItem {
+class ChannelItemOf final : public ChannelItem, public Pooled {
   public:
     template <class... Args>
     static ChannelItemOf* make(Args&&... args) {
-        void* const block = allocate(sizeof(ChannelItemOf));
-        try {
-            return ::new (block) ChannelItemOf(std::forward<Args>(args)...);
-        } catch (...) {
-            deallocate(block, sizeof(ChannelItemOf));
-            throw;
-        }
+        return new ChannelItemOf(std::forward<Args>(args)...);
     }
     void dispose() noexcept override {
-        const bool made_here = maker_ == &thread_state;
-        std::destroy_at(this);
-        if (made_here) {
-            deallocate(this, sizeof(ChannelItemOf));
+        if (alignof(ChannelItemOf) > kBlockUnit || maker_ == &thread_state) {
+            delete this;
         } else {
+            std::destroy_at(this);
             hand_back(this, sizeof(ChannelItemOf));
         }
     }

@@ -35,19 +35,19 @@ class FifoStore {
     FifoStore(const FifoStore&) = delete;
     FifoStore& operator=(const FifoStore&) = delete;
     ~FifoStore() {
-        while (head_ != tail_) std::destroy_at(&slot(head_++));
+        while (head_ != tail_) std::destroy_at(std::addressof(slot(head_++)));
         give_back();
     }
 
     void push(T& item) {
         if (tail_ - head_ == capacity_) grow();
-        std::construct_at(&slot(tail_), std::move(item));
+        std::construct_at(std::addressof(slot(tail_)), std::move(item));
         ++tail_;
     }
     T pop() {
         T& first = slot(head_);
         T item(std::move(first));
-        std::destroy_at(&first);
+        std::destroy_at(std::addressof(first));
         ++head_;
         if (head_ == tail_ && capacity_ > kKept) give_back();
         return item;
@@ -92,7 +92,7 @@ void FifoStore<T>::grow() {
         allocator.deallocate(items, capacity);
         throw;
     }
-    for (std::size_t i = head_; i != tail_; ++i) std::destroy_at(&slot(i));
+    for (std::size_t i = head_; i != tail_; ++i) std::destroy_at(std::addressof(slot(i)));
     give_back();
     items_ = items;
     capacity_ = capacity;
@@ -226,9 +226,9 @@ class [[nodiscard("co_await it")]] QueuePut {
   private:
     auto& item() noexcept {
         if constexpr (std::is_same_v<Item, typename Q::value_type>) {
-            return item_;
+            return item_.get();
         } else {
-            return *item_;
+            return *item_.get();
         }
     }
     bool granted() noexcept { return !slot_.refused() && slot_.get().granted(); }
@@ -237,7 +237,7 @@ class [[nodiscard("co_await it")]] QueuePut {
     }
 
     Q* queue_;
-    Item item_;
+    Held<Item> item_;
     WaitSlot<QueueWait> slot_;
 };
 
@@ -308,7 +308,9 @@ class Queue : public detail::QueueBase {
     auto put(T item) { return detail::QueuePut<Queue, T>(*this, std::move(item)); }
     // As put(), but moves from `item` only when it is put; `item` must live until then. If
     // cancelled: `item` is untouched.
-    auto put_from(T& item) noexcept { return detail::QueuePut<Queue, T*>(*this, &item); }
+    auto put_from(T& item) noexcept {
+        return detail::QueuePut<Queue, T*>(*this, std::addressof(item));
+    }
     // As put() of a T made from `args`.
     template <class... Args>
     auto emplace(Args&&... args) {

@@ -158,7 +158,8 @@ std::string repr_value(const T& v) {
         }
     } else if constexpr (Streamable<V>) {
         return repr_streamed(
-            [](std::ostream& out, const void* p) { out << *static_cast<const V*>(p); }, &v);
+            [](std::ostream& out, const void* p) { out << *static_cast<const V*>(p); },
+            std::addressof(v));
     } else {
         return '<' + repr_type(typeid(V)) + " object>";
     }

@@ -18,9 +18,13 @@ struct Unit {
     bool operator==(const Unit&) const = default;
 };
 
-// How a result of type T is kept: references as pointers, void as nothing.
+// How a result of type T is kept: references as pointers, void as nothing, all without a const.
 template <class T>
 struct StoredAs {
+    using type = T;
+};
+template <class T>
+struct StoredAs<const T> {
     using type = T;
 };
 template <class T>
@@ -68,7 +72,7 @@ class [[nodiscard]] Result {
         requires detail::kCopyable<Value>
         : has_value_(o.has_value_) {
         if (has_value_) {
-            std::construct_at(&value_, o.value_);
+            std::construct_at(std::addressof(value_), o.value_);
         } else {
             ::new (static_cast<void*>(&error_)) std::exception_ptr(o.error_);
         }
@@ -76,7 +80,7 @@ class [[nodiscard]] Result {
     Result(Result&& o) noexcept(std::is_nothrow_move_constructible_v<Value>)
         : has_value_(o.has_value_) {
         if (has_value_) {
-            std::construct_at(&value_, std::move(o.value_));
+            std::construct_at(std::addressof(value_), std::move(o.value_));
         } else {
             ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(o.error_));
         }
@@ -96,7 +100,7 @@ class [[nodiscard]] Result {
     }
     ~Result() {
         if (has_value_) {
-            std::destroy_at(&value_);
+            std::destroy_at(std::addressof(value_));
         } else {
             std::destroy_at(&error_);
         }
@@ -138,7 +142,7 @@ class [[nodiscard]] Result {
     struct Failure {};
     template <class... Args>
     explicit Result(Success, Args&&... args) : has_value_(true) {
-        std::construct_at(&value_, std::forward<Args>(args)...);
+        std::construct_at(std::addressof(value_), std::forward<Args>(args)...);
     }
     explicit Result(Failure, std::exception_ptr e) noexcept : has_value_(false) {
         // Here and above no construct_at: every file that includes this would compile it.

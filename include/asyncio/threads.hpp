@@ -88,7 +88,7 @@ void call_into(std::optional<Stored<R>>& result, F& fn) {
         result.emplace();
     } else if constexpr (std::is_reference_v<R>) {
         R value = std::move(fn)();
-        result.emplace(&value);
+        result.emplace(std::addressof(value));
     } else {
         result.emplace(std::move(fn)());
     }
@@ -476,7 +476,7 @@ class ConcurrentStateOf : public ConcurrentBase {
   public:
     ConcurrentStateOf() noexcept {}
     ~ConcurrentStateOf() override {
-        if (state() == kFinished) std::destroy_at(&value_);
+        if (state() == kFinished) std::destroy_at(std::addressof(value_));
     }
     template <class... V>
     void set_value(V&&... value) {
@@ -487,7 +487,7 @@ class ConcurrentStateOf : public ConcurrentBase {
     template <class... V>
     void finish_with(V&&... value) noexcept {
         try {
-            std::construct_at(&value_, std::forward<V>(value)...);
+            std::construct_at(std::addressof(value_), std::forward<V>(value)...);
         } catch (...) {
             // A result whose move throws ends the future with that exception.
             return finish_error(std::current_exception());
@@ -665,7 +665,7 @@ class [[nodiscard]] ConcurrentFuture {
     {
         base();
         if constexpr (std::is_reference_v<T>) {
-            typed().set_value((&value)...);
+            typed().set_value((std::addressof(value))...);
         } else {
             typed().set_value(std::forward<V>(value)...);
         }

@@ -242,7 +242,7 @@ class [[nodiscard]] WaitFor {
     WaitFor& operator=(WaitFor&&) = delete;
     ~WaitFor() {
         if (stage_ == Stage::kAwaiter) {
-            std::destroy_at(&awaiter_);
+            std::destroy_at(std::addressof(awaiter_));
         } else if (stage_ == Stage::kFuture) {
             if (cancelling_) cancelling_->abandon();
             std::destroy_at(&future_);
@@ -315,7 +315,7 @@ class [[nodiscard]] WaitFor {
         if constexpr (std::is_void_v<R>) {
             return Result<R>::success();
         } else if constexpr (std::is_reference_v<R>) {
-            return Result<R>::success(&std::move(future_).result());
+            return Result<R>::success(std::addressof(std::move(future_).result()));
         } else {
             return Result<R>::success(std::move(future_).result());
         }

@@ -101,7 +101,7 @@ class BodyCall {
     template <class E>
     void entered(E&& value) {
         if constexpr (std::is_reference_v<V>) {
-            entered_.emplace(&value);
+            entered_.emplace(std::addressof(value));
         } else {
             entered_.emplace(std::forward<E>(value));
         }

@@ -4,7 +4,7 @@
 namespace {
 
 asyncio::Coroutine<int> leaf(int n) {
-    co_await asyncio::sleep(asyncio::Delay(0.0));
+    co_await asyncio::sleep(std::chrono::milliseconds(0));
     co_return n;
 }
 

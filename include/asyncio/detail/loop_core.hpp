@@ -252,9 +252,14 @@ ASYNCIO_API std::int64_t loop_now(LoopCore& core) noexcept;
 // core must be alive when this is called; the entry may be run, and what it kept alive be gone,
 // when it returns.
 ASYNCIO_API bool push_threadsafe(LoopCore& core, Node* node) noexcept;
+[[noreturn]] ASYNCIO_API void throw_no_running_loop();
 // The core of the loop that runs on this thread.
 // Raises: RuntimeError "no running event loop".
-ASYNCIO_API LoopCore& running_core();
+inline LoopCore& running_core() {
+    LoopCore* const core = running_loop();
+    if (!core) throw_no_running_loop();
+    return *core;
+}
 // The core of the running loop or of the thread's current one (get_event_loop).
 ASYNCIO_API LoopCore& current_core();
 

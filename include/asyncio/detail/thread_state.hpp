@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 #include "asyncio/detail/config.hpp"
 
@@ -89,6 +90,13 @@ ASYNCIO_API void release_free_blocks() noexcept;
 struct Pooled {
     static void* operator new(std::size_t size) { return allocate(size); }
     static void operator delete(void* p, std::size_t size) noexcept { deallocate(p, size); }
+    // Of classes that are aligned to more than blocks are.
+    static void* operator new(std::size_t size, std::align_val_t alignment) {
+        return ::operator new(size, alignment);
+    }
+    static void operator delete(void* p, std::size_t size, std::align_val_t alignment) noexcept {
+        ::operator delete(p, size, alignment);
+    }
 };
 
 }  // namespace asyncio::inline v1::detail

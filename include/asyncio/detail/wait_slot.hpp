@@ -36,7 +36,7 @@ class LoopBound {
     bool bind(LoopCore* running) noexcept {
         if (core_ == running) return true;
         if (core_) return false;
-        running->attach();
+        ++running->live;  // attach(), of the loop that runs here
         core_ = running;
         return true;
     }
