@@ -197,9 +197,10 @@ struct OSError::Texts {
 
 namespace {
 
-std::string numbered_text(int number, const std::string& text, const std::string& filename) {
+std::string numbered_text(int number, const std::string& text,
+                          const std::optional<std::string>& filename) {
     std::string whole = "[Errno " + std::to_string(number) + "] " + text;
-    if (!filename.empty()) whole += ": " + detail::quoted(filename);
+    if (filename) whole += ": " + detail::quoted(*filename);
     return whole;
 }
 
@@ -207,9 +208,10 @@ std::string numbered_text(int number, const std::string& text, const std::string
 
 OSError::OSError(const std::string& message) : OSError(std::errc::io_error, message) {}
 
-OSError::OSError(int error_number, const std::string& text, const std::string& filename)
+OSError::OSError(int error_number, const std::string& text,
+                 const std::optional<std::string>& filename)
     : OSError(std::error_code(error_number, std::generic_category()),
-              numbered_text(error_number, text, filename), text, filename) {}
+              numbered_text(error_number, text, filename), text, filename.value_or("")) {}
 
 OSError::OSError(std::errc usual, const std::string& message)
     : OSError(std::make_error_code(usual), message) {}
@@ -325,7 +327,7 @@ std::exception_ptr make_os_error(int error_number) {
 }
 
 std::exception_ptr make_os_error(int error_number, const std::string& text,
-                                 const std::string& filename) {
+                                 const std::optional<std::string>& filename) {
     auto as = [&]<class E>(std::type_identity<E>) {
         return std::make_exception_ptr(E(error_number, text, filename));
     };

@@ -5,7 +5,9 @@
 #include "file_requests.hpp"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -34,19 +36,6 @@ namespace {
 
 constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // the system's own limit is 2 GiB
 
-// A write beyond RLIMIT_FSIZE is EFBIG, and one to a pipe that nobody reads is EPIPE: neither is
-// the end of the process. For good: the thread is one that does nothing else.
-void block_write_signals() noexcept {
-    static thread_local const bool blocked = [] {
-        sigset_t set;
-        ::sigemptyset(&set);
-        ::sigaddset(&set, SIGXFSZ);
-        ::sigaddset(&set, SIGPIPE);
-        return ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0;
-    }();
-    static_cast<void>(blocked);
-}
-
 ssize_t read_some(int fd, const FilePiece& p) noexcept {
     return p.offset == FileRequest::kNoOffset ? ::read(fd, p.memory, p.size)
                                               : ::pread(fd, p.memory, p.size, p.offset);
@@ -58,6 +47,17 @@ ssize_t write_some(int fd, const FilePiece& p) noexcept {
 }
 
 }  // namespace
+
+void block_write_signals() noexcept {
+    static thread_local const bool blocked = [] {
+        sigset_t set;
+        ::sigemptyset(&set);
+        ::sigaddset(&set, SIGXFSZ);
+        ::sigaddset(&set, SIGPIPE);
+        return ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0;
+    }();
+    static_cast<void>(blocked);
+}
 
 void FileRequest::perform() noexcept {
     performed_ = true;
@@ -94,6 +94,7 @@ void FileRequest::perform() noexcept {
 }
 
 void FileRequest::open() noexcept {
+    if (file && use_opened()) return;
     int fd;
     do {
         fd = above_standard(
@@ -105,6 +106,39 @@ void FileRequest::open() noexcept {
         return;
     }
     file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+}
+
+// Makes of what open_here() has opened what open(2) would have given. False: it is to be opened
+// again, while this descriptor stays open.
+bool FileRequest::use_opened() noexcept {
+    const int fd = file->get();
+    const bool fifo = S_ISFIFO(stat.st_mode);
+    // Opening a terminal waits for its line, and a disk for its medium. Of other devices there may
+    // be some that can be opened only once.
+    if (!fifo && (!S_ISCHR(stat.st_mode) || ::isatty(fd))) return false;
+    if (fifo && (flags & O_ACCMODE) == O_RDONLY) await_writer();
+    const int now = ::fcntl(fd, F_GETFL);
+    if (error == 0 && (now < 0 || ::fcntl(fd, F_SETFL, now & ~O_NONBLOCK) != 0)) error = errno;
+    return true;
+}
+
+// Until somebody has opened the other end of a FIFO. To open it again and let the system wait would
+// be to wait for another writer, if one came and went since this end was opened: so it is asked.
+void FileRequest::await_writer() noexcept {
+    constexpr int kLongest = 50;  // ms
+    const int fd = file->get();
+    int pause = 0;
+    while (!left_.load(std::memory_order_relaxed)) {
+        pollfd wanted{fd, POLLIN, 0};
+        // Bytes, or a writer that has gone. One that has not written yet is not told of.
+        if (::poll(&wanted, 1, pause) > 0) return;
+        char byte;
+        const ssize_t n = ::read(fd, &byte, 1);
+        if (n > 0) data.assign(1, byte);
+        if (n != 0 && !(n < 0 && errno == EINTR)) return;
+        pause = std::min(2 * pause + 1, kLongest);
+    }
+    error = ECANCELED;  // whom nobody hears
 }
 
 void FileRequest::move_pieces() noexcept {
@@ -128,7 +162,8 @@ bool FileRequest::next_piece(FilePiece& piece) noexcept {
             data.resize(got_ + std::min(more, most - got_));
         }
     } catch (const std::exception&) {
-        failure = std::current_exception();
+        // Not length_error: so long a file and too little memory are one thing to the caller.
+        failure = std::make_exception_ptr(std::bad_alloc());
         return false;
     }
     piece.memory = data.data() + done;
@@ -189,6 +224,7 @@ bool FileRequest::leave() noexcept {
     waiter_ = nullptr;
     if (done_) return true;
     if (must_run_ || !claim()) {
+        left_.store(true, std::memory_order_relaxed);
         // Of a closed loop nobody waits for a turn, and the thread may be in orphan() just now.
         if (!core_->closed) run_on();
         return false;
@@ -284,6 +320,9 @@ FileCourtesy::FileCourtesy(std::size_t bytes) noexcept {
     if (due_) moved = 0;
 }
 
+namespace {
+
+// open(2) of an existing file if that needs no disk, else -1. The descriptor is O_NONBLOCK.
 int open_cached(const std::string& path, int flags) noexcept {
     if ((flags & (O_CREAT | O_TRUNC | O_TMPFILE)) != 0) return -1;
     open_how how{};
@@ -291,6 +330,21 @@ int open_cached(const std::string& path, int flags) noexcept {
     how.resolve = RESOLVE_CACHED;
     return above_standard(
         static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+}
+
+}  // namespace
+
+FileOpening open_here(const std::string& path, int flags) {
+    FileOpening opened;
+    const int fd = open_cached(path, flags);
+    if (fd < 0) return opened;
+    opened.file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+    if (::fstat(fd, &opened.stat) != 0) {
+        opened.file = nullptr;
+        return opened;
+    }
+    opened.ready = S_ISREG(opened.stat.st_mode) || S_ISDIR(opened.stat.st_mode);
+    return opened;
 }
 
 std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept {
@@ -312,14 +366,14 @@ std::int64_t write_cached(int fd, const void* from, std::size_t size,
 
 // ---- odds and ends -----------------------------------------------------------------------------
 
+void throw_file_error(int error) { std::rethrow_exception(make_os_error(error)); }
+
 void throw_file_error(int error, const std::string& path) {
-    if (path.empty()) std::rethrow_exception(make_os_error(error));
     std::rethrow_exception(make_os_error(error, std::generic_category().message(error), path));
 }
 
-std::string checked_path(std::string_view path) {
-    if (path.find('\0') != std::string_view::npos) throw ValueError("embedded null byte");
-    return std::string(path);
+void check_path(const std::string& path) {
+    if (path.find('\0') != std::string::npos) throw ValueError("embedded null byte");
 }
 
 FileType file_type(unsigned mode) noexcept {

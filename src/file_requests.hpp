@@ -57,7 +57,7 @@ struct FilePiece {
 class FileRequest : public Node, public JobBase, public Pooled {
   public:
     enum class Op : std::uint8_t {
-        kOpen,      // path, flags, permissions -> file, stat
+        kOpen,      // path, flags, permissions, what open_here() gave -> file, stat, data
         kRead,      // file, offset, most -> data
         kWrite,     // file, offset, data, written -> written
         kTruncate,  // file, offset: the new size
@@ -131,6 +131,8 @@ class FileRequest : public Node, public JobBase, public Pooled {
     bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
     void end() noexcept;
     void open() noexcept;
+    bool use_opened() noexcept;
+    void await_writer() noexcept;
     void move_pieces() noexcept;
     bool has_read(std::int64_t n) noexcept;
     bool has_written(std::int64_t n) noexcept;
@@ -138,6 +140,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
     std::size_t got_ = 0;  // kRead: how much of `data` is filled
     RefCount refs_{1};
     std::atomic<bool> claimed_{false};  // by the thread that does it or the loop that gives it up
+    std::atomic<bool> left_{false};     // nobody waits any more for what a thread does
     bool must_run_ = false;             // it is not given up, even if no thread has begun
     bool done_ = false;
     bool performed_ = false;
@@ -218,14 +221,26 @@ class FileCourtesy {
     bool due_;
 };
 
-// Raises: the OSError of `error`, with a path if there is one.
-[[noreturn]] void throw_file_error(int error, const std::string& path = {});
+// Raises: the OSError of `error`, with the path, which may be empty.
+[[noreturn]] void throw_file_error(int error);
+[[noreturn]] void throw_file_error(int error, const std::string& path);
+// A write beyond RLIMIT_FSIZE is EFBIG, and one to a pipe that nobody reads is EPIPE: neither is
+// the end of the process. For good: the thread is one that does nothing else.
+void block_write_signals() noexcept;
 // Raises: ValueError "embedded null byte".
-std::string checked_path(std::string_view path);
+void check_path(const std::string& path);
 FileStat file_stat(const struct stat& s) noexcept;
 FileType file_type(unsigned mode) noexcept;
-// open(2) of an existing file if that needs no disk, else -1. The descriptor is O_NONBLOCK.
-int open_cached(const std::string& path, int flags) noexcept;
+// What opening a file without waiting has come to.
+struct FileOpening {
+    Ref<SharedDescriptor> file;  // null: nothing was opened
+    struct stat stat{};          // of `file`
+    bool ready = false;          // `file` is as open(2) gives it; else a request must finish it
+};
+// Opens an existing file whose name is in memory. What is no regular file is not ready: a thread
+// must wait for the other end of a FIFO, but the descriptor is to be kept, since who is at that end
+// has seen this one come, and may have written to it already.
+FileOpening open_here(const std::string& path, int flags);
 // preadv2(2) of what is in memory: the number of bytes, or -1 and errno (EAGAIN: a thread must do
 // it; EOPNOTSUPP: so always for this file).
 std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept;

@@ -163,6 +163,11 @@ bool is_unsupported(int error) noexcept {
     return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL || error == EPERM;
 }
 
+// Some that the kernel makes up say that they are regular files, and are streams.
+bool is_regular(int fd, const struct stat& s) noexcept {
+    return S_ISREG(s.st_mode) && (s.st_size > 0 || ::lseek(fd, 0, SEEK_CUR) >= 0);
+}
+
 }  // namespace
 
 FileState::FileState(Ref<SharedDescriptor> fd, const struct stat& stat, std::string path,
@@ -173,10 +178,10 @@ FileState::FileState(Ref<SharedDescriptor> fd, const struct stat& stat, std::str
       readable((flags & O_ACCMODE) != O_WRONLY),
       writable((flags & O_ACCMODE) != O_RDONLY),
       append((flags & O_APPEND) != 0),
-      regular(S_ISREG(stat.st_mode)),
-      seekable(S_ISREG(stat.st_mode) || S_ISBLK(stat.st_mode)),
+      regular(is_regular(descriptor->get(), stat)),
+      seekable(regular || S_ISBLK(stat.st_mode)),
       cached_reads(true),
-      cached_writes(S_ISREG(stat.st_mode)),
+      cached_writes(regular),
       position(append ? stat.st_size : 0),
       buffer_size(std::max<std::size_t>(size, 1)),
       core_(&running_core()) {
@@ -209,7 +214,8 @@ void FileState::drop_buffer() noexcept {
 }
 
 void FileState::wrote(std::size_t n) noexcept {
-    if (!seekable) return;
+    // Nothing was written, so that the system has not moved its own position to the end either.
+    if (!seekable || n == 0) return;
     position = append ? ::lseek(fd(), 0, SEEK_CUR) : position + static_cast<std::int64_t>(n);
 }
 
@@ -589,45 +595,35 @@ int open_flags(std::string_view mode) {
     return flags;
 }
 
-// Opens a file whose name is in memory; null: a thread must, while `hold` stays open.
-//
-// The call must not block, so that it is made with O_NONBLOCK, with which a FIFO is not waited for.
-// Of one a thread opens it again, as it should be; until it has, this end stays open, so that
-// nobody at the other end sees one come and go.
-Ref<SharedDescriptor> open_here(const std::string& path, int flags, struct stat& stat,
-                                Ref<SharedDescriptor>& hold) {
-    const int fd = open_cached(path, flags);
-    if (fd < 0) return nullptr;
-    auto file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
-    if (::fstat(fd, &stat) != 0) return nullptr;
-    if (S_ISREG(stat.st_mode) || S_ISDIR(stat.st_mode)) {
-        ::fcntl(fd, F_SETFL, flags & O_APPEND);
-        return file;
-    }
-    hold = std::move(file);
-    return nullptr;
-}
-
-Coroutine<File> open_path(std::string path, std::string mode, int flags, OpenOptions options) {
+Coroutine<File> open_path(std::string path, std::string mode, OpenOptions options) {
+    const int flags = open_flags(mode);
+    check_path(path);
     const std::size_t buffer_size = options.buffer_size;
     if (FileCourtesy(0).due()) co_await sleep(std::chrono::seconds(0));
-    struct stat stat{};
-    Ref<SharedDescriptor> hold;
-    Ref<SharedDescriptor> file = open_here(path, flags, stat, hold);
-    if (!file) {
+    FileOpening opened = open_here(path, flags);
+    std::string given;
+    if (opened.ready) {
+        // Others may be given the descriptor, and are to find it as open(2) makes it.
+        ::fcntl(opened.file->get(), F_SETFL, flags & O_APPEND);
+    } else {
         const auto request = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
         request->path = path;
         request->flags = flags;
         request->permissions = options.permissions;
+        request->file = std::move(opened.file);
+        request->stat = opened.stat;
         FileWait wait(*request);
         co_await wait;
         if (request->error != 0) throw_file_error(request->error, path);
-        file = std::move(request->file);
-        stat = request->stat;
+        opened.file = std::move(request->file);
+        opened.stat = request->stat;
+        given = std::move(request->data);
     }
-    if (S_ISDIR(stat.st_mode)) throw_file_error(EISDIR, path);
-    co_return File(Ref<FileState>::adopt(new FileState(std::move(file), stat, std::move(path),
-                                                       std::move(mode), flags, buffer_size)));
+    if (S_ISDIR(opened.stat.st_mode)) throw_file_error(EISDIR, path);
+    auto state = Ref<FileState>::adopt(new FileState(
+        std::move(opened.file), opened.stat, std::move(path), std::move(mode), flags, buffer_size));
+    state->buffer = std::move(given);
+    co_return File(std::move(state));
 }
 
 }  // namespace
@@ -735,8 +731,7 @@ Coroutine<bool> File::aexit(std::exception_ptr) const {
 }
 
 Coroutine<File> open_file(std::string_view path, std::string_view mode, OpenOptions options) {
-    const int flags = detail::open_flags(mode);
-    return detail::open_path(detail::checked_path(path), std::string(mode), flags, options);
+    return detail::open_path(std::string(path), std::string(mode), options);
 }
 
 }  // namespace asyncio::inline v1

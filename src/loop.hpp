@@ -24,6 +24,7 @@ namespace detail {
 class AsyncGenStateBase;
 class DatagramRoom;
 class FileBackend;
+class WatchHub;
 class Resolver;
 class LoopSignals;
 
@@ -179,6 +180,7 @@ class Loop final : public LoopCore, public Pooled {
     std::shared_ptr<Resolver> resolver;           // made by the first lookup of a name
     std::shared_ptr<DatagramRoom> datagram_room;  // made by the first receive; null while lent
     std::shared_ptr<FileBackend> files;           // made by the first operation on a file
+    WatchHub* watches = nullptr;                  // while something is watched
     AsyncGenStateBase* generators = nullptr;      // the started ones, first started first
     AsyncGenStateBase* last_generator = nullptr;
     bool generators_shut_down = false;

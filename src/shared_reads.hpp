@@ -14,12 +14,14 @@
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/threads.hpp"
+#include "file_requests.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1::detail {
 
-// Reads all of a small file that is in memory. Returns false if a thread must do it. Any thread.
-bool read_small_file(const std::string& path, std::string& data);
+// Reads all of a small file that is in memory. Returns false if a thread must do it, with what was
+// opened. Any thread.
+bool read_small_file(const std::string& path, std::string& data, FileOpening& opened);
 
 // One file.
 class SharedRead final : public Pooled {
@@ -32,7 +34,7 @@ class SharedRead final : public Pooled {
     // By the thread that has taken it.
     void perform() noexcept {
         try {
-            found = read_small_file(path, data);
+            found = read_small_file(path, data, opened);
         } catch (const std::exception&) {
             failure = std::current_exception();
         }
@@ -46,6 +48,7 @@ class SharedRead final : public Pooled {
 
     std::string path;
     std::string data;
+    FileOpening opened;  // if it was not found
     bool found = false;
     std::exception_ptr failure;  // no memory for what was read
     bool ended = false;

@@ -4,19 +4,21 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <iterator>
 #include <memory>
-#include <system_error>
 
 #include "asyncio/files.hpp"
 #include "asyncio/tasks.hpp"
@@ -27,21 +29,30 @@
 namespace asyncio::inline v1 {
 namespace detail {
 
-bool read_small_file(const std::string& path, std::string& data) {
-    const int fd = open_cached(path, O_RDONLY);
-    if (fd < 0) return false;
-    const auto file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
-    struct stat s{};
-    if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) return false;
+bool read_small_file(const std::string& path, std::string& data, FileOpening& opened) {
+    opened = open_here(path, O_RDONLY);
+    const struct stat& s = opened.stat;
+    if (!opened.ready) return false;
+    // Others are opened again, so that those that wait for a thread hold no descriptors.
+    const Ref<SharedDescriptor> file = std::move(opened.file);
     const auto size = static_cast<std::size_t>(s.st_size);
-    if (size == 0 || size > kMostInline) return false;
+    if (!S_ISREG(s.st_mode) || size == 0 || size > kMostInline) return false;
     // As long as it was when it was opened: what is appended meanwhile is another reader's.
     data.resize(size);
-    return read_cached(fd, data.data(), size, 0) == s.st_size;
+    return read_cached(file->get(), data.data(), size, 0) == s.st_size;
 }
 
 // In files.cpp. Raises: OSError.
 File make_temporary(Ref<SharedDescriptor> fd, const std::string& dir);
+
+// A directory that is to be removed. Of the thread that has it: others are given its path.
+struct TemporaryTree {
+    TemporaryTree() = default;
+    TemporaryTree(const TemporaryTree&) = delete;
+    TemporaryTree& operator=(const TemporaryTree&) = delete;
+    ~TemporaryTree();
+    std::string path;  // empty: nothing is to be done any more
+};
 
 namespace {
 
@@ -49,6 +60,7 @@ using Descriptor = Ref<SharedDescriptor>;
 
 // Raises: OSError.
 Descriptor open_or_throw(const std::string& path, int flags, unsigned permissions = 0) {
+    check_path(path);
     const auto request = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
     request->path = path;
     request->flags = flags;
@@ -76,37 +88,50 @@ void close_or_throw(Descriptor file, const std::string& path) {
 
 // ---- whole files -------------------------------------------------------------------------------
 
-std::string read_whole(const std::string& path) {
-    const Descriptor file = open_or_throw(path, O_RDONLY);
-    const struct stat s = stat_of(file, path);
+constexpr std::size_t kStreamPiece = 64 * 1024;  // what a pipe holds
+
+// All of a file. `opened`: the stream that open_here() gave, if any. Raises: OSError.
+std::string read_whole(const std::string& path, FileOpening opened) {
+    const auto opening = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
+    opening->path = path;
+    opening->flags = O_RDONLY;
+    opening->file = std::move(opened.file);
+    opening->stat = opened.stat;
+    opening->perform();
+    if (opening->error != 0) throw_file_error(opening->error, path);
+    const struct stat& s = opening->stat;
     refuse_directory(s, path);
+    // One of no size may be made up by the kernel, and then a stream, or as long as it likes.
+    const bool sized = S_ISREG(s.st_mode) && s.st_size > 0;
     const auto request = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kRead));
-    request->file = file;
-    request->offset = S_ISREG(s.st_mode) ? 0 : FileRequest::kNoOffset;
+    request->file = opening->file;
+    request->offset = sized ? 0 : FileRequest::kNoOffset;
     request->most = static_cast<std::size_t>(-1);
-    request->expect = S_ISREG(s.st_mode) ? static_cast<std::size_t>(s.st_size) + 1 : 0;
-    std::string data;
-    do {
+    std::string data = std::move(opening->data);
+    while (true) {
+        request->expect = sized ? static_cast<std::size_t>(s.st_size) + 1 : kStreamPiece;
         request->data.clear();
         request->perform();
         if (request->failure) std::rethrow_exception(request->failure);
         if (request->error != 0) throw_file_error(request->error, path);
-        data = data.empty() ? std::move(request->data) : data + request->data;
-        // A stream gives some at a time.
-    } while (!S_ISREG(s.st_mode) && !request->data.empty());
-    return data;
+        if (sized) return std::move(request->data);
+        if (request->data.empty()) return data;
+        data += request->data;  // a stream gives some at a time
+    }
 }
 
 Coroutine<std::string> read_path(std::string path) {
+    check_path(path);
     if (FileCourtesy(4096).due()) co_await sleep(std::chrono::seconds(0));
     FileBackend& files = file_backend();
     if (!files.shared) {
         auto& loop = static_cast<Loop&>(running_core());
         files.shared = std::make_unique<SharedReads>(loop, files.threads());
     }
+    FileOpening opened;
     if (files.shared->alone()) {
         std::string data;
-        if (read_small_file(path, data)) co_return data;
+        if (read_small_file(path, data, opened)) co_return data;
     } else {
         const auto read = Ref<SharedRead>::adopt(new SharedRead(std::move(path)));
         SharedReadWait wait(*files.shared, *read);
@@ -114,8 +139,11 @@ Coroutine<std::string> read_path(std::string path) {
         if (read->failure) std::rethrow_exception(read->failure);
         if (read->found) co_return std::move(read->data);
         path = std::move(read->path);
+        opened = std::move(read->opened);
     }
-    auto whole = [path = std::move(path)] { return read_whole(path); };
+    auto whole = [path = std::move(path), opened = std::move(opened)]() mutable {
+        return read_whole(path, std::move(opened));
+    };
     co_return co_await on_file_thread(std::move(whole));
 }
 
@@ -128,6 +156,7 @@ void write_whole(const Descriptor& file, const std::string& path, std::string da
 }
 
 Coroutine<> write_path(std::string path, std::string data) {
+    check_path(path);
     auto write = [path = std::move(path), data = std::move(data)]() mutable {
         Descriptor file = open_or_throw(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
         write_whole(file, path, std::move(data));
@@ -138,8 +167,9 @@ Coroutine<> write_path(std::string path, std::string data) {
 
 // ---- atomic replacement ------------------------------------------------------------------------
 
-// A name that nobody else has.
-std::string unique_name(const std::string& before) {
+// A name that nobody else has, `.NAME.0123456789abcdef.tmp`: so that what a killed process has left
+// is known for what it is.
+std::string temporary_name(std::string_view name) {
     static std::atomic<std::uint64_t> counter{
         static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count())};
     // Odd, so that no number comes twice; mixed, so that two processes seldom try the same.
@@ -148,79 +178,175 @@ std::string unique_name(const std::string& before) {
         0x9e3779b97f4a7c15U;
     char digits[17];
     std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(n));
-    return before + digits;
+    std::size_t length = std::min<std::size_t>(name.size(), 200);
+    // No part of a UTF-8 character, which some file systems refuse.
+    while (length < name.size() && length > 0 && (name[length] & 0xc0) == 0x80) --length;
+    return "." + std::string(name.substr(0, length)) + "." + digits + ".tmp";
 }
 
-// Unlinks a temporary file, unless it was renamed.
+// A temporary file beside `target`, unlinked unless it was renamed. Its directory is held, and may
+// be renamed meanwhile.
 class Temporary {
   public:
-    explicit Temporary(const std::string& target, unsigned permissions) : target_(target) {
+    Temporary(const std::string& target, unsigned permissions) : target_(target) {
         const std::size_t slash = target.rfind('/');
-        directory_ = slash == std::string::npos ? "." : target.substr(0, slash + 1);
-        const std::string base = slash == std::string::npos ? target : target.substr(slash + 1);
-        const std::string before = slash == std::string::npos ? "" : directory_;
+        const bool bare = slash == std::string::npos;
+        base_ = bare ? target : target.substr(slash + 1);
+        directory_ = bare ? "." : target.substr(0, slash + 1);
+        const int dir =
+            above_standard(::open(directory_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+        if (dir < 0) throw_file_error(errno, target);
+        place_ = Descriptor::adopt(new SharedDescriptor(dir));
         constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
         for (int attempt = 0;; ++attempt) {
-            path_ = unique_name(before + '.' + base.substr(0, 200) + '.');
-            const int fd =
-                above_standard(::open(path_.c_str(), kFlags, static_cast<mode_t>(permissions)));
+            name_ = temporary_name(base_);
+            const int fd = above_standard(
+                ::openat(dir, name_.c_str(), kFlags, static_cast<mode_t>(permissions & 07777)));
             if (fd >= 0) {
                 file_ = Descriptor::adopt(new SharedDescriptor(fd));
                 return;
             }
-            if (errno != EEXIST || attempt == 100) throw_file_error(errno, target);
+            if (errno != EEXIST || attempt == 100) {
+                const int error = errno;
+                // It was made, if only its number was none to keep.
+                if (error != EEXIST) ::unlinkat(dir, name_.c_str(), 0);
+                throw_file_error(error, target);
+            }
         }
     }
     Temporary(const Temporary&) = delete;
     Temporary& operator=(const Temporary&) = delete;
     ~Temporary() {
-        if (!path_.empty()) ::unlink(path_.c_str());
+        if (!name_.empty()) ::unlinkat(place_->get(), name_.c_str(), 0);
     }
     const Descriptor& file() const noexcept { return file_; }
-    void close() { close_or_throw(std::move(file_), target_); }
-    void rename() {
-        if (::rename(path_.c_str(), target_.c_str()) != 0) throw_file_error(errno, target_);
-        path_.clear();
+    // To the disk, with what rename() will need for its own part: nothing that could be refused is
+    // left for afterwards. Raises: OSError.
+    void sync() {
+        if (::fsync(file_->get()) != 0) throw_file_error(errno, target_);
+        int how = above_standard(::openat(place_->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        whole_system_ = how < 0;
+        // A directory that may not be read: all that its file system has to write, then.
+        if (how < 0) how = ::fcntl(file_->get(), F_DUPFD_CLOEXEC, kFirstOwn);
+        if (how < 0) throw_file_error(errno, directory_);
+        synced_by_ = Descriptor::adopt(new SharedDescriptor(how));
     }
-    // The rename itself reaches the disk.
-    void sync_directory() const {
-        const Descriptor dir = open_or_throw(directory_, O_RDONLY | O_DIRECTORY);
+    // Raises: OSError; then the target is as it was.
+    void rename() {
+        close_or_throw(std::move(file_), target_);
+        if (::renameat(place_->get(), name_.c_str(), place_->get(), base_.c_str()) != 0) {
+            throw_file_error(errno, target_);
+        }
+        name_.clear();
+    }
+    // The rename itself reaches the disk, if sync() was called. Raises: OSError for a disk that
+    // fails.
+    void sync_rename() const {
+        if (!synced_by_) return;
+        const int fd = synced_by_->get();
+        const int failed = whole_system_ ? ::syncfs(fd) : ::fsync(fd);
         // Not every file system can: then there is nothing to wait for.
-        if (::fsync(dir->get()) != 0 && errno != EINVAL) throw_file_error(errno, directory_);
+        if (failed != 0 && errno != EINVAL) throw_file_error(errno, directory_);
     }
 
   private:
     std::string target_;
     std::string directory_;
-    std::string path_;
+    std::string base_;
+    std::string name_;  // empty: there is none, or it was renamed
+    Descriptor place_;  // the directory, O_PATH
     Descriptor file_;
+    Descriptor synced_by_;  // the directory, or a file in it
+    bool whole_system_ = false;
 };
 
-// The file that a link names, at the end of a chain of them.
+// Where a link leads, at the end of a chain of them, be there a file or not. Raises: OSError ELOOP.
 std::string resolve_link(const std::string& path) {
-    struct stat s{};
-    if (::lstat(path.c_str(), &s) != 0 || !S_ISLNK(s.st_mode)) return path;
-    const std::unique_ptr<char, decltype(&::free)> real(::realpath(path.c_str(), nullptr), &::free);
-    if (!real) throw_file_error(errno, path);
-    return real.get();
+    constexpr int kMostLinks = 40;  // as the system
+    std::string at = path;
+    for (int i = 0; i < kMostLinks; ++i) {
+        std::string to(PATH_MAX, '\0');
+        const ssize_t n = ::readlink(at.c_str(), to.data(), to.size());
+        if (n < 0) return at;  // none; what else is wrong the next call says
+        to.resize(static_cast<std::size_t>(n));
+        const std::size_t slash = at.rfind('/');
+        const bool relative = !to.starts_with('/') && slash != std::string::npos;
+        at = relative ? at.substr(0, slash + 1) + to : to;
+    }
+    throw_file_error(ELOOP, path);
+}
+
+constexpr const char* kAccessList = "system.posix_acl_access";
+
+// The access list of `from` to `fd`, or that there is none. Returns false if it cannot be given.
+bool copy_access_list(const std::string& from, int fd) {
+    char list[4096];
+    const ssize_t size = ::getxattr(from.c_str(), kAccessList, list, sizeof list);
+    if (size >= 0) {
+        return ::fsetxattr(fd, kAccessList, list, static_cast<std::size_t>(size), 0) == 0;
+    }
+    if (errno == ERANGE) return false;
+    ::fremovexattr(fd, kAccessList);  // which a directory's default may have given
+    return true;
+}
+
+// Gives a new and still empty file the owner, group, permissions and access list of the one that it
+// is to replace, as far as this user may. Where the group cannot be kept, it gets no rights that
+// all others have not. Returns the permissions. Raises: OSError.
+mode_t take_access(int fd, const std::string& target, const struct stat& before) {
+    struct stat mine{};
+    if (::fstat(fd, &mine) != 0) throw_file_error(errno, target);
+    if (mine.st_uid != before.st_uid || mine.st_gid != before.st_gid) {
+        if (::fchown(fd, before.st_uid, before.st_gid) != 0) {
+            // Perhaps the group alone may be given.
+            static_cast<void>(!::fchown(fd, static_cast<uid_t>(-1), before.st_gid));
+        }
+        if (::fstat(fd, &mine) != 0) throw_file_error(errno, target);
+    }
+    mode_t mode = before.st_mode & 07777;
+    if (mine.st_uid != before.st_uid) mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
+    bool group = mine.st_gid == before.st_gid;
+    const auto restricted = [&] {
+        const mode_t others = (mode & S_IRWXO) << 3;
+        return mode & ~static_cast<mode_t>(S_ISGID | (S_IRWXG & ~others));
+    };
+    if (!group) mode = restricted();
+    // Not yet those bits that a write takes away again.
+    if (::fchmod(fd, mode & 0777) != 0) throw_file_error(errno, target);
+    if (group && !copy_access_list(target, fd)) {
+        // Of a file with a list these bits are the most that anybody on it may do.
+        mode = restricted();
+        if (::fchmod(fd, mode & 0777) != 0) throw_file_error(errno, target);
+    }
+    return mode;
 }
 
 void replace_whole(const std::string& path, std::string data, ReplaceOptions options) {
-    const std::string target = resolve_link(path);
+    if (path.empty()) throw_file_error(ENOENT, path);
+    // The system says first whether its links may be followed at all.
     struct stat before{};
-    const bool exists = ::stat(target.c_str(), &before) == 0;
+    const bool exists = ::stat(path.c_str(), &before) == 0;
+    if (!exists && errno != ENOENT) throw_file_error(errno, path);
+    const std::string target = resolve_link(path);
+    // A link of /proc leads to what no longer has that name.
+    if (exists && ::stat(target.c_str(), &before) != 0) throw_file_error(errno, path);
     if (exists) refuse_directory(before, path);
-    Temporary temporary(target, options.permissions & 07777);
-    write_whole(temporary.file(), path, std::move(data));
+    if (exists && !S_ISREG(before.st_mode)) {
+        std::rethrow_exception(make_os_error(EINVAL, "Not a regular file", path));
+    }
+    // Nobody else may read it before it is as closed as the old one.
+    Temporary temporary(target, exists ? 0600 : options.permissions);
     const int fd = temporary.file()->get();
-    if (exists && ::fchmod(fd, before.st_mode & 07777) != 0) throw_file_error(errno, path);
-    if (options.sync && ::fsync(fd) != 0) throw_file_error(errno, path);
-    temporary.close();
+    const mode_t mode = exists ? take_access(fd, target, before) : 0;
+    write_whole(temporary.file(), path, std::move(data));
+    if ((mode & ~mode_t{0777}) != 0 && ::fchmod(fd, mode) != 0) throw_file_error(errno, path);
+    if (options.sync) temporary.sync();
     temporary.rename();
-    if (options.sync) temporary.sync_directory();
+    temporary.sync_rename();
 }
 
 Coroutine<> replace_path(std::string path, std::string data, ReplaceOptions options) {
+    check_path(path);
     auto replace = [path = std::move(path), data = std::move(data), options]() mutable {
         replace_whole(path, std::move(data), options);
     };
@@ -242,23 +368,24 @@ class Copy {
         refuse_directory(source, from_);
         const int exclusive = options_.overwrite ? 0 : O_EXCL;
         const unsigned permissions = options_.permissions ? source.st_mode & 0777 : 0666;
-        // Emptied only when it is known to be another file.
+        // Emptied only when it is known to be another file, and one that can have the permissions.
         out_ = open_or_throw(to_, O_WRONLY | O_CREAT | exclusive, permissions);
         const struct stat target = stat_of(out_, to_);
         if (source.st_dev == target.st_dev && source.st_ino == target.st_ino) {
             throw OSError(detail::quoted(from_) + " and " + detail::quoted(to_) +
                           " are the same file");
         }
-        if (S_ISREG(target.st_mode) && ::ftruncate(out_->get(), 0) != 0) {
-            throw_file_error(errno, to_);
+        if (!S_ISREG(target.st_mode)) return;
+        if (options_.permissions && (source.st_mode & 07777) != (target.st_mode & 07777)) {
+            mode_ = source.st_mode & 07777;
+            // Not yet those bits that a write takes away again.
+            if (::fchmod(out_->get(), mode_ & 0777) != 0) throw_file_error(errno, to_);
         }
-        if (options_.permissions && S_ISREG(target.st_mode) &&
-            ::fchmod(out_->get(), source.st_mode & 07777) != 0) {
-            throw_file_error(errno, to_);
-        }
+        if (::ftruncate(out_->get(), 0) != 0) throw_file_error(errno, to_);
     }
     // Copies some more; gives how much, 0 at the end. Raises: OSError.
     std::int64_t step() {
+        block_write_signals();
         while (true) {
             const ssize_t n = method_ == Method::kRange  ? copy_range()
                               : method_ == Method::kSend ? send()
@@ -266,7 +393,12 @@ class Copy {
             if (n >= 0) return n;
         }
     }
-    void end() { close_or_throw(std::move(out_), to_); }
+    void end() {
+        if ((mode_ & ~mode_t{0777}) != 0 && ::fchmod(out_->get(), mode_) != 0) {
+            throw_file_error(errno, to_);
+        }
+        close_or_throw(std::move(out_), to_);
+    }
 
   private:
     enum class Method : std::uint8_t { kRange, kSend, kMemory };
@@ -322,6 +454,7 @@ class Copy {
     const CopyOptions options_;
     Descriptor in_;
     Descriptor out_;
+    mode_t mode_ = 0;  // that the copy is to get, if it has not
     Method method_ = Method::kRange;
     bool moved_ = false;
     std::string buffer_;
@@ -397,6 +530,7 @@ class Listing {
 };
 
 AsyncGenerator<DirEntry> entries_of(std::string path) {
+    check_path(path);
     const auto listing = std::make_shared<Listing>(std::move(path));
     while (true) {
         auto more = [listing] { return listing->more(); };
@@ -447,6 +581,7 @@ AsyncGenerator<WalkEntry&> entries_below(std::string path, WalkOptions options) 
         std::string path;
         std::unique_ptr<WalkEntry> entry;  // bottom-up: what is yielded after those below it
     };
+    check_path(path);
     std::vector<Place> left;
     left.push_back(Place{path, nullptr});
     bool top = true;
@@ -474,7 +609,7 @@ AsyncGenerator<WalkEntry&> entries_below(std::string path, WalkOptions options) 
 // ---- temporary ---------------------------------------------------------------------------------
 
 std::string temporary_root(std::string_view given) {
-    if (!given.empty()) return checked_path(given);
+    if (!given.empty()) return std::string(given);
     const char* const set = ::getenv("TMPDIR");
     return set && *set ? set : "/tmp";
 }
@@ -492,29 +627,214 @@ Descriptor open_temporary(const std::string& dir) {
 }
 
 Coroutine<File> make_temporary_file(std::string dir) {
+    check_path(dir);
     auto open = [dir] { return open_temporary(dir); };
     Descriptor file = co_await on_file_thread(std::move(open));
     co_return make_temporary(std::move(file), dir);
 }
 
+// Removes a directory and all that is in it, as far as it can. Neither follows a link nor enters
+// what is mounted there; a directory that its owner may not change is changed so that he may. Holds
+// few descriptors, however deep it is.
+class TreeRemover {
+  public:
+    explicit TreeRemover(std::string root) : path_(std::move(root)) {}
+    // Raises: OSError, of the first that could not be removed, when all else is.
+    void run() {
+        const std::size_t slash = path_.rfind('/');
+        const std::string above = path_.substr(0, slash + 1);  // absolute, so that there is one
+        const int fd = above_standard(::open(above.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+        if (fd < 0 && errno == ENOENT) return;
+        if (fd < 0) throw_file_error(errno, path_);
+        const auto place = Descriptor::adopt(new SharedDescriptor(fd));
+        const std::string name = path_.substr(slash + 1);
+        path_.resize(slash);
+        if (enter(fd, name)) work();
+        if (entered_ && !lost_) remove(fd, name, AT_REMOVEDIR);
+        if (error_ != 0) throw_file_error(error_, failed_);
+    }
+
+  private:
+    struct Level {
+        std::string name;
+        dev_t device = 0;
+        ino_t inode = 0;
+        bool opened_up = false;
+        std::vector<std::string> left;  // directories in it
+    };
+    struct Close {
+        void operator()(DIR* dir) const noexcept { ::closedir(dir); }
+    };
+
+    void work() {
+        while (true) {
+            if (!levels_.back().left.empty()) {
+                const std::string name = std::move(levels_.back().left.back());
+                levels_.back().left.pop_back();
+                enter(fd(), name);
+                continue;
+            }
+            const std::string name = levels_.back().name;
+            if (levels_.size() == 1) break;
+            levels_.pop_back();
+            if (!go_up()) return;
+            path_.resize(path_.size() - name.size() - 1);
+            remove(fd(), name, AT_REMOVEDIR);
+        }
+        path_.resize(path_.size() - levels_.back().name.size() - 1);
+        levels_.clear();
+    }
+    int fd() const noexcept { return ::dirfd(dir_.get()); }
+    std::string path_of(const std::string& name) const { return path_ + '/' + name; }
+    void failed(int error, const std::string& path) {
+        if (error_ != 0) return;
+        error_ = error;
+        failed_ = path;
+    }
+
+    // Makes directory `name` in `place` the one that is worked on. Returns false if it cannot be.
+    bool enter(int place, const std::string& name) {
+        int child = open_directory(place, name);
+        if (child < 0 && (errno == EACCES || errno == EPERM)) {
+            open_up();
+            ::fchmodat(place, name.c_str(), S_IRWXU, AT_SYMLINK_NOFOLLOW);
+            child = open_directory(place, name);
+        }
+        if (child < 0 && errno == ENOENT) return false;
+        if (child < 0 && (errno == ENOTDIR || errno == ELOOP) && !levels_.empty()) {
+            remove(place, name, 0);  // it has become something else
+            return false;
+        }
+        if (child < 0) {
+            failed(errno == EXDEV ? EBUSY : errno, path_of(name));
+            return false;
+        }
+        struct stat s{};
+        DIR* const dir = ::fstat(child, &s) == 0 ? ::fdopendir(child) : nullptr;
+        if (!dir) {
+            failed(errno, path_of(name));
+            ::close(child);
+            return false;
+        }
+        dir_.reset(dir);
+        path_ = path_of(name);
+        Level level;
+        level.name = name;
+        level.device = s.st_dev;
+        level.inode = s.st_ino;
+        levels_.push_back(std::move(level));
+        entered_ = true;
+        remove_files();
+        return true;
+    }
+    static int open_directory(int place, const std::string& name) noexcept {
+        open_how how{};
+        how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        how.resolve = RESOLVE_NO_XDEV;
+        const auto fd = above_standard(
+            static_cast<int>(::syscall(SYS_openat2, place, name.c_str(), &how, sizeof how)));
+        if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return fd;
+        // A sandbox that does not know this call.
+        return open_on_device(place, name);
+    }
+    static int open_on_device(int place, const std::string& name) noexcept {
+        constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        const int fd = above_standard(::openat(place, name.c_str(), kFlags));
+        struct stat outer{};
+        struct stat inner{};
+        if (fd < 0 || (::fstat(place, &outer) == 0 && ::fstat(fd, &inner) == 0 &&
+                       outer.st_dev == inner.st_dev)) {
+            return fd;
+        }
+        ::close(fd);
+        errno = EXDEV;
+        return -1;
+    }
+    // By what it is in, and not by its path, which may lead elsewhere by now.
+    bool go_up() {
+        const int above = above_standard(::openat(fd(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        struct stat s{};
+        const bool same = above >= 0 && ::fstat(above, &s) == 0 &&
+                          s.st_dev == levels_.back().device && s.st_ino == levels_.back().inode;
+        DIR* const dir = same ? ::fdopendir(above) : nullptr;
+        if (!dir) {
+            // Somebody has moved the directory away.
+            failed(above < 0 || same ? errno : ENOENT, path_);
+            if (above >= 0) ::close(above);
+            lost_ = true;
+            return false;
+        }
+        dir_.reset(dir);
+        return true;
+    }
+    // Removes all that is no directory, and notes the others.
+    void remove_files() {
+        while (true) {
+            errno = 0;
+            const dirent* const entry = ::readdir(dir_.get());
+            if (!entry) break;
+            const std::string name = entry->d_name;
+            if (name == "." || name == "..") continue;
+            if (entry->d_type == DT_DIR) {
+                levels_.back().left.push_back(name);
+            } else {
+                remove(fd(), name, 0);
+            }
+        }
+        if (errno != 0) failed(errno, path_);
+    }
+    void remove(int place, const std::string& name, int how) {
+        if (::unlinkat(place, name.c_str(), how) == 0) return;
+        if ((errno == EACCES || errno == EPERM) && open_up()) {
+            if (::unlinkat(place, name.c_str(), how) == 0) return;
+        }
+        if (errno == ENOENT) return;
+        // Where the directory does not say what its entries are.
+        if (errno == EISDIR) return levels_.back().left.push_back(name);
+        failed(errno, path_of(name));
+    }
+    // Lets its owner change the directory that is worked on. Returns whether that may help.
+    bool open_up() noexcept {
+        if (levels_.empty() || std::exchange(levels_.back().opened_up, true)) return false;
+        const int error = errno;
+        const bool done = ::fchmod(fd(), S_IRWXU) == 0;
+        errno = error;
+        return done;
+    }
+
+    std::string path_;  // of what is worked on
+    std::vector<Level> levels_;
+    std::unique_ptr<DIR, Close> dir_;
+    bool entered_ = false;
+    bool lost_ = false;
+    int error_ = 0;
+    std::string failed_;
+};
+
 // Raises: OSError.
-void remove_tree(const std::string& path) {
-    std::error_code error;
-    std::filesystem::remove_all(path, error);
-    if (error) throw_file_error(error.value(), path);
+void remove_tree(const std::string& path) { TreeRemover(path).run(); }
+
+// Raises: OSError.
+std::string absolute_path(const std::string& path) {
+    if (path.starts_with('/')) return path;
+    const std::unique_ptr<char, decltype(&::free)> here(::getcwd(nullptr, 0), &::free);
+    if (!here) throw_file_error(errno, path);
+    return joined(here.get(), path);
 }
 
-// One that is dropped uncalled removes it all the same, as every TemporaryDirectory does.
-Coroutine<> remove_directory(TemporaryDirectory directory) {
-    auto remove = [directory = std::move(directory)]() mutable {
-        remove_tree(directory.release());
-    };
+// The path stays until nothing is there any more.
+Coroutine<> remove_directory(std::shared_ptr<TemporaryTree> tree) {
+    if (!tree || tree->path.empty()) co_return;
+    auto remove = [path = tree->path] { remove_tree(path); };
     co_await on_file_thread(std::move(remove));
+    tree->path.clear();
 }
 
 Coroutine<TemporaryDirectory> make_directory(std::string root, std::string prefix) {
+    check_path(root);
+    check_path(prefix);
     auto make = [root = std::move(root), prefix = std::move(prefix)] {
-        std::string path = std::filesystem::absolute(joined(root, prefix + "XXXXXX")).string();
+        std::string path = absolute_path(joined(root, prefix + "XXXXXX"));
         if (!::mkdtemp(path.data())) throw_file_error(errno, path);
         return TemporaryDirectory(std::move(path));
     };
@@ -528,34 +848,43 @@ Coroutine<bool> leave_directory(Coroutine<> cleanup) {
     co_return false;
 }
 
-Coroutine<> nothing_to_do() { co_return; }
-
 }  // namespace
+
+// By the last one that knows of it, if nobody has done so before.
+TemporaryTree::~TemporaryTree() {
+    if (path.empty()) return;
+    try {
+        remove_tree(path);
+    } catch (const std::exception&) {
+        // A destructor has nobody to tell.
+    }
+}
+
 }  // namespace detail
 
 Coroutine<std::string> read_file(std::string_view path) {
-    return detail::read_path(detail::checked_path(path));
+    return detail::read_path(std::string(path));
 }
 
 Coroutine<> write_file(std::string_view path, std::string data) {
-    return detail::write_path(detail::checked_path(path), std::move(data));
+    return detail::write_path(std::string(path), std::move(data));
 }
 
 Coroutine<> replace_file(std::string_view path, std::string data, ReplaceOptions options) {
-    return detail::replace_path(detail::checked_path(path), std::move(data), options);
+    return detail::replace_path(std::string(path), std::move(data), options);
 }
 
 Coroutine<std::int64_t> copy_file(std::string_view from, std::string_view to, CopyOptions options) {
-    return detail::copy_path(std::make_shared<detail::Copy>(detail::checked_path(from),
-                                                            detail::checked_path(to), options));
+    return detail::copy_path(
+        std::make_shared<detail::Copy>(std::string(from), std::string(to), options));
 }
 
 AsyncGenerator<DirEntry> list_dir(std::string_view path) {
-    return detail::entries_of(detail::checked_path(path));
+    return detail::entries_of(std::string(path));
 }
 
 AsyncGenerator<WalkEntry&> walk(std::string_view path, WalkOptions options) {
-    return detail::entries_below(detail::checked_path(path), options);
+    return detail::entries_below(std::string(path), options);
 }
 
 Coroutine<File> temporary_file(TemporaryOptions options) {
@@ -563,32 +892,32 @@ Coroutine<File> temporary_file(TemporaryOptions options) {
 }
 
 Coroutine<TemporaryDirectory> temporary_directory(TemporaryOptions options) {
-    return detail::make_directory(detail::temporary_root(options.dir),
-                                  detail::checked_path(options.prefix));
+    return detail::make_directory(detail::temporary_root(options.dir), std::string(options.prefix));
 }
 
-TemporaryDirectory::TemporaryDirectory(std::string path) noexcept : path_(std::move(path)) {}
-TemporaryDirectory::TemporaryDirectory(TemporaryDirectory&& o) noexcept
-    : path_(std::exchange(o.path_, {})) {}
+TemporaryDirectory::TemporaryDirectory(std::string path)
+    : tree_(std::make_shared<detail::TemporaryTree>()) {
+    tree_->path = std::move(path);
+}
+TemporaryDirectory::TemporaryDirectory(TemporaryDirectory&& o) noexcept = default;
 TemporaryDirectory& TemporaryDirectory::operator=(TemporaryDirectory&& o) noexcept {
-    std::swap(path_, o.path_);
+    std::swap(tree_, o.tree_);
     return *this;
 }
+TemporaryDirectory::~TemporaryDirectory() = default;
 
-TemporaryDirectory::~TemporaryDirectory() {
-    if (path_.empty()) return;
-    std::error_code ignored;  // a destructor has nobody to tell
-    std::filesystem::remove_all(path_, ignored);
+const std::string& TemporaryDirectory::path() const noexcept {
+    static const std::string none;
+    return tree_ ? tree_->path : none;
 }
 
-std::string TemporaryDirectory::release() noexcept { return std::exchange(path_, {}); }
-
-Coroutine<> TemporaryDirectory::cleanup() {
-    if (path_.empty()) return detail::nothing_to_do();
-    return detail::remove_directory(std::move(*this));
+std::string TemporaryDirectory::release() noexcept {
+    return tree_ ? std::exchange(tree_->path, {}) : std::string();
 }
 
-Coroutine<std::string> TemporaryDirectory::aenter() { return detail::give_path(path_); }
+Coroutine<> TemporaryDirectory::cleanup() { return detail::remove_directory(tree_); }
+
+Coroutine<std::string> TemporaryDirectory::aenter() { return detail::give_path(path()); }
 
 Coroutine<bool> TemporaryDirectory::aexit(std::exception_ptr) {
     return detail::leave_directory(cleanup());

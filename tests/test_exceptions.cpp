@@ -370,6 +370,9 @@ TEST(OSErrorTest, MakeOsErrorChoosesTheClass) {
 TEST(OSErrorTest, MakeOsErrorTakesTheSystemsTextAndAFile) {
     EXPECT_EQ(text_of(make_os_error(ENOENT)), "[Errno 2] No such file or directory");
     EXPECT_EQ(text_of(make_os_error(ENOENT, "No such file", "/x")), "[Errno 2] No such file: '/x'");
+    // N22. An empty name is one, as in CPython.
+    EXPECT_EQ(text_of(make_os_error(ENOENT, "No such file", "")), "[Errno 2] No such file: ''");
+    EXPECT_EQ(text_of(make_os_error(ENOENT, "No such file", {})), "[Errno 2] No such file");
 }
 
 TEST(GaierrorTest, HasTheNumbersOfGetaddrinfo) {

@@ -4,19 +4,29 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <new>
+#include <regex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support.hpp"
@@ -143,7 +153,8 @@ TEST_F(Files, ModesAreThoseOfPython) {
 
 TEST_F(Files, AModeThatIsNoneIsAValueError) {
     const auto refusal = [&](const char* mode) {
-        return raised<asyncio::ValueError>([&] { open_file(path("x"), mode).close(); });
+        return raised<asyncio::ValueError>(
+            [&] { run([&]() -> Coroutine<> { co_await open_file(path("x"), mode); }); });
     };
     EXPECT_EQ(refusal("q"), "invalid mode: 'q'");
     EXPECT_EQ(refusal("r++"), "invalid mode: 'r++'");
@@ -154,8 +165,42 @@ TEST_F(Files, AModeThatIsNoneIsAValueError) {
         "Must have exactly one of create/read/write/append mode and at most one plus";
     EXPECT_EQ(refusal(""), none);
     EXPECT_EQ(refusal("+"), none);
-    EXPECT_EQ(raised<asyncio::ValueError>([] { open_file(std::string_view("a\0b", 3)).close(); }),
-              "embedded null byte");
+    EXPECT_FALSE(fs::exists(path("x")));
+}
+
+// N11. A gather or as_result is told, as of any other error.
+TEST_F(Files, WhatIsAwaitedRaisesWhenAwaited) {
+    run([&]() -> Coroutine<> {
+        const std::string_view null("a\0b", 3);
+        const std::string bad = "embedded null byte";
+        using asyncio::as_result;
+        using asyncio::ValueError;
+        using support::error_text;
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(open_file(path("x"), "q"))),
+                  "invalid mode: 'q'");
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(open_file(null))), bad);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::read_file(null))), bad);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::write_file(null, "x"))), bad);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::replace_file(null, ""))), bad);
+        const std::string x = make("x", "x");
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::copy_file(null, x))), bad);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::copy_file(x, null))), bad);
+        auto entries = asyncio::list_dir(null);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(entries.next())), bad);
+        auto places = asyncio::walk(null);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(places.next())), bad);
+        asyncio::TemporaryOptions options;
+        options.dir = null;
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::temporary_file(options))),
+                  bad);
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::temporary_directory(options))),
+                  bad);
+        options.dir = dir_;
+        options.prefix = null;
+        EXPECT_EQ(error_text<ValueError>(co_await as_result(asyncio::temporary_directory(options))),
+                  bad);
+    });
+    EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 1);
 }
 
 TEST_F(Files, ErrorsNameTheFile) {
@@ -172,8 +217,35 @@ TEST_F(Files, ErrorsNameTheFile) {
         const auto below = co_await asyncio::as_result(open_file(x + "/y"));
         EXPECT_EQ(support::error_text<asyncio::NotADirectoryError>(below),
                   "[Errno 20] Not a directory: '" + x + "/y'");
-        const auto empty = co_await asyncio::as_result(open_file(""));
-        EXPECT_TRUE(empty.holds<asyncio::FileNotFoundError>());
+    });
+}
+
+// N22. An empty path is one too.
+TEST_F(Files, ErrorsNameAnEmptyPath) {
+    const std::string x = make("x", "abc");
+    run([&]() -> Coroutine<> {
+        using asyncio::as_result;
+        using asyncio::FileNotFoundError;
+        using support::error_text;
+        const std::string missing = "[Errno 2] No such file or directory: ''";
+        for (const char* mode : {"r", "w", "a", "x", "r+"}) {
+            const auto opened = co_await as_result(open_file("", mode));
+            EXPECT_EQ(error_text<FileNotFoundError>(opened), missing) << mode;
+        }
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(asyncio::read_file(""))),
+                  missing);
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(asyncio::write_file("", "x"))),
+                  missing);
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(asyncio::replace_file("", "x"))),
+                  missing);
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(asyncio::copy_file(x, ""))),
+                  missing);
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(asyncio::copy_file("", x))),
+                  missing);
+        auto entries = asyncio::list_dir("");
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(entries.next())), missing);
+        auto places = asyncio::walk("");
+        EXPECT_EQ(error_text<FileNotFoundError>(co_await as_result(places.next())), missing);
     });
 }
 
@@ -621,6 +693,110 @@ TEST_F(Files, ABrokenFifoIsAnErrorAndNoSignal) {
     });
 }
 
+// N14. As CPython: an empty write in mode "a" moves nothing.
+TEST_F(Files, AnEmptyAppendLeavesThePosition) {
+    for (const char* mode : {"a", "a+", "ab", "r+", "w", "w+", "x"}) {
+        const bool empties = mode[0] == 'w' || mode[0] == 'x';
+        if (mode[0] == 'x') fs::remove(path("x"));
+        const std::string x = mode[0] == 'x' ? path("x") : make("x", "hello world");
+        run([&]() -> Coroutine<> {
+            File f = co_await open_file(x, mode);
+            if (empties) co_await f.write("hello world");
+            if (mode[0] == 'r') co_await f.seek(0, SEEK_END);
+            EXPECT_EQ(co_await f.write(""), 0u);
+            EXPECT_EQ(co_await f.write(std::string()), 0u);
+            EXPECT_EQ(co_await f.write(std::span<const std::byte>()), 0u);
+            EXPECT_EQ(co_await f.pwrite("", 3), 0u);
+            EXPECT_EQ(f.tell(), 11) << mode;
+            EXPECT_EQ(co_await f.truncate(), 11) << mode;
+            co_await f.seek(3);
+            EXPECT_EQ(co_await f.write(""), 0u);
+            EXPECT_EQ(f.tell(), 3) << mode;
+            co_await f.seek(0, SEEK_END);
+            co_await f.write("!");
+            EXPECT_EQ(f.tell(), 12) << mode;
+            EXPECT_EQ(co_await f.truncate(), 12) << mode;
+        });
+        EXPECT_EQ(content(x), "hello world!") << mode;
+    }
+}
+
+// N14. What failed before its first byte has moved nothing, however long it was; what was written
+// in part has moved the position behind that.
+TEST_F(Files, AFailedAppendLeavesThePositionWhereTheFileEnds) {
+    const std::string x = make("x", "hello world");
+    const int code = in_child([&] {
+        return run([&]() -> Coroutine<int> {
+            File f = co_await open_file(x, "a+");
+            File at = co_await open_file(x, "r+");
+            co_await at.seek(5);
+            rlimit limit{11, 11};
+            if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) co_return 2;
+            for (const std::size_t size : {1, 5000, 300'000}) {
+                const auto failed = co_await asyncio::as_result(f.write(std::string(size, 'x')));
+                const auto* error = asyncio::detail::find<asyncio::OSError>(failed.error());
+                if (!error || error->code().value() != EFBIG) co_return 3;
+                if (f.tell() != 11) co_return 4;
+                if (co_await f.truncate() != 11) co_return 5;
+            }
+            // Six bytes are room enough for a part.
+            const auto failed = co_await asyncio::as_result(at.write(std::string(300'000, 'y')));
+            if (failed || at.tell() != 11) co_return 6;
+            co_await f.truncate(3);
+            const auto part = co_await asyncio::as_result(f.write(std::string(300'000, 'z')));
+            if (part || f.tell() != 11) co_return 7;
+            co_return co_await f.truncate() == 11 ? 0 : 8;
+        });
+    });
+    EXPECT_EQ(code, 0);
+    EXPECT_EQ(content(x), "helzzzzzzzz");
+}
+
+// N14. The same where the disk is full, which a small file system of the test's own is.
+TEST_F(Files, AFullDiskLeavesThePositionWhereTheFileEnds) {
+    if (::getuid() != 0) GTEST_SKIP() << "mounting needs the rights of root";
+    const int code = in_child([&] {
+        if (::unshare(CLONE_NEWNS) != 0) return 77;
+        if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
+        if (::mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=64k") != 0) return 77;
+        return run([&]() -> Coroutine<int> {
+            File f = co_await open_file(path("x"), "a");
+            co_await f.write("hello world");
+            const auto part = co_await asyncio::as_result(f.write(std::string(500'000, 'x')));
+            const auto* error = asyncio::detail::find<asyncio::OSError>(part.error());
+            if (!error || error->code().value() != ENOSPC) co_return 3;
+            const auto size = (co_await f.stat()).size;
+            if (size <= 11 || f.tell() != size) co_return 4;
+            for (const std::size_t more : {1, 5000, 300'000}) {
+                const auto full = co_await asyncio::as_result(f.write(std::string(more, 'x')));
+                if (full || f.tell() != size) co_return 5;
+            }
+            if (co_await f.truncate() != size) co_return 6;
+            // The old one is there, and no other.
+            const auto replaced = co_await asyncio::as_result(
+                asyncio::replace_file(path("x"), std::string(500'000, 'y')));
+            if (replaced || static_cast<std::int64_t>(fs::file_size(path("x"))) != size)
+                co_return 7;
+            const auto names = fs::directory_iterator(dir_);
+            co_return std::distance(names, fs::directory_iterator()) == 1 ? 0 : 8;
+        });
+    });
+    if (code == 77) GTEST_SKIP() << "nothing may be mounted here";
+    EXPECT_EQ(code, 0);
+}
+
+TEST_F(Files, AFullDeviceIsAnError) {
+    run([&]() -> Coroutine<> {
+        File f = co_await open_file("/dev/full", "a");
+        for (const std::size_t size : {1, 300'000}) {
+            const auto full = co_await asyncio::as_result(f.write(std::string(size, 'x')));
+            EXPECT_EQ(support::error_text<asyncio::OSError>(full),
+                      "[Errno 28] No space left on device");
+        }
+        EXPECT_EQ(co_await f.write(""), 0u);
+    });
+}
+
 // ---- streams -----------------------------------------------------------------------------------
 
 TEST_F(Files, AFifoIsOpenedWhenBothEndsAreThere) {
@@ -713,6 +889,167 @@ TEST_F(Files, ALoopClosesWhileAThreadReads) {
     }
     EXPECT_EQ(now, before);
     ::close(keep);
+}
+
+// Writes `text` to a FIFO in a process of its own, of which SIGPIPE is the end, `times` times, each
+// time when a byte comes through `go`.
+pid_t write_to_fifo(const std::string& name, const std::string& text, int times, int go) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    ::signal(SIGPIPE, SIG_DFL);
+    char byte;
+    for (int i = 0; i < times; ++i) {
+        if (::read(go, &byte, 1) != 1) ::_exit(2);
+        const int fd = ::open(name.c_str(), O_WRONLY);
+        if (::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) ::_exit(3);
+        ::close(fd);
+    }
+    ::_exit(0);
+}
+
+// N16. Who has waited for a reader must not see one come and go.
+TEST_F(Files, AFifoIsReadWholeAndItsWriterSeesNoReaderGo) {
+    const std::string p = fifo();
+    int go[2];
+    ASSERT_EQ(::pipe2(go, O_CLOEXEC), 0);
+    constexpr int kTimes = 300;
+    const std::string text = pattern(100'000);
+    const pid_t writer = write_to_fifo(p, text, kTimes, go[0]);
+    run([&]() -> Coroutine<> {
+        for (int i = 0; i < kTimes; ++i) {
+            EXPECT_EQ(::write(go[1], "g", 1), 1);
+            if (i % 3 == 1) ::usleep(300);  // the writer comes first
+            const auto read = co_await asyncio::wait_for(asyncio::read_file(p), 10s);
+            EXPECT_TRUE(read == text) << read.size();
+        }
+    });
+    int status = 0;
+    ::waitpid(writer, &status, 0);
+    EXPECT_EQ(status, 0);
+    ::close(go[0]);
+    ::close(go[1]);
+}
+
+// N16. So many at once that their reads are shared with a thread.
+TEST_F(Files, ManyFifosAreReadAtOnce) {
+    run([&]() -> Coroutine<> {
+        constexpr int kFifos = 12;
+        std::vector<std::string> names;
+        std::vector<pid_t> writers;
+        std::vector<asyncio::Task<std::string>> reads;
+        for (int i = 0; i < kFifos; ++i) {
+            names.push_back(path("fifo" + std::to_string(i)));
+            EXPECT_EQ(::mkfifo(names.back().c_str(), 0600), 0);
+        }
+        int go[2];
+        EXPECT_EQ(::pipe2(go, O_CLOEXEC), 0);
+        for (int i = 0; i < kFifos; ++i) {
+            writers.push_back(write_to_fifo(names[static_cast<std::size_t>(i)], "text", 1, go[0]));
+        }
+        EXPECT_EQ(::write(go[1], "gggggggggggg", kFifos), kFifos);
+        for (const std::string& name : names) {
+            reads.push_back(asyncio::create_task(asyncio::read_file(name)));
+        }
+        for (auto& read : reads) EXPECT_EQ(co_await asyncio::wait_for(read, 10s), "text");
+        for (const pid_t writer : writers) {
+            int status = 0;
+            ::waitpid(writer, &status, 0);
+            EXPECT_EQ(status, 0);
+        }
+        ::close(go[0]);
+        ::close(go[1]);
+    });
+}
+
+// Keeps all threads for files busy, each opening a FIFO that nobody reads, while it lives.
+class NoThreadFree {
+  public:
+    explicit NoThreadFree(const std::string& name) : name_(name) {
+        EXPECT_EQ(::mkfifo(name_.c_str(), 0600), 0);
+        for (int i = 0; i < 16; ++i)
+            opening_.push_back(asyncio::create_task(open_file(name_, "w")));
+    }
+    Coroutine<> release() {
+        const int reader = ::open(name_.c_str(), O_RDONLY | O_NONBLOCK);
+        for (auto& task : opening_) co_await task;
+        ::close(reader);
+    }
+
+  private:
+    std::string name_;
+    std::vector<asyncio::Task<File>> opening_;
+};
+
+// N16. A writer comes, writes and goes before a thread gets to it.
+TEST_F(Files, WhatWasWrittenToAFifoBeforeAThreadIsFreeIsNotLost) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        for (const bool whole : {true, false}) {
+            NoThreadFree busy(path(whole ? "busy1" : "busy2"));
+            co_await iterations(3);
+            auto read = [&]() -> Coroutine<std::string> {
+                if (whole) co_return co_await asyncio::read_file(p);
+                File f = co_await open_file(p);
+                co_return co_await f.read();
+            };
+            auto reading = asyncio::create_task(read);
+            co_await iterations(5);
+            const int writer = ::open(p.c_str(), O_WRONLY | O_NONBLOCK);
+            EXPECT_GE(writer, 0) << "the reader is there";
+            EXPECT_EQ(::write(writer, "text", 4), 4);
+            ::close(writer);
+            co_await busy.release();
+            EXPECT_EQ(co_await asyncio::wait_for(reading, 10s), "text");
+        }
+    });
+}
+
+// N16. Nor does a FIFO that nobody writes to keep a thread for ever.
+TEST_F(Files, CancelledOpensOfAFifoGiveTheirThreadsBack) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        std::vector<asyncio::Task<File>> opening;
+        for (int i = 0; i < 20; ++i) opening.push_back(asyncio::create_task(open_file(p)));
+        co_await iterations(5);
+        for (auto& task : opening) task.cancel();
+        for (auto& task : opening) {
+            EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
+        }
+        co_await asyncio::wait_for(asyncio::write_file(path("x"), "text"), 10s);
+        EXPECT_EQ(content(path("x")), "text");
+    });
+}
+
+TEST_F(Files, ADeviceIsReadAsItIs) {
+    run([&]() -> Coroutine<> {
+        EXPECT_EQ(co_await asyncio::read_file("/dev/null"), "");
+        File zero = co_await open_file("/dev/zero", "r+");
+        EXPECT_EQ(co_await zero.read(5), std::string(5, '\0'));
+        EXPECT_EQ(co_await zero.write("x"), 1u);
+        EXPECT_EQ(::fcntl(zero.fileno(), F_GETFL) & O_NONBLOCK, 0);
+        EXPECT_FALSE(zero.seekable());
+    });
+}
+
+TEST_F(Files, AFileTooLongForMemoryIsABadAlloc) {
+    const std::string x = "/dev/shm/asyncio-long-" + std::to_string(::getpid());
+    const int fd = ::open(x.c_str(), O_CREAT | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+    ASSERT_GE(fd, 0);
+    for (const std::int64_t size : {std::int64_t{1} << 60, std::int64_t{INT64_MAX}}) {
+        if (support::kAddressSanitizer || support::kThreadSanitizer)
+            break;  // that ends the process
+        ASSERT_EQ(::ftruncate(fd, size), 0);
+        run([&]() -> Coroutine<> {
+            EXPECT_TRUE(
+                (co_await asyncio::as_result(asyncio::read_file(x))).holds<std::bad_alloc>());
+            File f = co_await open_file(x);
+            EXPECT_TRUE((co_await asyncio::as_result(f.read())).holds<std::bad_alloc>());
+            EXPECT_EQ(f.tell(), 0);
+            EXPECT_EQ(co_await f.read(3), std::string(3, '\0'));
+        });
+    }
+    ::close(fd);
+    fs::remove(x);
 }
 
 // ---- cancellation ------------------------------------------------------------------------------
@@ -907,6 +1244,235 @@ TEST_F(Files, ReplaceKeepsPermissionsAndLeavesNoTemporary) {
     EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 3);
 }
 
+// The names in a directory that are those of temporary files.
+std::vector<std::string> temporaries(const std::string& dir) {
+    std::vector<std::string> names;
+    std::error_code vanished;
+    for (const auto& entry : fs::directory_iterator(dir, vanished)) {
+        const std::string name = entry.path().filename();
+        if (name.starts_with('.') && name.ends_with(".tmp")) names.push_back(name);
+    }
+    return names;
+}
+
+// N15. Nobody who could not read the old file may read the new one, not even for a moment.
+TEST_F(Files, ReplaceHidesWhatTheOldFileHid) {
+    const std::string x = make("x", "secret");
+    ::chmod(x.c_str(), 0600);
+    std::atomic<bool> over{false};
+    std::atomic<int> seen{0};
+    std::atomic<int> open{0};
+    std::thread observer([&] {
+        while (!over) {
+            for (const std::string& name : temporaries(dir_)) {
+                struct stat s{};
+                if (::stat(path(name).c_str(), &s) != 0) continue;
+                ++seen;
+                if ((s.st_mode & 077) != 0) ++open;
+            }
+        }
+    });
+    run([&]() -> Coroutine<> {
+        const std::string data = pattern(2'000'000);
+        const auto end = std::chrono::steady_clock::now() + 10s;
+        while (seen < 20 && std::chrono::steady_clock::now() < end) {
+            co_await asyncio::replace_file(x, data, {.sync = false});
+        }
+    });
+    over = true;
+    observer.join();
+    EXPECT_GT(seen, 0);
+    EXPECT_EQ(open, 0);
+    EXPECT_EQ(fs::status(x).permissions(), static_cast<fs::perms>(0600));
+}
+
+// N15.
+TEST_F(Files, ReplaceKeepsOwnerAndSetUserId) {
+    if (::getuid() != 0) GTEST_SKIP() << "only root may give files away";
+    const std::string x = make("x", "old");
+    ASSERT_EQ(::chown(x.c_str(), 12345, 54321), 0);
+    ::chmod(x.c_str(), 06750);
+    run([&]() -> Coroutine<> { co_await asyncio::replace_file(x, "new"); });
+    struct stat s{};
+    ASSERT_EQ(::stat(x.c_str(), &s), 0);
+    EXPECT_EQ(s.st_uid, 12345u);
+    EXPECT_EQ(s.st_gid, 54321u);
+    EXPECT_EQ(s.st_mode & 07777, 06750u);
+    EXPECT_EQ(content(x), "new");
+}
+
+// N15. Whose group cannot be kept: another group gets no rights that all others have not.
+TEST_F(Files, ReplaceByAnotherUserOpensNothing) {
+    if (::getuid() != 0) GTEST_SKIP() << "files of two users need root";
+    ::chmod(dir_.c_str(), 0777);
+    const struct {
+        unsigned before, after;
+    } cases[] = {{0640, 0600}, {0664, 0644}, {0666, 0666}, {06755, 0755}, {0604, 0604}};
+    for (const auto& c : cases) {
+        const std::string x = make("x", "old");
+        ::chmod(x.c_str(), c.before);
+        const int code = in_child([&] {
+            if (::setgid(65534) != 0 || ::setuid(65534) != 0) return 2;
+            return run([&]() -> Coroutine<int> {
+                co_await asyncio::replace_file(x, "new");
+                co_return 0;
+            });
+        });
+        EXPECT_EQ(code, 0);
+        struct stat s{};
+        ASSERT_EQ(::stat(x.c_str(), &s), 0);
+        EXPECT_EQ(s.st_uid, 65534u);
+        EXPECT_EQ(s.st_mode & 07777, c.after);
+        fs::remove(x);
+    }
+}
+
+// A list that gives user 1000 the right to read and write: in the system's form.
+std::string access_list(std::uint16_t user_rights) {
+    const auto entry = [](std::uint16_t tag, std::uint16_t rights, std::uint32_t id) {
+        std::string e(8, '\0');
+        std::memcpy(e.data(), &tag, 2);
+        std::memcpy(e.data() + 2, &rights, 2);
+        std::memcpy(e.data() + 4, &id, 4);
+        return e;
+    };
+    const std::uint32_t none = 0xffffffff;
+    return std::string("\2\0\0\0", 4) + entry(1, 6, none) + entry(2, user_rights, 1000) +
+           entry(4, 0, none) + entry(0x10, user_rights, none) + entry(0x20, 0, none);
+}
+
+// N15. With such a list the bits of the group are not the group's.
+TEST_F(Files, ReplaceKeepsTheAccessList) {
+    const std::string x = make("x", "old");
+    const std::string list = access_list(6);
+    const char* const name = "system.posix_acl_access";
+    if (::setxattr(x.c_str(), name, list.data(), list.size(), 0) != 0) {
+        GTEST_SKIP() << "this file system has no access lists";
+    }
+    run([&]() -> Coroutine<> { co_await asyncio::replace_file(x, "new"); });
+    char kept[256];
+    const ssize_t size = ::getxattr(x.c_str(), name, kept, sizeof kept);
+    EXPECT_EQ(std::string(kept, static_cast<std::size_t>(std::max<ssize_t>(size, 0))), list);
+    // A directory's default is not for what had no list before.
+    const std::string plain = make("plain", "old");
+    ::chmod(plain.c_str(), 0660);
+    ASSERT_EQ(::setxattr(dir_.c_str(), "system.posix_acl_default", list.data(), list.size(), 0), 0);
+    run([&]() -> Coroutine<> { co_await asyncio::replace_file(plain, "new"); });
+    EXPECT_LT(::getxattr(plain.c_str(), name, kept, sizeof kept), 0);
+    EXPECT_EQ(fs::status(plain).permissions(), static_cast<fs::perms>(0660));
+}
+
+// N17. A directory that may be written to and not read.
+TEST_F(Files, ReplaceInADirectoryThatCannotBeRead) {
+    fs::create_directory(path("sub"));
+    const std::string x = make("sub/x", "old");
+    ::chmod(dir_.c_str(), 0777);
+    ::chmod(x.c_str(), 0666);
+    ::chmod(path("sub").c_str(), 0333);
+    const int code = in_child([&] {
+        if (::getuid() == 0 && ::setuid(65534) != 0) return 2;
+        return run([&]() -> Coroutine<int> {
+            co_await asyncio::replace_file(x, "new");
+            co_await asyncio::replace_file(path("sub/y"), "made");
+            co_return 0;
+        });
+    });
+    EXPECT_EQ(code, 0);
+    ::chmod(path("sub").c_str(), 0755);
+    EXPECT_EQ(content(x), "new");
+    EXPECT_EQ(content(path("sub/y")), "made");
+    EXPECT_EQ(temporaries(path("sub")), std::vector<std::string>());
+}
+
+// N17.
+TEST_F(Files, ReplaceRefusesWhatIsNoRegularFile) {
+    const std::string p = fifo();
+    fs::create_symlink("fifo", path("link"));
+    std::vector<std::string> names{p, path("link")};
+    // As /dev/full.
+    if (::mknod(path("full").c_str(), S_IFCHR | 0666, makedev(1, 7)) == 0) {
+        names.push_back(path("full"));
+    }
+    asyncio::Socket listener(AF_UNIX, SOCK_STREAM);
+    listener.bind(asyncio::SocketAddress::unix(path("socket")));
+    names.push_back(path("socket"));
+    run([&]() -> Coroutine<> {
+        for (const std::string& name : names) {
+            const auto type = fs::symlink_status(name).type();
+            const auto result = co_await asyncio::as_result(asyncio::replace_file(name, "x"));
+            EXPECT_EQ(support::error_text<asyncio::OSError>(result),
+                      "[Errno 22] Not a regular file: '" + name + "'");
+            EXPECT_EQ(fs::symlink_status(name).type(), type);
+        }
+    });
+    EXPECT_EQ(temporaries(dir_), std::vector<std::string>());
+}
+
+// N17. As write_file: what a link names is made.
+TEST_F(Files, ReplaceMakesWhatADanglingLinkNames) {
+    fs::create_directory(path("sub"));
+    fs::create_symlink("sub/one", path("relative"));
+    fs::create_symlink(path("sub/two"), path("absolute"));
+    fs::create_symlink("chain2", path("chain1"));
+    fs::create_symlink("sub/three", path("chain2"));
+    fs::create_symlink("../four", path("sub/up"));
+    fs::create_symlink("loop2", path("loop1"));
+    fs::create_symlink("loop1", path("loop2"));
+    fs::create_symlink("no/such", path("nowhere"));
+    run([&]() -> Coroutine<> {
+        for (const char* link : {"relative", "absolute", "chain1", "sub/up"}) {
+            co_await asyncio::replace_file(path(link), link);
+            EXPECT_TRUE(fs::is_symlink(path(link)));
+            EXPECT_EQ(content(path(link)), link);
+        }
+        EXPECT_TRUE(fs::is_regular_file(path("four")));
+        EXPECT_TRUE(fs::is_regular_file(path("sub/three")));
+        const auto loop = co_await asyncio::as_result(asyncio::replace_file(path("loop1"), "x"));
+        EXPECT_EQ(support::error_text<asyncio::OSError>(loop),
+                  "[Errno 40] Too many levels of symbolic links: '" + path("loop1") + "'");
+        const auto nowhere =
+            co_await asyncio::as_result(asyncio::replace_file(path("nowhere"), "x"));
+        EXPECT_TRUE(nowhere.holds<asyncio::FileNotFoundError>());
+        const auto empty = co_await asyncio::as_result(asyncio::replace_file("", "x"));
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(empty),
+                  "[Errno 2] No such file or directory: ''");
+        const auto below = co_await asyncio::as_result(asyncio::replace_file(path("four/"), "x"));
+        EXPECT_TRUE(below.holds<asyncio::NotADirectoryError>());
+    });
+}
+
+TEST_F(Files, ReplaceTakesTheLongestName) {
+    std::string name;
+    while (name.size() < 255) name += "\u00e4\u20ac";
+    name.resize(255);
+    run([&]() -> Coroutine<> {
+        co_await asyncio::replace_file(path(name), "one");
+        co_await asyncio::replace_file(path(name), "two");
+        EXPECT_EQ(content(path(name)), "two");
+    });
+}
+
+// N17. What a killed process leaves has a name by which it can be swept away.
+TEST_F(Files, AKilledReplaceLeavesANameThatTellsWhatItIs) {
+    const std::string x = make("x", "old");
+    const pid_t child = ::fork();
+    if (child == 0) {
+        run([&]() -> Coroutine<> {
+            const std::string data = pattern(5'000'000);
+            while (true) co_await asyncio::replace_file(x, data);
+        });
+    }
+    std::vector<std::string> left;
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (left.empty() && std::chrono::steady_clock::now() < end) left = temporaries(dir_);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ASSERT_EQ(left.size(), 1u);
+    EXPECT_TRUE(std::regex_match(left[0], std::regex("\\.x\\.[0-9a-f]{16}\\.tmp"))) << left[0];
+    const std::string now = content(x);
+    EXPECT_TRUE(now == "old" || now == pattern(5'000'000)) << now.size();
+}
+
 TEST_F(Files, ReadersOfAReplacedFileSeeOldOrNew) {
     const std::string x = make("x", std::string(100'000, 'a'));
     run([&]() -> Coroutine<> {
@@ -979,6 +1545,71 @@ TEST_F(Files, CopyRefusesWhatItCannotDo) {
         const auto directory = co_await asyncio::as_result(asyncio::copy_file(dir_, x));
         EXPECT_TRUE(directory.holds<asyncio::IsADirectoryError>());
     });
+}
+
+// N14. A limit is an error, and not the end of the process; so is a pipe that nobody reads.
+TEST_F(Files, ACopyThatIsTooLongIsAnErrorAndNoSignal) {
+    const std::string x = make("x", pattern(200'000));
+    const std::string p = fifo();
+    const int code = in_child([&] {
+        ::signal(SIGXFSZ, SIG_DFL);
+        ::signal(SIGPIPE, SIG_DFL);
+        rlimit limit{100'000, 100'000};
+        if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+        return run([&]() -> Coroutine<int> {
+            const auto copied = co_await asyncio::as_result(asyncio::copy_file(x, path("y")));
+            const auto* error = asyncio::detail::find<asyncio::OSError>(copied.error());
+            if (!error || error->code().value() != EFBIG) co_return 3;
+            const int reader = ::open(p.c_str(), O_RDONLY | O_NONBLOCK);
+            auto piping = asyncio::create_task(asyncio::copy_file(x, p));
+            char byte;
+            while (::read(reader, &byte, 1) != 1) co_await asyncio::sleep(1ms);
+            ::close(reader);
+            const auto piped = co_await asyncio::as_result(piping);
+            co_return piped.holds<asyncio::BrokenPipeError>() ? 0 : 4;
+        });
+    });
+    EXPECT_EQ(code, 0);
+}
+
+// N15. Never more open than it will be, and with all its bits in the end.
+TEST_F(Files, ACopyHasAllPermissionsOfTheOriginal) {
+    const std::string x = make("x", "text");
+    ::chmod(dir_.c_str(), 0777);
+    ::chmod(x.c_str(), 04755);
+    if (::getuid() == 0) {
+        EXPECT_EQ(::chown(x.c_str(), 65534, 65534), 0);
+    }
+    ::chmod(x.c_str(), 04755);
+    const int code = in_child([&] {
+        if (::getuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) return 2;
+        return run([&]() -> Coroutine<int> {
+            co_await asyncio::copy_file(x, path("y"));
+            co_return 0;
+        });
+    });
+    EXPECT_EQ(code, 0);
+    EXPECT_EQ(fs::status(path("y")).permissions(), static_cast<fs::perms>(04755));
+}
+
+// N14. A copy that cannot be made as it should leaves the old one alone.
+TEST_F(Files, ACopyThatMayNotSetPermissionsEmptiesNothing) {
+    if (::getuid() != 0) GTEST_SKIP() << "files of two users need root";
+    const std::string x = make("x", "new");
+    const std::string y = make("y", "old");
+    ::chmod(dir_.c_str(), 0777);
+    ::chmod(x.c_str(), 0644);
+    ::chmod(y.c_str(), 0666);
+    const int code = in_child([&] {
+        if (::setuid(65534) != 0) return 2;
+        return run([&]() -> Coroutine<int> {
+            const auto copied = co_await asyncio::as_result(asyncio::copy_file(x, y));
+            if (!copied.holds<asyncio::PermissionError>() || content(y) != "old") co_return 3;
+            co_await asyncio::copy_file(x, y, {.permissions = false});
+            co_return content(y) == "new" ? 0 : 4;
+        });
+    });
+    EXPECT_EQ(code, 0);
 }
 
 // ---- directories -------------------------------------------------------------------------------
@@ -1109,6 +1740,185 @@ TEST_F(Files, ATemporaryDirectoryIsRemovedWithWhatIsInIt) {
         EXPECT_TRUE(fs::is_empty(dir_));
         auto kept = co_await asyncio::temporary_directory({.dir = dir_});
         EXPECT_TRUE(fs::exists(kept.release()));
+    });
+}
+
+// Runs `body`, which is given a new temporary directory, as a user who is not root.
+template <class F>
+int with_directory_of_a_user(const std::string& dir, F body) {
+    ::chmod(dir.c_str(), 0777);
+    return in_child([&] {
+        if (::getuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) return 2;
+        return run([&]() -> Coroutine<int> {
+            asyncio::TemporaryOptions options;
+            options.dir = dir;
+            auto temporary = co_await asyncio::temporary_directory(options);
+            co_return co_await body(temporary);
+        });
+    });
+}
+
+// N18. As CPython: its owner may change it, so that it can be removed.
+TEST_F(Files, ATemporaryDirectoryWithReadOnlyFoldersIsRemoved) {
+    auto body = [&](asyncio::TemporaryDirectory& temporary) -> Coroutine<int> {
+        const std::string top = temporary.path();
+        for (const char* name : {"/read", "/none", "/write", "/deep/er/still"}) {
+            fs::create_directories(top + name);
+            std::ofstream(top + name + "/x") << "x";
+        }
+        ::chmod((top + "/read/x").c_str(), 0);
+        ::chmod((top + "/read").c_str(), 0555);
+        ::chmod((top + "/none").c_str(), 0);
+        ::chmod((top + "/write").c_str(), 0333);
+        for (const char* name : {"/deep/er/still", "/deep/er", "/deep"}) {
+            ::chmod((top + name).c_str(), 0500);
+        }
+        ::chmod(top.c_str(), 0500);
+        co_await temporary.cleanup();
+        co_return temporary.path().empty() && !fs::exists(top) ? 0 : 3;
+    };
+    EXPECT_EQ(with_directory_of_a_user(dir_, body), 0);
+    EXPECT_TRUE(fs::is_empty(dir_));
+}
+
+// N18. Another one's folder cannot be removed: then the path stays, all else is gone, and a later
+// try succeeds.
+TEST_F(Files, AFailedCleanupKeepsThePath) {
+    if (::getuid() != 0) GTEST_SKIP() << "files of two users need root";
+    int ready[2];
+    int done[2];
+    ASSERT_EQ(::pipe(ready), 0);
+    ASSERT_EQ(::pipe(done), 0);
+    // Root, at the right moments.
+    std::thread helper([&] {
+        char byte;
+        if (::read(ready[0], &byte, 1) != 1) return;
+        const std::string top = fs::directory_iterator(dir_)->path();
+        fs::create_directory(top + "/theirs");
+        std::ofstream(top + "/theirs/x") << "x";
+        EXPECT_EQ(::write(done[1], "d", 1), 1);
+        if (::read(ready[0], &byte, 1) != 1) return;
+        EXPECT_TRUE(fs::exists(top + "/theirs/x"));
+        fs::remove_all(top + "/theirs");
+        EXPECT_EQ(::write(done[1], "d", 1), 1);
+    });
+    auto body = [&](asyncio::TemporaryDirectory& temporary) -> Coroutine<int> {
+        const std::string top = temporary.path();
+        std::ofstream(top + "/mine") << "x";
+        char byte;
+        if (::write(ready[1], "r", 1) != 1 || ::read(done[0], &byte, 1) != 1) co_return 3;
+        const auto failed = co_await asyncio::as_result(temporary.cleanup());
+        if (support::error_text<asyncio::PermissionError>(failed) !=
+            "[Errno 13] Permission denied: '" + top + "/theirs/x'") {
+            co_return 4;
+        }
+        if (temporary.path() != top || fs::exists(top + "/mine")) co_return 5;
+        if (!(co_await asyncio::as_result(temporary.cleanup())).holds<asyncio::PermissionError>()) {
+            co_return 6;
+        }
+        if (::write(ready[1], "r", 1) != 1 || ::read(done[0], &byte, 1) != 1) co_return 7;
+        co_await temporary.cleanup();
+        co_return temporary.path().empty() && !fs::exists(top) ? 0 : 8;
+    };
+    EXPECT_EQ(with_directory_of_a_user(dir_, body), 0);
+    for (const int fd : {ready[0], ready[1], done[0], done[1]}) ::close(fd);
+    helper.join();
+    EXPECT_TRUE(fs::is_empty(dir_));
+}
+
+// N18. Neither what a link names is removed or made changeable, nor what is mounted there.
+TEST_F(Files, CleanupStaysInItsDirectory) {
+    const std::string outside = make("outside", "x");
+    fs::create_directory(path("folder"));
+    make("folder/x", "x");
+    ::chmod(outside.c_str(), 0400);
+    ::chmod(path("folder").c_str(), 0500);
+    const int code = in_child([&] {
+        const bool mounts = ::getuid() == 0 && ::unshare(CLONE_NEWNS) == 0 &&
+                            ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+        return run([&]() -> Coroutine<int> {
+            auto temporary = co_await asyncio::temporary_directory({.dir = dir_});
+            const std::string top = temporary.path();
+            fs::create_symlink(outside, top + "/file");
+            fs::create_symlink(path("folder"), top + "/directory");
+            const std::string place = top + "/mounted";
+            fs::create_directory(place);
+            std::ofstream(top + "/other") << "x";
+            const bool mounted = mounts && ::mount(path("folder").c_str(), place.c_str(), nullptr,
+                                                   MS_BIND, nullptr) == 0;
+            if (mounted) {
+                const auto busy = co_await asyncio::as_result(temporary.cleanup());
+                if (support::error_text<asyncio::OSError>(busy) !=
+                    "[Errno 16] Device or resource busy: '" + place + "'") {
+                    co_return 3;
+                }
+                if (fs::exists(top + "/other") || temporary.path() != top) co_return 4;
+                ::umount(place.c_str());
+            }
+            co_await temporary.cleanup();
+            co_return fs::exists(top) ? 5 : 0;
+        });
+    });
+    EXPECT_EQ(code, 0);
+    EXPECT_TRUE(fs::exists(path("folder/x")));
+    EXPECT_EQ(fs::status(path("folder")).permissions(), static_cast<fs::perms>(0500));
+    EXPECT_EQ(fs::status(outside).permissions(), static_cast<fs::perms>(0400));
+    ::chmod(path("folder").c_str(), 0700);
+}
+
+// Deeper than the process has descriptors, and longer than a path may be.
+TEST_F(Files, ADeepTemporaryDirectoryIsRemoved) {
+    const int code = in_child([&] {
+        rlimit limit{40, 40};
+        if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 2;
+        return run([&]() -> Coroutine<int> {
+            auto temporary = co_await asyncio::temporary_directory({.dir = dir_});
+            const std::string top = temporary.path();
+            int at = ::open(top.c_str(), O_RDONLY | O_DIRECTORY);
+            for (int i = 0; i < 1000; ++i) {
+                if (::mkdirat(at, "directory", 0700) != 0) co_return 3;
+                const int below = ::openat(at, "directory", O_RDONLY | O_DIRECTORY);
+                ::close(::openat(at, "file", O_CREAT | O_WRONLY, 0600));
+                ::close(at);
+                at = below;
+            }
+            ::close(at);
+            co_await temporary.cleanup();
+            co_return fs::exists(top) ? 4 : 0;
+        });
+    });
+    EXPECT_EQ(code, 0);
+}
+
+TEST_F(Files, ATemporaryDirectoryThatHasVanishedIsRemoved) {
+    run([&]() -> Coroutine<> {
+        auto temporary = co_await asyncio::temporary_directory({.dir = dir_});
+        fs::remove(temporary.path());
+        co_await temporary.cleanup();
+        EXPECT_EQ(temporary.path(), "");
+        // While others take from it what is there.
+        for (int i = 0; i < 20; ++i) {
+            auto shared = co_await asyncio::temporary_directory({.dir = dir_});
+            const std::string top = shared.path();
+            for (int k = 0; k < 50; ++k) {
+                fs::create_directories(top + "/" + std::to_string(k));
+                std::ofstream(top + "/" + std::to_string(k) + "/x") << "x";
+            }
+            auto first = asyncio::create_task(shared.cleanup());
+            auto second = asyncio::create_task(shared.cleanup());
+            co_await first;
+            co_await second;
+            EXPECT_FALSE(fs::exists(top));
+        }
+        // Something else has its name.
+        auto replaced = co_await asyncio::temporary_directory({.dir = dir_});
+        fs::remove(replaced.path());
+        fs::create_directory_symlink(dir_, replaced.path());
+        make("kept", "x");
+        const auto refused = co_await asyncio::as_result(replaced.cleanup());
+        EXPECT_TRUE(refused.holds<asyncio::NotADirectoryError>());
+        EXPECT_EQ(content(path("kept")), "x");
+        fs::remove(replaced.release());
     });
 }
 

@@ -368,6 +368,202 @@ TEST(SockSendfile, FallsBack) {  // SF-02
     });
 }
 
+// What has come to a socket of a pair, without waiting.
+std::string arrived(const Socket& socket) {
+    std::string all;
+    char piece[65536];
+    while (true) {
+        const ssize_t n = ::read(socket.fileno(), piece, sizeof piece);
+        if (n <= 0) return all;
+        all.append(piece, static_cast<std::size_t>(n));
+    }
+}
+
+TEST(SockSendfile, BeyondTheFileIsNothing) {  // SF-02
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const std::string content = pattern(1000);
+        const File file(content);
+        auto [left, right] = Socket::pair();
+        ::lseek(file.fd(), 7, SEEK_SET);
+        EXPECT_EQ(co_await loop.sock_sendfile(left, file.fd(), {.offset = 1000}), 0u);
+        EXPECT_EQ(co_await loop.sock_sendfile(left, file.fd(), {.offset = 1 << 30}), 0u);
+        EXPECT_EQ(co_await loop.sock_sendfile(left, file.fd(), {.offset = 1001, .count = 5}), 0u);
+        EXPECT_EQ(file.position(), 7) << "nothing was sent";
+        EXPECT_EQ(co_await loop.sock_sendfile(left, file.fd(), {.offset = 990, .count = 1 << 30}),
+                  10u);
+        EXPECT_EQ(file.position(), 1000);
+        EXPECT_EQ(arrived(right), content.substr(990));
+        const File empty("");
+        EXPECT_EQ(co_await loop.sock_sendfile(left, empty.fd()), 0u);
+        EXPECT_EQ(co_await loop.sock_sendfile(left, empty.fd(), {.count = 5}), 0u);
+        EXPECT_EQ(arrived(right), "");
+    });
+}
+
+TEST(SockSendfile, AFileThatGrowsIsSentToItsEnd) {  // SF-02
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const std::string content = pattern(3 << 20);
+        const std::string more = pattern(1 << 20);
+        for (const bool counted : {false, true}) {
+            const File file(content);
+            auto [left, right] = Socket::pair();
+            asyncio::SendfileOptions options;
+            if (counted) options.count = (3 << 20) + 1000;
+            auto sending = create_task(loop.sock_sendfile(left, file.fd(), options));
+            co_await asyncio::sleep(1ms);
+            EXPECT_FALSE(sending.done()) << "the socket is full";
+            EXPECT_EQ(::pwrite(file.fd(), more.data(), more.size(), 3 << 20), 1 << 20);
+            std::string received;
+            while (!sending.done()) {
+                received += arrived(right);
+                co_await asyncio::sleep(0s);
+            }
+            received += arrived(right);
+            EXPECT_EQ(co_await sending, received.size());
+            EXPECT_TRUE(received == (content + more).substr(0, received.size()));
+            EXPECT_EQ(received.size(), counted ? (3u << 20) + 1000 : 4u << 20);
+            EXPECT_EQ(file.position(), static_cast<std::int64_t>(received.size()));
+        }
+    });
+}
+
+TEST(SockSendfile, AFileThatShrinksEndsWhereItEnds) {  // SF-02
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const std::string content = pattern(4 << 20);
+        const File file(content);
+        auto [left, right] = Socket::pair();
+        auto sending = create_task(loop.sock_sendfile(left, file.fd(), {.count = 4 << 20}));
+        co_await asyncio::sleep(1ms);
+        EXPECT_EQ(::ftruncate(file.fd(), 2 << 20), 0);
+        std::string received;
+        while (!sending.done()) {
+            received += arrived(right);
+            co_await asyncio::sleep(0s);
+        }
+        received += arrived(right);
+        EXPECT_EQ(co_await sending, 2u << 20);
+        EXPECT_EQ(file.position(), 2 << 20);
+        EXPECT_EQ(received.size(), 2u << 20);
+    });
+}
+
+// The mode that a file was opened with matters only as far as it can be read.
+TEST(SockSendfile, FilesThatAreAppendedTo) {  // SF-02
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const TemporaryFolder folder;
+        const std::string path = folder.path() + "/log";
+        const Socket both(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+        const Socket only(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+        EXPECT_EQ(::write(both.fileno(), "0123456789", 10), 10);
+        auto [left, right] = Socket::pair();
+        EXPECT_EQ(co_await loop.sock_sendfile(left, both.fileno(), {.offset = 4}), 6u);
+        EXPECT_EQ(::write(both.fileno(), "ab", 2), 2);
+        EXPECT_EQ(co_await loop.sock_sendfile(left, both.fileno(), {.offset = 8, .count = 3}), 3u);
+        EXPECT_EQ(::lseek(both.fileno(), 0, SEEK_CUR), 11);
+        EXPECT_EQ(arrived(right), "45678989a");
+        EXPECT_EQ(co_await failure(loop.sock_sendfile(left, only.fileno(), {.fallback = false})),
+                  "SendfileNotAvailableError: os.sendfile call failed");
+        EXPECT_EQ(co_await failure(loop.sock_sendfile(left, only.fileno())),
+                  "OSError: [Errno 9] Bad file descriptor");
+        asyncio::File file = co_await asyncio::open_file(path, "a+");
+        co_await file.write("!");
+        EXPECT_EQ(co_await loop.sock_sendfile(left, file.fileno(), {.offset = 10}), 3u);
+        EXPECT_EQ(arrived(right), "ab!");
+        // Sending moves the system's position, which the file does not go by.
+        EXPECT_EQ(file.tell(), 13);
+        co_await file.write("");
+        EXPECT_EQ(file.tell(), 13);
+    });
+}
+
+// What the peer has got and the position are one number, whenever the cancel comes.
+TEST(SockSendfile, CancelledLeavesThePositionBehindWhatWasSent) {  // SF-02
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const std::string content = pattern(1 << 20);
+        int cancelled = 0;
+        int completed = 0;
+        for (int after = 0; after < 40; ++after) {
+            const File file(content);
+            auto [left, right] = Socket::pair();
+            auto sending = create_task(loop.sock_sendfile(left, file.fd()));
+            std::string received;
+            for (int i = 0; i < after; ++i) {
+                if (i > 3) received += arrived(right);
+                co_await asyncio::sleep(0s);
+            }
+            const bool asked = sending.cancel();
+            const auto ended = co_await as_result(sending);
+            EXPECT_EQ(asked, detail::is_cancelled_error(ended.error()));
+            ++(asked ? cancelled : completed);
+            received += arrived(right);
+            EXPECT_EQ(file.position(), static_cast<std::int64_t>(received.size())) << after;
+            EXPECT_TRUE(received == content.substr(0, received.size()));
+            // The socket is free for the next, which sends the rest.
+            if (received.size() < content.size()) {
+                asyncio::SendfileOptions rest;
+                rest.offset = file.position();
+                auto going_on = create_task(loop.sock_sendfile(left, file.fd(), rest));
+                while (!going_on.done()) {
+                    received += arrived(right);
+                    co_await asyncio::sleep(0s);
+                }
+                co_await going_on;
+                received += arrived(right);
+            }
+            EXPECT_TRUE(received == content);
+        }
+        EXPECT_GT(cancelled, 0);
+        EXPECT_GT(completed, 0);
+    });
+}
+
+// A thread reads from a pipe for it.
+TEST(SockSendfile, TheFallbackIsCancelled) {  // SF-02
+    for (int after = 0; after < 12; ++after) {
+        run([after]() -> Coroutine<> {
+            EventLoop& loop = get_running_loop();
+            int ends[2];
+            EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+            const Socket reading(ends[0]);
+            const Socket writing(ends[1]);
+            auto [left, right] = Socket::pair();
+            EXPECT_EQ(::write(writing.fileno(), "text", 4), 4);
+            auto sending = create_task(loop.sock_sendfile(left, reading.fileno()));
+            for (int i = 0; i < after; ++i) co_await asyncio::sleep(i % 3 == 2 ? 300us : 0us);
+            EXPECT_TRUE(sending.cancel());
+            EXPECT_TRUE(detail::is_cancelled_error((co_await as_result(sending)).error()));
+            EXPECT_FALSE(loop.remove_writer(left.fileno()));
+            const std::string got = arrived(right);
+            EXPECT_TRUE(got.empty() || got == "text") << got;
+            // A thread that still reads is to end before its descriptor is another's.
+            EXPECT_EQ(::write(writing.fileno(), "x", 1), 1);
+            co_await loop.shutdown_default_executor();
+        });
+    }
+}
+
+TEST(SockSendfile, EndsWhenThePeerGoes) {  // SF-02
+    ASSERT_NE(::signal(SIGPIPE, SIG_DFL), SIG_ERR);
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const File file(pattern(4 << 20));
+        auto [left, right] = Socket::pair();
+        auto sending = create_task(loop.sock_sendfile(left, file.fd()));
+        co_await asyncio::sleep(1ms);
+        EXPECT_FALSE(sending.done());
+        right.close();
+        const auto ended = co_await as_result(sending);
+        EXPECT_TRUE(detail::holds<ConnectionError>(ended.error()))
+            << detail::describe(ended.error());
+        EXPECT_GT(file.position(), 0);
+    });
+}
+
 TEST(SockSendfile, CancelledUnregisters) {  // SF-02
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();

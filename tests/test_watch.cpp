@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -159,13 +163,296 @@ TEST_F(Watch, AFullQueueIsToldAndTheRestGoesOn) {
     });
 }
 
+// N11. Raised where it is awaited.
 TEST_F(Watch, ErrorsNameThePath) {
-    EXPECT_EQ(support::raised<asyncio::FileNotFoundError>(
-                  [&] { static_cast<void>(asyncio::watch(path("no"))); }),
-              "[Errno 2] No such file or directory: '" + path("no") + "'");
-    EXPECT_EQ(support::raised<asyncio::ValueError>(
-                  [&] { static_cast<void>(asyncio::watch(std::string_view("a\0b", 3))); }),
-              "embedded null byte");
+    asyncio::run([&]() -> Coroutine<> {
+        auto missing = asyncio::watch(path("no"));
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(
+                      co_await asyncio::as_result(missing.next())),
+                  "[Errno 2] No such file or directory: '" + path("no") + "'");
+        EXPECT_FALSE(co_await missing.next());
+        auto empty = asyncio::watch("");
+        EXPECT_EQ(support::error_text<asyncio::FileNotFoundError>(
+                      co_await asyncio::as_result(empty.next())),
+                  "[Errno 2] No such file or directory: ''");
+        auto null = asyncio::watch(std::string_view("a\0b", 3));
+        EXPECT_EQ(
+            support::error_text<asyncio::ValueError>(co_await asyncio::as_result(null.next())),
+            "embedded null byte");
+    });
+}
+
+// How many descriptors of this process lead to inotify.
+std::ptrdiff_t instances() {
+    std::ptrdiff_t n = 0;
+    std::error_code vanished;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+        n += fs::read_symlink(entry.path(), vanished).string().find("inotify") != std::string::npos;
+    }
+    return n;
+}
+
+// N8. And each is told what happens in it, and nothing else.
+TEST_F(Watch, ThousandsOfDirectoriesNeedOneDescriptor) {
+    constexpr std::size_t kDirectories = 2000;
+    for (std::size_t i = 0; i < kDirectories; ++i) fs::create_directory(path(std::to_string(i)));
+    asyncio::run([&]() -> Coroutine<> {
+        EXPECT_EQ(instances(), 0);
+        {
+            std::vector<asyncio::AsyncGenerator<FileEvent>> changes;
+            for (std::size_t i = 0; i < kDirectories; ++i) {
+                changes.push_back(asyncio::watch(path(std::to_string(i))));
+            }
+            EXPECT_EQ(instances(), 1);
+            auto last = asyncio::create_task(changes.back().next());
+            co_await asyncio::sleep(1ms);
+            for (std::size_t i = 0; i < kDirectories; ++i) {
+                fs::create_directory(path(std::to_string(i) + "/x"));
+            }
+            const auto seen = co_await asyncio::wait_for(last, 10s);
+            EXPECT_EQ(brief(*seen), "CREATED '/" + std::to_string(kDirectories - 1) + "/x'");
+            for (std::size_t i = 0; i + 1 < kDirectories; ++i) {
+                const Lines lines = co_await take(changes[i], 1);
+                EXPECT_EQ(lines, (Lines{"CREATED '/" + std::to_string(i) + "/x'"}));
+            }
+        }
+        EXPECT_EQ(instances(), 0) << "nothing is watched any more";
+    });
+}
+
+// N8.
+TEST_F(Watch, TheSamePathMayBeWatchedTwice) {
+    asyncio::run([&]() -> Coroutine<> {
+        fs::create_directory(path("sub"));
+        fs::create_directory_symlink("sub", path("link"));
+        auto first = asyncio::watch(path("sub"));
+        append("sub/a", "");
+        auto second = asyncio::watch(path("sub"));
+        auto by_link = asyncio::watch(path("link"));
+        fs::create_directory(path("sub/b"));
+        Lines seen = co_await take(first, 3);
+        EXPECT_EQ(seen, (Lines{"CREATED '/sub/a'", "CLOSED '/sub/a'", "CREATED '/sub/b'"}));
+        seen = co_await take(second, 1);
+        EXPECT_EQ(seen, (Lines{"CREATED '/sub/b'"})) << "from the call on";
+        seen = co_await take(by_link, 1);
+        EXPECT_EQ(seen, (Lines{"CREATED '/link/b'"}));
+        // One that ends leaves the others.
+        auto waiting = asyncio::create_task(second.next());
+        co_await asyncio::sleep(1ms);
+        co_await first.aclose();
+        fs::remove(path("link"));
+        fs::create_directory(path("sub/c"));
+        const auto event = co_await asyncio::wait_for(waiting, 10s);
+        EXPECT_EQ(brief(*event), "CREATED '/sub/c'");
+        seen = co_await take(by_link, 5);
+        EXPECT_EQ(seen, (Lines{"GONE '/link'"})) << "the path leads nowhere";
+        fs::remove_all(path("sub"));
+        seen = co_await take(second, 9);
+        EXPECT_EQ(seen.back(), "GONE '/sub'");
+        // What is made there anew is another one.
+        fs::create_directory(path("sub"));
+        auto again = asyncio::watch(path("sub"));
+        fs::create_directory(path("sub/d"));
+        seen = co_await take(again, 1);
+        EXPECT_EQ(seen, (Lines{"CREATED '/sub/d'"}));
+    });
+}
+
+// N8. One that does not ask holds up no other, and is told when it has missed something.
+TEST_F(Watch, ASlowWatchIsToldWhatItMissed) {
+    asyncio::run([&]() -> Coroutine<> {
+        fs::create_directory(path("slow"));
+        fs::create_directory(path("fast"));
+        auto slow = asyncio::watch(path("slow"));
+        auto fast = asyncio::watch(path("fast"));
+        const int a = ::open(path("slow/a").c_str(), O_CREAT | O_WRONLY, 0600);
+        const int b = ::open(path("slow/b").c_str(), O_CREAT | O_WRONLY, 0600);
+        for (int i = 0; i < 20; ++i) {
+            for (int k = 0; k < 1000; ++k) EXPECT_EQ(::pwrite(k % 2 ? a : b, "x", 1, 0), 1);
+            fs::create_directory(path("fast/" + std::to_string(i)));
+            const Lines lines = co_await take(fast, 1);
+            EXPECT_EQ(lines, (Lines{"CREATED '/fast/" + std::to_string(i) + "'"}));
+        }
+        int before = 0;
+        while (true) {
+            const auto event = co_await asyncio::wait_for(slow.next(), 10s);
+            if (event->kind == FileChange::LOST) break;
+            ++before;
+        }
+        EXPECT_EQ(before, 16384);
+        fs::create_directory(path("slow/later"));
+        const Lines lines = co_await take(slow, 1);
+        EXPECT_EQ(lines, (Lines{"CREATED '/slow/later'"}));
+        ::close(a);
+        ::close(b);
+    });
+}
+
+// N9. The system says nothing of it.
+TEST_F(Watch, EndsWhenADirectoryAboveIsRenamed) {
+    asyncio::run([&]() -> Coroutine<> {
+        fs::create_directories(path("old/deep/er"));
+        append("old/deep/er/file", "1");
+        auto busy = asyncio::watch(path("old/deep/er"));
+        auto file = asyncio::watch(path("old/deep/er/file"));
+        auto quiet = asyncio::watch(path("old/deep"));
+        auto waiting = asyncio::create_task(quiet.next());
+        co_await asyncio::sleep(1ms);
+        fs::rename(path("old"), path("new"));
+        append("new/deep/er/file", "2");
+        append("new/deep/er/other", "3");
+        Lines seen = co_await take(busy, 5);
+        EXPECT_EQ(seen, (Lines{"GONE '/old/deep/er'"}));
+        seen = co_await take(file, 5);
+        EXPECT_EQ(seen, (Lines{"GONE '/old/deep/er/file'"}));
+        const auto event = co_await asyncio::wait_for(waiting, 10s);
+        EXPECT_EQ(brief(*event), "GONE '/old/deep'");
+        EXPECT_FALSE(co_await quiet.next());
+    });
+}
+
+// N9. Nor does it say that a directory is removed of which something is open.
+TEST_F(Watch, EndsWhenTheDirectoryIsRemovedWhileAFileInItIsOpen) {
+    asyncio::run([&]() -> Coroutine<> {
+        fs::create_directory(path("sub"));
+        const int fd = ::open(path("sub/x").c_str(), O_CREAT | O_WRONLY, 0600);
+        auto changes = asyncio::watch(path("sub"));
+        auto next = asyncio::create_task(changes.next());
+        co_await asyncio::sleep(1ms);
+        fs::remove(path("sub/x"));
+        const auto first = co_await asyncio::wait_for(next, 10s);
+        EXPECT_EQ(brief(*first), "DELETED '/sub/x'");
+        fs::remove(path("sub"));
+        const Lines seen = co_await take(changes, 5);
+        EXPECT_EQ(seen, (Lines{"GONE '/sub'"}));
+        ::close(fd);
+    });
+}
+
+TEST_F(Watch, EndsWhenAFileIsReplacedOrItsLinkLeadsElsewhere) {
+    asyncio::run([&]() -> Coroutine<> {
+        append("x", "1");
+        append("y", "1");
+        fs::create_symlink("x", path("link"));
+        auto file = asyncio::watch(path("x"));
+        auto link = asyncio::watch(path("link"));
+        append("x", "2");
+        Lines seen = co_await take(file, 2);
+        EXPECT_EQ(seen, (Lines{"MODIFIED '/x'", "CLOSED '/x'"}));
+        seen = co_await take(link, 2);
+        EXPECT_EQ(seen, (Lines{"MODIFIED '/link'", "CLOSED '/link'"}));
+        fs::create_symlink("y", path("other"));
+        fs::rename(path("other"), path("link"));
+        seen = co_await take(link, 2);
+        EXPECT_EQ(seen, (Lines{"GONE '/link'"}));
+        fs::rename(path("y"), path("x"));
+        seen = co_await take(file, 3);
+        EXPECT_EQ(seen.back(), "GONE '/x'");
+    });
+}
+
+// A program that is made for it may have its own limits: in a namespace of its own.
+bool set_limit(const char* name, int most) {
+    std::ofstream out(std::string("/proc/sys/user/") + name);
+    out << most << std::flush;
+    return out.good();
+}
+
+// N8. In a process of its own.
+TEST_F(Watch, ALimitIsNamed) {
+    std::vector<std::string> texts;
+    ::chmod(dir_.c_str(), 0755);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (::unshare(CLONE_NEWUSER) != 0 || !set_limit("max_inotify_watches", 3)) ::_exit(77);
+        int code = asyncio::run([&]() -> Coroutine<int> {
+            std::vector<asyncio::AsyncGenerator<FileEvent>> changes;
+            for (int i = 0; i < 4; ++i) {
+                fs::create_directory(path(std::to_string(i)));
+                changes.push_back(asyncio::watch(path(std::to_string(i))));
+            }
+            const auto full = co_await asyncio::as_result(changes[3].next());
+            if (support::error_text<asyncio::OSError>(full) !=
+                "[Errno 28] No space left on device (the limit is fs.inotify.max_user_watches): '" +
+                    path("3") + "'") {
+                co_return 2;
+            }
+            // The others go on, and one that ends makes room.
+            fs::create_directory(path("2/x"));
+            if (!co_await changes[2].next()) co_return 3;
+            co_await changes[0].aclose();
+            changes.push_back(asyncio::watch(path("3")));
+            fs::create_directory(path("3/x"));
+            co_return co_await changes[4].next() ? 0 : 4;
+        });
+        if (code == 0 && !set_limit("max_inotify_instances", 0)) code = 5;
+        const auto text = [&] {
+            return asyncio::run([&]() -> Coroutine<std::string> {
+                auto changes = asyncio::watch(dir_);
+                co_return support::error_text<asyncio::OSError>(
+                    co_await asyncio::as_result(changes.next()));
+            });
+        };
+        if (code == 0 && text() !=
+                             "[Errno 24] Too many open files (the limit is "
+                             "fs.inotify.max_user_instances): '" +
+                                 dir_ + "'") {
+            code = 6;
+        }
+        ::_exit(code);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "limits cannot be set here";
+    EXPECT_EQ(status, 0);
+}
+
+TEST_F(Watch, NoDescriptorLeftIsNoSuchLimit) {
+    asyncio::run([&]() -> Coroutine<> {
+        rlimit limit;
+        EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+        const rlimit none{0, limit.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+        auto changes = asyncio::watch(dir_);
+        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+        EXPECT_EQ(
+            support::error_text<asyncio::OSError>(co_await asyncio::as_result(changes.next())),
+            "[Errno 24] Too many open files: '" + dir_ + "'");
+    });
+}
+
+// N8. A child of fork() that drops its copy takes nothing from the parent.
+TEST_F(Watch, AChildOfForkLeavesTheParentsWatches) {
+    asyncio::run([&]() -> Coroutine<> {
+        std::vector<asyncio::AsyncGenerator<FileEvent>> changes;
+        changes.push_back(asyncio::watch(dir_));
+        const pid_t child = ::fork();
+        if (child == 0) {
+            changes.clear();
+            ::_exit(0);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        EXPECT_EQ(status, 0);
+        fs::create_directory(path("x"));
+        const Lines seen = co_await take(changes[0], 1);
+        EXPECT_EQ(seen, (Lines{"CREATED '/x'"}));
+    });
+}
+
+TEST_F(Watch, GoesOnInTheNextLoopWhenItsOwnIsClosed) {
+    std::vector<asyncio::AsyncGenerator<FileEvent>> changes;
+    changes.push_back(asyncio::watch(dir_));
+    fs::create_directory(path("x"));
+    for (const char* expected : {"CREATED '/x'", "CREATED '/y'"}) {
+        const auto loop = asyncio::new_event_loop();
+        loop->run_until_complete([&]() -> Coroutine<> {
+            const Lines seen = co_await take(changes[0], 1);
+            EXPECT_EQ(seen, (Lines{expected}));
+        });
+        fs::create_directory(path("y"));
+        loop->close();
+    }
 }
 
 TEST_F(Watch, ACancelEndsIt) {

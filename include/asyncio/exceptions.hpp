@@ -239,7 +239,9 @@ class ASYNCIO_API QueueShutDown : public std::runtime_error {
 class ASYNCIO_API OSError : public std::system_error {
   public:
     explicit OSError(const std::string& message = {});
-    OSError(int error_number, const std::string& text, const std::string& filename = {});
+    // An empty file name is one too.
+    OSError(int error_number, const std::string& text,
+            const std::optional<std::string>& filename = {});
 
     const char* what() const noexcept override;
     // The text given along with the number, and the file, empty if there was none. As in Python an
@@ -424,7 +426,7 @@ ASYNCIO_API const std::error_category& ssl_category() noexcept;
 // OSError(errno, text) makes. Without a text the system's own is taken.
 ASYNCIO_API std::exception_ptr make_os_error(int error_number);
 ASYNCIO_API std::exception_ptr make_os_error(int error_number, const std::string& text,
-                                             const std::string& filename = {});
+                                             const std::optional<std::string>& filename = {});
 
 // ---- Looking at an exception_ptr --------------------------------------------------------------
 

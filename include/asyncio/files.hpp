@@ -75,6 +75,7 @@ struct OpenOptions {
 namespace detail {
 
 class FileState;
+struct TemporaryTree;
 
 }  // namespace detail
 
@@ -121,9 +122,10 @@ class ASYNCIO_API File {
     // If cancelled: the position stays, see above.
     Coroutine<std::optional<std::string>> next() const;
     // Writes all of `data`, in mode "a" at the end of the file; gives its size. A view is copied
-    // now, a temporary string is moved. Raises: UnsupportedOperation "write"; ValueError "I/O
-    // operation on closed file"; OSError, when the position is behind what was written before it.
-    // If cancelled: what has begun is written whole, see above.
+    // now, a temporary string is moved. Of nothing at all the position stays, as in Python.
+    // Raises: UnsupportedOperation "write"; ValueError "I/O operation on closed file"; OSError,
+    // when the position is behind what was written before it, and stays if that is nothing. If
+    // cancelled: what has begun is written whole, see above.
     Coroutine<std::size_t> write(std::string_view data) const;
     Coroutine<std::size_t> write(std::string&& data) const;
     Coroutine<std::size_t> write(const char* data) const;
@@ -218,8 +220,16 @@ struct ReplaceOptions {
 };
 // Replaces what is in a file so that everybody, at every moment and after a crash, sees the old
 // bytes or the new ones: writes a temporary file beside it, fsync(2), rename(2), and fsync of the
-// directory. Of a symbolic link the file it names is replaced.
-// Raises: OSError and its kin, with the path; then the old file is there, and no temporary one.
+// directory. Of a symbolic link the file it names is replaced, or made.
+//
+// The new file has the owner, group, permissions and access list of the old one before its first
+// byte is written, as far as this user may give them: a group that cannot be kept gets no rights
+// that all others have not. Other extended attributes and other hard links stay with the old one.
+// A process that is killed meanwhile leaves `.NAME.0123456789abcdef.tmp`: a dot, up to 200 bytes of
+// the name, and sixteen hexadecimal digits.
+// Raises: OSError and its kin, with the path, EINVAL "Not a regular file" for a device, FIFO or
+// socket; then the old file is there, and no temporary one. Only a disk that fails (EIO) when the
+// directory is written says so of a file that is replaced already.
 // If cancelled: what has begun goes on to its end: one of both, never a part.
 [[nodiscard]] ASYNCIO_API Coroutine<> replace_file(std::string_view path, std::string data,
                                                    ReplaceOptions options = {});
@@ -230,6 +240,7 @@ struct CopyOptions {
 };
 // Copies a file's bytes inside the system where it can (copy_file_range(2), sendfile(2)), else
 // through memory, in pieces, so that neither the loop nor other files wait; gives their number.
+// Permissions are set before the first byte; where they may not be, nothing is copied.
 // Raises: OSError and its kin, with the path, also if both are the same file.
 // If cancelled: the copy ends after the piece it is at, and what was copied stays.
 [[nodiscard]] ASYNCIO_API Coroutine<std::int64_t> copy_file(std::string_view from,
@@ -293,9 +304,12 @@ class ASYNCIO_API TemporaryDirectory {
     ~TemporaryDirectory();
 
     // Where it is, absolute; empty once it is removed.
-    const std::string& path() const noexcept { return path_; }
-    // Removes it; does nothing if that is done. Raises: OSError.
-    // If cancelled: what has begun goes on to its end.
+    const std::string& path() const noexcept;
+    // Removes it; does nothing if that is done. What it may not change it makes changeable, as its
+    // owner may; it follows no links, and does not enter what is mounted there.
+    // Raises: OSError, with the path of the first that could not be removed, when all else is; the
+    // path stays, and this may be called again.
+    // If cancelled: what has begun goes on to its end, and the path stays.
     Coroutine<> cleanup();
     // Leaves it there: gives up the path.
     std::string release() noexcept;
@@ -306,10 +320,10 @@ class ASYNCIO_API TemporaryDirectory {
     Coroutine<bool> aexit(std::exception_ptr error);
 
     // For the library.
-    explicit TemporaryDirectory(std::string path) noexcept;
+    explicit TemporaryDirectory(std::string path);
 
   private:
-    std::string path_;
+    std::shared_ptr<detail::TemporaryTree> tree_;
 };
 // Makes one with a new name, for this user alone. Raises: OSError and its kin, with the path.
 // If cancelled: there is no directory.
