@@ -1,65 +1,164 @@
 // tail_follow FILE: prints what is appended to a file, as `tail -F` does: also after the file was
-// truncated, or replaced by another one, as when logs are rotated.
+// truncated, written anew, or replaced by another one, as when logs are rotated, and when it is
+// reached by a symbolic link. A file that is not there is waited for.
 //
-// The directory is watched rather than the file, so that one that is made later is found too.
+// On a terminal control characters are shown as \x1b, so that a log cannot act on it.
 #include <asyncio.hpp>
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <iterator>
 #include <string>
+#include <string_view>
 
 #include "command_line.hpp"
 
 using asyncio::Coroutine;
 using asyncio::File;
+using namespace std::chrono_literals;
 
 namespace {
 
 // More than one line at a time, so that a busy log costs few calls; little enough to keep.
 constexpr std::int64_t kBlock = 64 * 1024;
+// So much of what was read last is kept, to see whether it is still there.
+constexpr std::int64_t kMark = 1024;
+// A file that is not there has nothing to watch, and its folder may be missing too: it is tried
+// again, often enough for a reader, and silently at first, since rotating a log takes a moment.
+constexpr auto kPause = 100ms;
+constexpr int kSilentTries = 10;
 
-Coroutine<> print_what_is_new(const File& file) {
-    const asyncio::FileStat now = co_await file.stat();
-    if (now.size < file.tell()) {
-        std::fprintf(stderr, "tail_follow: file truncated\n");
-        co_await file.seek(0);
+// Line by line: their ends are no control characters here.
+std::string shown(std::string_view text) {
+    std::string lines;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find_first_of("\n\t"), text.size());
+        lines += command::printable(text.substr(0, end));
+        lines += text.substr(end, 1);
+        text.remove_prefix(std::min(end + 1, text.size()));
     }
-    while (true) {
-        const std::string text = co_await file.read(kBlock);
-        if (text.empty()) break;
-        command::say(text);
-    }
+    return lines;
 }
 
-// The file that is at `path` now: `file` itself, another one, or none.
-Coroutine<File> look_again(const std::string& path, File file) {
-    auto opened = co_await asyncio::as_result(asyncio::open_file(path));
-    if (opened.holds<asyncio::FileNotFoundError>()) co_return File();
-    File found = opened.value();
-    if (!file) co_return found;
-    const asyncio::FileStat before = co_await file.stat();
-    const asyncio::FileStat now = co_await found.stat();
-    co_return before.inode == now.inode&& before.device == now.device ? file : found;
+void print(const std::string& text) {
+    static const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+    command::say(terminal ? shown(text) : text);
+}
+
+void warn(const std::string& what) { std::fprintf(stderr, "tail_follow: %s\n", what.c_str()); }
+
+// A file that is followed: the bytes before its position were printed, or were there before.
+class Log {
+  public:
+    explicit Log(File file) : file_(file) {}
+
+    const File& file() const { return file_; }
+    // From the end on.
+    Coroutine<> skip() {
+        const std::int64_t size = co_await file_.seek(0, SEEK_END);
+        const std::int64_t begin = std::max<std::int64_t>(size - kMark, 0);
+        mark_ = co_await file_.pread(static_cast<std::size_t>(size - begin), begin);
+    }
+    Coroutine<> print_what_is_new() {
+        if (co_await rewritten()) {
+            warn("file truncated");
+            mark_.clear();
+            co_await file_.seek(0);
+        }
+        while (true) {
+            const std::string text = co_await file_.read(kBlock);
+            if (text.empty()) break;
+            print(text);
+            mark_ += text;
+            if (std::ssize(mark_) > kMark)
+                mark_.erase(0, mark_.size() - static_cast<std::size_t>(kMark));
+        }
+    }
+
+  private:
+    // A file that was emptied may be as long as before by now: then what was read last is no longer
+    // before the position. (What begins with the same bytes cannot be told from what was appended.)
+    Coroutine<bool> rewritten() {
+        const std::string there =
+            co_await file_.pread(mark_.size(), file_.tell() - std::ssize(mark_));
+        co_return there != mark_;
+    }
+
+    File file_;
+    std::string mark_;
+};
+
+// Opening a FIFO would wait for who writes to it.
+// Raises: FileNotFoundError and its kin; OSError for what is no regular file.
+Coroutine<File> open_log(std::string path) {
+    auto look = [path] {
+        std::error_code ignored;  // open_file says it better
+        const auto type = std::filesystem::status(path, ignored).type();
+        return type != std::filesystem::file_type::fifo &&
+               type != std::filesystem::file_type::character;
+    };
+    if (!co_await asyncio::to_thread(look)) {
+        throw asyncio::OSError(EINVAL, "Not a regular file", path);
+    }
+    co_return co_await asyncio::open_file(path);
+}
+
+Coroutine<bool> is_same(File a, File b) {
+    const asyncio::FileStat one = co_await a.stat();
+    const asyncio::FileStat other = co_await b.stat();
+    co_return one.inode == other.inode&& one.device == other.device;
+}
+
+bool is_missing(const asyncio::Result<File>& opened) {
+    return opened.holds<asyncio::FileNotFoundError>() ||
+           opened.holds<asyncio::NotADirectoryError>();
+}
+
+// The file at `path`, when there is one. `changes` watches it from before it was opened.
+Coroutine<File> await_file(std::string path, asyncio::AsyncGenerator<asyncio::FileEvent>& changes) {
+    for (int tries = 0;; ++tries) {
+        changes = asyncio::watch(path);
+        auto opened = co_await asyncio::as_result(open_log(path));
+        if (!is_missing(opened)) co_return opened.value();
+        if (tries == kSilentTries) {
+            try {
+                opened.value();
+            } catch (const asyncio::OSError& error) {
+                warn(std::string(error.what()) + ": waiting for it");
+            }
+        }
+        co_await asyncio::sleep(kPause);
+    }
 }
 
 Coroutine<> follow(std::string path) {
-    const std::size_t slash = path.rfind('/');
-    const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    if (slash == std::string::npos) path = "./" + path;
-    auto changes = asyncio::watch(directory);
-
-    File file = co_await look_again(path, File());
-    // What is there already was read by others: from the end on.
-    if (file) co_await file.seek(0, SEEK_END);
-    while (auto change = co_await changes.next()) {
-        if (change->kind == asyncio::FileChange::GONE) break;
-        const bool lost = change->kind == asyncio::FileChange::LOST;
-        if (change->path != path && change->from != path && !lost) continue;
-        if (file) co_await print_what_is_new(file);
-        const bool other = change->kind == asyncio::FileChange::CREATED ||
-                           change->kind == asyncio::FileChange::MOVED || lost;
-        if (!other) continue;
-        file = co_await look_again(path, file);
-        if (file) co_await print_what_is_new(file);
+    auto changes = asyncio::watch(path);
+    // What is there already was read by others. What comes later is printed from its beginning.
+    auto opened = co_await asyncio::as_result(open_log(path));
+    File file;
+    if (is_missing(opened)) {
+        file = co_await await_file(path, changes);
+    } else {
+        file = opened.value();
+    }
+    Log log(file);
+    if (!is_missing(opened)) co_await log.skip();
+    while (true) {
+        co_await log.print_what_is_new();
+        while (true) {
+            const auto change = co_await asyncio::as_result(changes.next());
+            // It may have vanished between the two, and been there when it was opened.
+            const bool over = change.holds<asyncio::FileNotFoundError>() || !change.value();
+            co_await log.print_what_is_new();
+            if (over) break;
+        }
+        const File found = co_await await_file(path, changes);
+        if (!co_await is_same(log.file(), found)) log = Log(found);
     }
 }
 

@@ -78,10 +78,14 @@ void FileRequest::perform() noexcept {
             } while (failed != 0 && errno == EINTR);
             break;
         case Op::kSync:
-            failed = ::fsync(fd);
+            do {
+                failed = ::fsync(fd);
+            } while (failed != 0 && errno == EINTR);
             break;
         case Op::kDataSync:
-            failed = ::fdatasync(fd);
+            do {
+                failed = ::fdatasync(fd);
+            } while (failed != 0 && errno == EINTR);
             break;
         case Op::kStat:
             failed = ::fstat(fd, &stat);
@@ -224,7 +228,7 @@ bool FileRequest::leave() noexcept {
     waiter_ = nullptr;
     if (done_) return true;
     if (must_run_ || !claim()) {
-        left_.store(true, std::memory_order_relaxed);
+        abandon();
         // Of a closed loop nobody waits for a turn, and the thread may be in orphan() just now.
         if (!core_->closed) run_on();
         return false;

@@ -113,6 +113,9 @@ class FileRequest : public Node, public JobBase, public Pooled {
     // Nobody waits any more. Returns true if it has ended or will not begin; else it runs on.
     bool leave() noexcept;
 
+    // Nobody waits any more: a thread that would wait for ever need not. Any thread.
+    void abandon() noexcept { left_.store(true, std::memory_order_relaxed); }
+
     void execute() noexcept override;
     void discard() noexcept override;
     void run() override;
@@ -140,7 +143,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
     std::size_t got_ = 0;  // kRead: how much of `data` is filled
     RefCount refs_{1};
     std::atomic<bool> claimed_{false};  // by the thread that does it or the loop that gives it up
-    std::atomic<bool> left_{false};     // nobody waits any more for what a thread does
+    std::atomic<bool> left_{false};     // abandon() was called
     bool must_run_ = false;             // it is not given up, even if no thread has begun
     bool done_ = false;
     bool performed_ = false;

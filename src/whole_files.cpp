@@ -90,13 +90,9 @@ void close_or_throw(Descriptor file, const std::string& path) {
 
 constexpr std::size_t kStreamPiece = 64 * 1024;  // what a pipe holds
 
-// All of a file. `opened`: the stream that open_here() gave, if any. Raises: OSError.
-std::string read_whole(const std::string& path, FileOpening opened) {
-    const auto opening = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
-    opening->path = path;
-    opening->flags = O_RDONLY;
-    opening->file = std::move(opened.file);
-    opening->stat = opened.stat;
+// All of the file that `opening` opens. Raises: OSError.
+std::string read_whole(const Ref<FileRequest>& opening) {
+    const std::string& path = opening->path;
     opening->perform();
     if (opening->error != 0) throw_file_error(opening->error, path);
     const struct stat& s = opening->stat;
@@ -120,6 +116,18 @@ std::string read_whole(const std::string& path, FileOpening opened) {
     }
 }
 
+// When its caller has gone.
+class Abandon {
+  public:
+    explicit Abandon(const Ref<FileRequest>& request) noexcept : request_(request) {}
+    Abandon(const Abandon&) = delete;
+    Abandon& operator=(const Abandon&) = delete;
+    ~Abandon() { request_->abandon(); }
+
+  private:
+    const Ref<FileRequest> request_;
+};
+
 Coroutine<std::string> read_path(std::string path) {
     check_path(path);
     if (FileCourtesy(4096).due()) co_await sleep(std::chrono::seconds(0));
@@ -141,9 +149,13 @@ Coroutine<std::string> read_path(std::string path) {
         path = std::move(read->path);
         opened = std::move(read->opened);
     }
-    auto whole = [path = std::move(path), opened = std::move(opened)]() mutable {
-        return read_whole(path, std::move(opened));
-    };
+    const auto opening = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
+    opening->path = std::move(path);
+    opening->flags = O_RDONLY;
+    opening->file = std::move(opened.file);
+    opening->stat = opened.stat;
+    const Abandon at_end(opening);
+    auto whole = [opening] { return read_whole(opening); };
     co_return co_await on_file_thread(std::move(whole));
 }
 
@@ -562,7 +574,8 @@ std::unique_ptr<WalkEntry> read_for_walk(const std::string& path, bool top, Walk
             }
         }
     } catch (const OSError& error) {
-        const bool vanished = !top && error.code().value() == ENOENT;
+        const int number = error.code().value();
+        const bool vanished = !top && (number == ENOENT || number == ENOTDIR);
         if (!vanished && !options.ignore_errors) throw;
         return nullptr;
     }

@@ -1015,6 +1015,13 @@ TEST_F(Files, CancelledOpensOfAFifoGiveTheirThreadsBack) {
         for (auto& task : opening) {
             EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
         }
+        std::vector<asyncio::Task<std::string>> reading;
+        for (int i = 0; i < 20; ++i) reading.push_back(asyncio::create_task(asyncio::read_file(p)));
+        co_await iterations(5);
+        for (auto& task : reading) task.cancel();
+        for (auto& task : reading) {
+            EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
+        }
         co_await asyncio::wait_for(asyncio::write_file(path("x"), "text"), 10s);
         EXPECT_EQ(content(path("x")), "text");
     });

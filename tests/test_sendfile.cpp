@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include <asyncio/files.hpp>
+
 #include "network.hpp"
 #include "selector_events.hpp"
 

@@ -122,10 +122,9 @@ class ASYNCIO_API File {
     // If cancelled: the position stays, see above.
     Coroutine<std::optional<std::string>> next() const;
     // Writes all of `data`, in mode "a" at the end of the file; gives its size. A view is copied
-    // now, a temporary string is moved. Of nothing at all the position stays, as in Python.
-    // Raises: UnsupportedOperation "write"; ValueError "I/O operation on closed file"; OSError,
-    // when the position is behind what was written before it, and stays if that is nothing. If
-    // cancelled: what has begun is written whole, see above.
+    // now, a temporary string is moved. Raises: UnsupportedOperation "write"; ValueError "I/O
+    // operation on closed file"; OSError, when the position is behind what was written before it.
+    // If cancelled: what has begun is written whole, see above.
     Coroutine<std::size_t> write(std::string_view data) const;
     Coroutine<std::size_t> write(std::string&& data) const;
     Coroutine<std::size_t> write(const char* data) const;
@@ -225,7 +224,7 @@ struct ReplaceOptions {
 // The new file has the owner, group, permissions and access list of the old one before its first
 // byte is written, as far as this user may give them: a group that cannot be kept gets no rights
 // that all others have not. Other extended attributes and other hard links stay with the old one.
-// A process that is killed meanwhile leaves `.NAME.0123456789abcdef.tmp`: a dot, up to 200 bytes of
+// A process that ends meanwhile leaves `.NAME.0123456789abcdef.tmp`: a dot, up to 200 bytes of
 // the name, and sixteen hexadecimal digits.
 // Raises: OSError and its kin, with the path, EINVAL "Not a regular file" for a device, FIFO or
 // socket; then the old file is there, and no temporary one. Only a disk that fails (EIO) when the

@@ -35,15 +35,17 @@ struct FileEvent {
 // What changes while nobody asks is kept by the system, up to a limit of its own
 // (fs.inotify.max_queued_events), and, while another watch of this loop is asked, up to 16384
 // events here; beyond it there is one event LOST, and then what comes later. All watches of a loop
-// share one inotify instance, and thus the system's queue. When the path no longer leads to what is
-// watched, since that or a directory above it was removed or renamed, GONE is the last event,
-// within half a second where the system does not tell (of thousands of watches: some seconds); what
-// is made at the path afterwards is another one, to be watched anew. A rename of which the system
-// tells in two parts is DELETED and CREATED. Raises, from next(): OSError and its kin, with the
-// path, and the name of the limit that was reached (fs.inotify.max_user_watches,
-// fs.inotify.max_user_instances); ValueError "embedded null byte"; NotImplementedError on virtual
-// time; RuntimeError in another loop. If cancelled: a next() that is cancelled ends the generator,
-// as it does with every generator.
+// share one inotify instance, and thus the system's queue.
+//
+// When the path no longer leads to what is watched, since that or a directory above it was removed
+// or renamed, GONE is the last event: within half a second where the system does not tell (of
+// thousands of watches: some seconds). What is made at the path afterwards is another one, to be
+// watched anew. A rename of which the system tells in two parts is DELETED and CREATED.
+//
+// Raises, from next(): OSError and its kin, with the path, and the name of the limit that was
+// reached (fs.inotify.max_user_watches, fs.inotify.max_user_instances); ValueError "embedded null
+// byte"; NotImplementedError on virtual time; RuntimeError in another loop while its own is open.
+// If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
 [[nodiscard]] ASYNCIO_API AsyncGenerator<FileEvent> watch(std::string_view path);
 
 }  // namespace asyncio::inline v1
