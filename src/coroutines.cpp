@@ -39,7 +39,7 @@ void destroy_chain(PromiseBase* innermost) noexcept {
         thread_state.destroyed = child;
         // Safe because every frame of the chain is suspended: the innermost at what it waits for,
         // the others at the co_await of the next; each has its awaiter in the next as only owner.
-        p->handle().destroy();
+        destroy_frame(p->handle());
         child = p;
         p = parent;
     }

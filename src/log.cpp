@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <string>
 
+#include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/future_base.hpp"
+#include "asyncio/exceptions.hpp"
 
 namespace asyncio::inline v1::log {
 namespace {
@@ -45,3 +47,16 @@ void write(Level level, std::string_view message) noexcept {
 }
 
 }  // namespace asyncio::inline v1::log
+
+namespace asyncio::inline v1::detail {
+
+void log_thrown_by_destructor() noexcept {
+    try {
+        log::write(log::Level::ERROR,
+                   "Exception ignored in a destructor: " + describe(std::current_exception()));
+    } catch (...) {
+        // No memory for the text, and nobody else to tell.
+    }
+}
+
+}  // namespace asyncio::inline v1::detail

@@ -97,7 +97,7 @@ void TaskBase::run() {
     if (done()) {
         // Safe because the root is at its final suspend, or has not begun, and the task is its only
         // owner. Its parameters are destroyed here, still in the task's context.
-        std::exchange(leaf_, nullptr)->handle().destroy();
+        destroy_frame(std::exchange(leaf_, nullptr)->handle());
         t.task = nullptr;
         t.context = context;
         end_step();

@@ -210,7 +210,11 @@ void ThreadPoolExecutor::Pool::work(std::shared_ptr<Pool> pool, std::shared_ptr<
                                     unsigned number) {
     name_this_thread(pool->prefix, number);
     Worker::here = self.get();
-    while (detail::JobBase* job = pool->next_job(*self)) job->execute();
+    while (detail::JobBase* job = pool->next_job(*self)) {
+        job->execute();
+        // A child that was forked in the job, and has nothing else to do: it ends with its thread.
+        if (pool->of_parent()) return;
+    }
     Worker::here = nullptr;
     const std::lock_guard lock(pool->mutex);
     self->ended = true;

@@ -515,6 +515,44 @@ TEST(DefaultExecutor, ThatDoesNotEndInTimeIsLeftWithAWarning) {  // R-10, LC-07
     gates->release.open();
 }
 
+TEST(DefaultExecutor, JobsThatOutliveTheLimitRunOnAndAreNotWaitedFor) {  // S-93
+    const LogCapture log;
+    const auto gates = std::make_shared<Gates>();
+    const auto last = std::make_shared<Gate>();
+    std::atomic<int> alive = 0;
+    std::atomic<int> told = 0;
+    {
+        const auto loop = EpollEventLoop::create();
+        loop->set_default_executor(std::make_shared<ThreadPoolExecutor>(1));
+        loop->run_until_complete([&]() -> Coroutine<> {
+            auto& running = get_running_loop();
+            auto stuck = [gates, counted = Counted(alive)] {
+                gates->begun.open();
+                gates->release.wait();
+                return counted;
+            };
+            running.run_in_executor(nullptr, stuck).add_done_callback([&] { ++told; });
+            // Behind it: it was submitted, and so it runs, whoever waits.
+            auto behind = [last, counted = Counted(alive)] { last->open(); };
+            running.run_in_executor(nullptr, behind).add_done_callback([&] { ++told; });
+            gates->begun.wait();
+            co_await running.shutdown_default_executor(2ms);
+            EXPECT_EQ(error_text<RuntimeError>(co_await as_result(to_thread([] {}))),
+                      "Executor shutdown has been called");
+            // A second call has its own limit.
+            co_await running.shutdown_default_executor(0s);
+        });
+        loop->close();
+        EXPECT_EQ(log.lines(),
+                  (Lines{"The executor did not finishing joining its threads within 0.002 seconds.",
+                         "The executor did not finishing joining its threads within 0 seconds."}));
+    }
+    gates->release.open();
+    last->wait();
+    EXPECT_EQ(told, 0);  // there is no loop to tell
+    while (alive > 0) std::this_thread::yield();
+}
+
 TEST_P(Threads, ShutdownDefaultExecutorMayBeCancelled) {  // LC-07
     Gate release;
     const LogCapture log;

@@ -195,7 +195,7 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
     // Drops it without having begun, and without a report.
     void close() noexcept {
         // Safe because the frame has not begun, and this handle is its only owner.
-        if (detail::PromiseOf<T>* p = detail::take(promise_)) p->handle().destroy();
+        if (auto* p = detail::take(promise_)) detail::destroy_frame(p->handle());
     }
     // True until it is awaited, moved from or closed.
     explicit operator bool() const noexcept { return promise_ != nullptr; }

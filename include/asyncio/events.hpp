@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "asyncio/contextvars.hpp"
+#include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/function.hpp"
 #include "asyncio/detail/loop_core.hpp"
 #include "asyncio/sockets.hpp"
@@ -134,7 +135,7 @@ class HandleStateOf final : public HandleState {
   private:
     void invoke() override { (*fn_)(); }
     void clear() noexcept override { fn_.reset(); }
-    std::optional<F> fn_;
+    Kept<F> fn_;
 };
 
 // Raises: RuntimeError "this handle is empty ...".

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "asyncio/contextvars.hpp"
+#include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/future_base.hpp"
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/events.hpp"
@@ -57,8 +58,8 @@ class ValueState : public Base {
     const std::type_info& value_type() const noexcept override { return typeid(T); }
     void* value_address() noexcept override { return std::addressof(value_); }
 
-    ~ValueState() override {
-        if (this->state_ == FutureState::kFinished) std::destroy_at(std::addressof(value_));
+    ~ValueState() noexcept override {
+        if (this->state_ == FutureState::kFinished) destroy_logged(value_);
     }
 
   private:
@@ -114,12 +115,12 @@ class DoneCallbackOf final : public DoneCallback {
   private:
     void invoke(Ref<FutureBase> future) override {
         if constexpr (std::is_invocable_v<F&, Handle>) {
-            fn_(Handle::from_state(std::move(future)));
+            (*fn_)(Handle::from_state(std::move(future)));
         } else {
-            fn_();
+            (*fn_)();
         }
     }
-    F fn_;
+    Kept<F> fn_;
 };
 
 template <class F>

@@ -222,9 +222,7 @@ class ASYNCIO_API StreamWriter {
     // and then. Dropped once the connection is closing or lost. ST-12.
     // Raises: RuntimeError "Cannot call write() after write_eof()".
     void write(std::string_view data) const { used().write(data); }
-    void write(std::span<const std::byte> data) const {
-        used().write(detail::as_chars(data));
-    }
+    void write(std::span<const std::byte> data) const { used().write(detail::as_chars(data)); }
     // The same for a range of pieces, each of which write() takes, in one system call where that
     // can be.
     template <class R>

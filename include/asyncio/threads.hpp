@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/take.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/futures.hpp"
@@ -82,7 +83,7 @@ using JobResult = typename JobResultOf<std::decay_t<F>, std::decay_t<Args>...>::
 
 // Calls `fn` and puts what it returned into `result`.
 template <class R, class F>
-void call_into(std::optional<Stored<R>>& result, F& fn) {
+void call_into(Kept<Stored<R>>& result, F& fn) {
     if constexpr (std::is_void_v<R>) {
         std::move(fn)();
         result.emplace();
@@ -212,8 +213,8 @@ class LoopJobOf final : public ValueState<FutureBase, R>, public LoopJob {
         this->finish_value();
     }
 
-    std::optional<F> fn_;
-    std::optional<Stored<R>> result_;
+    Kept<F> fn_;
+    Kept<Stored<R>> result_;
 };
 
 // The executor to use: `executor`, or the loop's own if null.
@@ -475,8 +476,8 @@ template <class T>
 class ConcurrentStateOf : public ConcurrentBase {
   public:
     ConcurrentStateOf() noexcept {}
-    ~ConcurrentStateOf() override {
-        if (state() == kFinished) std::destroy_at(std::addressof(value_));
+    ~ConcurrentStateOf() noexcept override {
+        if (state() == kFinished) destroy_logged(value_);
     }
     template <class... V>
     void set_value(V&&... value) {
@@ -511,7 +512,7 @@ class ConcurrentJobOf final : public ConcurrentStateOf<R>, public JobBase {
 
     void execute() noexcept override {
         if (!claim_for_call()) return this->release();
-        std::optional<Stored<R>> result;
+        Kept<Stored<R>> result;
         std::exception_ptr error;
         try {
             call_into<R>(result, *fn_);
@@ -539,7 +540,7 @@ class ConcurrentJobOf final : public ConcurrentStateOf<R>, public JobBase {
             return false;
         }
     }
-    void end(std::optional<Stored<R>>& result, std::exception_ptr error) noexcept {
+    void end(Kept<Stored<R>>& result, std::exception_ptr error) noexcept {
         try {
             this->begin_end();
         } catch (const std::exception&) {
@@ -553,7 +554,7 @@ class ConcurrentJobOf final : public ConcurrentStateOf<R>, public JobBase {
         }
     }
 
-    std::optional<F> fn_;
+    Kept<F> fn_;
 };
 
 ASYNCIO_API void report_callback_error(ConcurrentBase& future, const std::exception_ptr& error);
@@ -566,9 +567,9 @@ class ConcurrentCallbackOf final : public ConcurrentCallback {
     void call(ConcurrentBase& future) noexcept override {
         try {
             if constexpr (std::is_invocable_v<F&, ConcurrentFuture<T>>) {
-                fn_(ConcurrentFuture<T>::from_state(Ref<ConcurrentBase>::share(&future)));
+                (*fn_)(ConcurrentFuture<T>::from_state(Ref<ConcurrentBase>::share(&future)));
             } else {
-                fn_();
+                (*fn_)();
             }
         } catch (...) {
             // As in Python: it is logged, and the other callbacks are called.
@@ -579,7 +580,7 @@ class ConcurrentCallbackOf final : public ConcurrentCallback {
     void drop() noexcept override { delete this; }
 
   private:
-    F fn_;
+    Kept<F> fn_;
 };
 
 }  // namespace detail

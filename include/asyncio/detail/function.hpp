@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/refcount.hpp"
 
 namespace asyncio::inline v1::detail {
@@ -27,8 +28,8 @@ class Function<R(Args...)> {
     template <class F>
     struct Holder final : Base {
         explicit Holder(F f) : fn(std::move(f)) {}
-        R call(Args... args) override { return fn(std::forward<Args>(args)...); }
-        F fn;
+        R call(Args... args) override { return (*fn)(std::forward<Args>(args)...); }
+        Kept<F> fn;
     };
 
   public:

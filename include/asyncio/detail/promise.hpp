@@ -24,6 +24,7 @@
 #include <exception>
 #include <source_location>
 
+#include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/future_base.hpp"
 #include "asyncio/detail/thread_state.hpp"
 
@@ -119,6 +120,18 @@ inline void return_to_parent(PromiseBase& p) noexcept {
 // closes and destroys chains of frames innermost first, without recursion.
 ASYNCIO_API void destroy_chain(PromiseBase* innermost) noexcept;
 
+// Destroys a suspended frame. What a parameter's destructor throws is logged (see destroy.hpp); the
+// compilers then destroy the rest, but g++ 12 may lose the frame's memory.
+inline void destroy_frame(std::coroutine_handle<> frame) noexcept {
+    try {
+        // Safe because the caller is its only owner, and it is suspended.
+        frame.destroy();
+    } catch (...) {
+        // Every exception ends here, and is told of.
+        log_thrown_by_destructor();
+    }
+}
+
 // Destroys a frame that an awaiter owns, unless destroy_chain did.
 inline void destroy_owned(PromiseBase* p) noexcept {
     if (thread_state.destroyed == p) {
@@ -127,7 +140,7 @@ inline void destroy_owned(PromiseBase* p) noexcept {
     }
     // Safe because the frame is suspended (before its start, at a co_await or at its end) and the
     // awaiter that calls this is its only owner.
-    p->handle().destroy();
+    destroy_frame(p->handle());
 }
 
 }  // namespace asyncio::inline v1::detail

@@ -212,7 +212,7 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
     } catch (...) {
         // Out of memory: the coroutine ends unbegun, and the error goes on.
         // Safe because release() gave it up and nobody else has it.
-        root->handle().destroy();
+        destroy_frame(root->handle());
         throw;
     }
     auto state = Ref<FutureBase>::adopt(task);
