@@ -957,6 +957,7 @@ TEST(Http, WorksInDebugMode) {
 // under way is the parent's, and stays so.
 TEST(Http, AChildOfForkMayUseTheClient) {
     if (support::kThreadSanitizer) GTEST_SKIP() << "it starts no threads in a child";
+    if (support::kAddressSanitizer) GTEST_SKIP() << "its malloc keeps other threads' locks";
     const HttpServer server([](const Request& r, Connection& c) {
         if (r.target == "/slow") std::this_thread::sleep_for(200ms);
         c.reply("hello");
