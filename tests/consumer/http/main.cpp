@@ -1,4 +1,4 @@
-// Uses the HTTP client, without a network: an error of the system's and one of the library's.
+// Uses the HTTP client, without a network: an error of the system's and two of the library's.
 #include <asyncio.hpp>
 #include <asyncio/http.hpp>
 
@@ -8,11 +8,13 @@ namespace http = asyncio::http;
 
 asyncio::Coroutine<> program() {
     const auto refused = co_await asyncio::as_result(http::get("http://127.0.0.1:1/"));
-    const bool connected = !refused.holds<http::ConnectError>();
+    const auto invalid = co_await asyncio::as_result(http::get("file:///etc/passwd"));
+    const bool right =
+        refused.holds<http::ConnectError>() && invalid.holds<http::InvalidURLError>();
     try {
-        co_await http::get("file:///etc/passwd");
+        co_await http::get("http://127.0.0.1:1/", {.max_redirects = -1});
     } catch (const asyncio::ValueError&) {
-        std::printf("%d ValueError\n", connected ? 0 : 42);
+        std::printf("%d ValueError\n", right ? 42 : 0);
     }
 }
 
