@@ -197,11 +197,8 @@ struct OSError::Texts {
 
 namespace {
 
-std::string numbered_text(int number, const std::string& text,
-                          const std::optional<std::string>& filename) {
-    std::string whole = "[Errno " + std::to_string(number) + "] " + text;
-    if (filename) whole += ": " + detail::quoted(*filename);
-    return whole;
+std::string numbered_text(int number, const std::string& text) {
+    return "[Errno " + std::to_string(number) + "] " + text;
 }
 
 }  // namespace
@@ -211,7 +208,9 @@ OSError::OSError(const std::string& message) : OSError(std::errc::io_error, mess
 OSError::OSError(int error_number, const std::string& text,
                  const std::optional<std::string>& filename)
     : OSError(std::error_code(error_number, std::generic_category()),
-              numbered_text(error_number, text, filename), text, filename.value_or("")) {}
+              numbered_text(error_number, text) +
+                  (filename ? ": " + detail::quoted(*filename) : std::string()),
+              text, filename.value_or("")) {}
 
 OSError::OSError(std::errc usual, const std::string& message)
     : OSError(std::make_error_code(usual), message) {}
@@ -313,7 +312,7 @@ gaierror::gaierror(const std::string& message)
     : OSError(std::error_code(EAI_NONAME, gai_category()), message) {}
 
 gaierror::gaierror(int error_number, const std::string& text)
-    : OSError(std::error_code(error_number, gai_category()), numbered_text(error_number, text, {}),
+    : OSError(std::error_code(error_number, gai_category()), numbered_text(error_number, text),
               text, {}) {}
 
 SSLError::SSLError(const std::string& message)
