@@ -48,10 +48,6 @@ class PromiseOf : public PromiseBase {
         template <class P>
         void await_suspend(std::coroutine_handle<P> h) const noexcept {
             PromiseOf& p = h.promise();
-            if constexpr (!std::is_void_v<T>) {
-                if (p.outcome() == kNone) [[unlikely]]
-                    p.end_without_value();
-            }
             if (p.is_root()) {
                 p.task()->collect(p);
             } else {
@@ -78,7 +74,10 @@ class PromiseOf : public PromiseBase {
     }
 
     Stored<T>& value() noexcept { return *room_.address(); }
-    std::exception_ptr take_error() noexcept { return std::move(room_.error); }
+    // Of one that ended without a value: what left it, or that there was no co_return.
+    std::exception_ptr take_error() noexcept {
+        return outcome() == kError ? std::move(room_.error) : ended_without_value(*this);
+    }
 
     template <class A, bool kDirect = kAwaitersByReference>
     decltype(auto) await_transform(A&& awaitable,
@@ -94,10 +93,6 @@ class PromiseOf : public PromiseBase {
         // No construct_at for an exception_ptr: every file that includes this would compile it.
         ::new (static_cast<void*>(&room_.error)) std::exception_ptr(std::move(error));
         set_outcome(kError);
-    }
-    // The body reached its end without a co_return.
-    [[gnu::cold, gnu::noinline]] void end_without_value() noexcept {
-        set_error(ended_without_value(*this));
     }
 
     OutcomeRoom<Stored<T>> room_;
@@ -144,7 +139,7 @@ class [[nodiscard]] CoroutineAwaiter {
         return call(*child_, h.promise());
     }
     T await_resume() {
-        if (child_->outcome() == PromiseBase::kError) std::rethrow_exception(child_->take_error());
+        if (child_->outcome() != PromiseBase::kValue) std::rethrow_exception(child_->take_error());
         if constexpr (std::is_void_v<T>) {
             return;
         } else if constexpr (std::is_reference_v<T>) {
@@ -154,7 +149,7 @@ class [[nodiscard]] CoroutineAwaiter {
         }
     }
     Result<T> await_result() {
-        if (child_->outcome() == PromiseBase::kError) {
+        if (child_->outcome() != PromiseBase::kValue) {
             return Result<T>::failure(child_->take_error());
         }
         return Result<T>::success(std::move(child_->value()));

@@ -49,7 +49,7 @@ class TaskStateOf final : public ValueState<TaskBase, T> {
     void collect(PromiseBase& base) noexcept override {
         // Safe because the constructor took the root frame of a Coroutine<T>.
         auto& root = static_cast<PromiseOf<T>&>(base);
-        if (root.outcome() == PromiseBase::kError) {
+        if (root.outcome() != PromiseBase::kValue) {
             this->finish_from_error(root, root.take_error());
             return;
         }
