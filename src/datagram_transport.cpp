@@ -49,7 +49,8 @@ EventLoop& DatagramChannel::loop() const {
 void DatagramChannel::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     auto datagrams = std::dynamic_pointer_cast<DatagramProtocol>(std::move(protocol));
     if (!datagrams) throw TypeError("a datagram transport needs a DatagramProtocol");
-    protocol_ = std::move(datagrams);
+    std::swap(protocol_, datagrams);
+    drop_later(core_, std::move(datagrams));
 }
 
 void DatagramChannel::life_ready() {
@@ -296,8 +297,14 @@ void DatagramChannel::write_ready() {
 void DatagramChannel::flush() {
     while (!queue_.empty() && send_some()) continue;
     if (lost_ > 0) return;
+    // At the end of this, whatever leaves the loop.
+    struct Rest {
+        DatagramChannel& self;
+        ~Rest() {
+            if (self.queue_.empty() && self.closing_ && self.lost_ == 0) self.schedule_lost();
+        }
+    } const rest{*this};
     flow_.shrunk(queue_.size(), *this, protocol_.get());  // may send more
-    if (queue_.empty() && closing_ && lost_ == 0) schedule_lost();
 }
 
 // The next ones, with one system call. False if there is no room for more.

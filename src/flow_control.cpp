@@ -49,6 +49,26 @@ void FlowControl::resume(TransportBase& transport, BaseProtocol* protocol) {
     }
 }
 
+namespace {
+
+class DropLater final : public Node, public Pooled {
+  public:
+    explicit DropLater(std::shared_ptr<BaseProtocol> protocol) noexcept
+        : protocol_(std::move(protocol)) {}
+    void run() override { delete this; }
+    void drop() noexcept override { delete this; }
+
+  private:
+    ~DropLater() = default;
+    std::shared_ptr<BaseProtocol> protocol_;
+};
+
+}  // namespace
+
+void drop_later(LoopCore& core, std::shared_ptr<BaseProtocol> protocol) {
+    if (protocol && !core.closed) core.push_ready(new DropLater(std::move(protocol)));
+}
+
 void report_transport_error(TransportBase& transport, const char* message,
                             std::exception_ptr error) {
     if (is_exit_error(error)) std::rethrow_exception(std::move(error));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <utility>
 
 #include "asyncio/transports.hpp"
@@ -46,6 +47,10 @@ class FlowControl {
     std::size_t high_ : 63 = kHigh;
     std::size_t low_ = kHigh / 4;
 };
+
+// For set_protocol(): a method of the protocol that was there before may be what calls it, so that
+// it goes when the loop comes round again.
+void drop_later(LoopCore& core, std::shared_ptr<BaseProtocol> protocol);
 
 // Tells the loop's exception handler of an error at `transport`. To be called in a catch block with
 // std::current_exception(), say. Raises: `error` if that leaves the loop (S-60).

@@ -383,6 +383,7 @@ class ReadPipe final : public PipeTransport {
             look_at_protocol();
             throw;
         }
+        drop_later(core_, std::move(protocol));
     }
     bool is_reading() const override { return !closing_ && !paused_; }
     void pause_reading() override {
@@ -440,8 +441,11 @@ class ReadPipe final : public PipeTransport {
     }
 
     void read_into_protocol() {
-        const std::span<char> memory = buffered_->get_buffer(0);
+        BufferedProtocol* const asked = buffered_;
+        const std::span<char> memory = asked->get_buffer(0);
         if (memory.empty()) throw RuntimeError("get_buffer() returned an empty buffer");
+        // It has closed or paused the pipe, or set another protocol.
+        if (!is_reading() || buffered_ != asked) return;
         const ssize_t n = receive(memory.data(), memory.size());
         if (n <= 0) return read_nothing(n);
         buffered_->buffer_updated(static_cast<std::size_t>(n));
@@ -491,7 +495,9 @@ class ReadPipe final : public PipeTransport {
 class WritePipe final : public PipeTransport {
   public:
     WritePipe(EventLoop& loop, std::shared_ptr<BaseProtocol> protocol, Future<> waiter)
-        : PipeTransport(loop, std::move(protocol), std::move(waiter)), room_(*this) {}
+        : PipeTransport(loop, std::move(protocol), std::move(waiter)), room_(*this) {
+        check_protocol(protocol_.get());
+    }
 
     void close() override { write_eof(); }
     void abort() override {
@@ -499,7 +505,9 @@ class WritePipe final : public PipeTransport {
         close_with(nullptr);
     }
     void set_protocol(std::shared_ptr<BaseProtocol> protocol) override {
-        protocol_ = std::move(protocol);
+        check_protocol(protocol.get());
+        std::swap(protocol_, protocol);
+        drop_later(core_, std::move(protocol));
     }
     void write(std::string_view data) override {
         if (data.empty() || refuses()) return;
@@ -564,6 +572,9 @@ class WritePipe final : public PipeTransport {
         bool queued_ = false;
     };
 
+    static void check_protocol(const BaseProtocol* protocol) {
+        if (!protocol) throw TypeError("a pipe that is written needs a protocol");
+    }
     Node& write_node() noexcept override { return room_; }
     void tell_made(Transport& handle) override {
         if (auto* p = dynamic_cast<Protocol*>(protocol_.get())) {
@@ -623,7 +634,13 @@ class WritePipe final : public PipeTransport {
         if (lost_) return;
         if (!buffer_.empty()) return look_again();
         watch_room(false);
-        flow_.shrunk(0, *this, protocol_.get());  // may write again
+        try {
+            flow_.shrunk(0, *this, protocol_.get());  // may write again
+        } catch (...) {
+            // It leaves the loop; the end comes if that is run again.
+            if (buffer_.empty() && closing_) close_with(nullptr);
+            throw;
+        }
         if (buffer_.empty() && closing_ && !lost_) end_connection();
     }
 

@@ -22,18 +22,6 @@ namespace asyncio::inline v1::detail {
 
 namespace {
 
-// Something that may be in use just now, and goes when the loop comes round again.
-class DropLater final : public Node, public Pooled {
-  public:
-    explicit DropLater(std::shared_ptr<BaseProtocol> protocol) noexcept
-        : protocol_(std::move(protocol)) {}
-    void run() override { delete this; }
-    void drop() noexcept override { delete this; }
-
-  private:
-    std::shared_ptr<BaseProtocol> protocol_;
-};
-
 std::exception_ptr connection_closed() {
     return std::make_exception_ptr(ConnectionError("Connection is closed by peer"));
 }
@@ -116,8 +104,7 @@ void SocketTransport::adopt(std::shared_ptr<BaseProtocol> protocol) {
 void SocketTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     std::shared_ptr<BaseProtocol> before = protocol_;
     adopt(std::move(protocol));
-    // A method of it may be what calls this.
-    if (before && !core_.closed) core_.push_ready(new DropLater(std::move(before)));
+    drop_later(core_, std::move(before));
 }
 
 void SocketTransport::life_ready() {
@@ -327,22 +314,23 @@ void SocketTransport::read_ready() {
         stream_->data_received({got.data, got.size});
     } catch (...) {
         // Reported, and raised again if it is to leave the loop.
-        fatal_error("Fatal error: protocol.data_received() call failed.", std::current_exception());
+        receiver_failed("Fatal error: protocol.data_received() call failed.");
     }
     read_again(core_.ready);
 }
 
 void SocketTransport::receive_into_protocol() {
     std::span<char> memory;
+    BufferedProtocol* const asked = buffered_;
     try {
-        memory = buffered_->get_buffer(0);
+        memory = asked->get_buffer(0);
         if (memory.empty()) throw RuntimeError("get_buffer() returned an empty buffer");
     } catch (...) {
         // Reported, and raised again if it is to leave the loop.
-        return fatal_error("Fatal error: protocol.get_buffer() call failed.",
-                           std::current_exception());
+        return receiver_failed("Fatal error: protocol.get_buffer() call failed.");
     }
-    if (!wants_read()) return;  // it has closed or paused the connection
+    if (!wants_read()) return;                               // it has closed or paused it
+    if (buffered_ != asked) return read_again(core_.ready);  // it has set another protocol
     memory = memory.first(std::min(memory.size(), Backend::kReceive));
     const Transferred got = backend().receive_into(*this, memory);
     if (got.size == 0) return received_nothing(got.error);
@@ -350,10 +338,18 @@ void SocketTransport::receive_into_protocol() {
         buffered_->buffer_updated(got.size);
     } catch (...) {
         // Reported, and raised again if it is to leave the loop.
-        fatal_error("Fatal error: protocol.buffer_updated() call failed.",
-                    std::current_exception());
+        receiver_failed("Fatal error: protocol.buffer_updated() call failed.");
     }
     read_again(core_.ready);
+}
+
+// In a catch block. Raises: what leaves the loop; if that is run again, reading goes on.
+void SocketTransport::receiver_failed(const char* message) {
+    struct Again {
+        SocketTransport& self;
+        ~Again() { self.read_again(self.core_.ready); }
+    } const again{*this};
+    fatal_error(message, std::current_exception());
 }
 
 void SocketTransport::received_nothing(int error) {
@@ -371,9 +367,13 @@ void SocketTransport::received_end() {
     try {
         keep_open = stream_ ? stream_->eof_received() : buffered_->eof_received();
     } catch (...) {
-        // Reported, and raised again if it is to leave the loop.
-        return fatal_error("Fatal error: protocol.eof_received() call failed.",
-                           std::current_exception());
+        // Reported, and raised again if it is to leave the loop: there is no second end.
+        const std::exception_ptr error = std::current_exception();
+        if (is_exit_error(error)) {
+            close();
+            throw;
+        }
+        return fatal_error("Fatal error: protocol.eof_received() call failed.", error);
     }
     if (!keep_open) close();
 }
@@ -463,7 +463,20 @@ void SocketTransport::write_ready() {
         return fatal_error("Fatal write error on socket transport", std::move(error));
     }
     buffer_.consume(sent.size);
-    flow_.shrunk(buffer_.size(), *this, protocol_.get());  // may write again
+    try {
+        flow_.shrunk(buffer_.size(), *this, protocol_.get());  // may write again
+    } catch (...) {
+        // It leaves the loop; what was to come after this comes if that is run again.
+        if (buffer_.empty() && lost_ == 0) {
+            wake_sendfile(nullptr);
+            if (closing_) {
+                schedule_lost();
+            } else if (eof_) {
+                shut_down();
+            }
+        }
+        throw;
+    }
     if (buffer_.empty()) after_flush();
 }
 

@@ -110,6 +110,12 @@ void Listener::read_ready() {
     read_runs();
     const auto server = kept_ ? std::move(kept_) : Ref<ServerState>::share(&server_);
     const InContext scope(server->context());
+    // At the end of this, whatever leaves the loop.
+    struct Again {
+        Listener& self;
+        LoopCore& core;
+        ~Again() { self.read_again(core.ready); }
+    } const again{*this, server->core()};
     for (int i = std::max(server->backlog(), 1); i > 0 && wants_read(); --i) {
         SocketAddress peer;
         const int fd = server->engine().backend->accept(*this, peer);
@@ -120,7 +126,6 @@ void Listener::read_ready() {
         troubled_ = false;
         server->serve(Socket(fd), peer, no_delay_ && peer.family() != AF_UNIX);
     }
-    read_again(server->core().ready);
 }
 
 void Listener::read_dropped() noexcept {

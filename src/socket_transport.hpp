@@ -121,6 +121,7 @@ class SocketTransport final : public TransportBase,
     bool node_queued() const noexcept { return Channel::node_queued() || life_queued_; }
     void prefetch_receiver() const noexcept;
     void receive_into_protocol();
+    void receiver_failed(const char* message);
     void received_nothing(int error);
     void received_end();
     void after_flush();

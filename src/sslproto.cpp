@@ -307,9 +307,10 @@ void TlsTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     if (!stream && !buffered) {
         throw TypeError("a TLS transport needs a Protocol or a BufferedProtocol");
     }
-    app_ = std::move(protocol);
+    std::swap(app_, protocol);
     stream_ = stream;
     buffered_ = buffered;
+    drop_later(core_, std::move(protocol));
 }
 
 std::any TlsTransport::get_extra_info(std::string_view name) const {
@@ -568,8 +569,11 @@ SslStatus TlsTransport::read_for_buffered() {
     std::size_t total = 0;
     SslStatus status = SslStatus::kOk;
     call_app([&] {
-        const std::span<char> buffer = buffered_->get_buffer(get_read_buffer_size());
+        BufferedProtocol* const asked = buffered_;
+        const std::span<char> buffer = asked->get_buffer(get_read_buffer_size());
         if (buffer.empty()) throw RuntimeError("get_buffer() returned an empty buffer");
+        // It has closed or paused the connection, or set another protocol.
+        if (buffered_ != asked || app_paused_ || state_ != State::kWrapped) return;
         status = read_to(buffer.data(), buffer.size(), total);
         if (total > 0) buffered_->buffer_updated(total);
     });

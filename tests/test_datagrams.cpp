@@ -499,6 +499,45 @@ TEST(DatagramEndpointOfProtocol, ProtocolErrorsAreToldAndTheEndpointStays) {  //
     });
 }
 
+// L36.
+TEST(DatagramEndpointOfProtocol, MayChangeItsProtocolInACallback) {  // TR-04
+    class Leaves : public Recorder {
+      public:
+        explicit Leaves(bool& gone) : gone_(gone) {}
+        ~Leaves() override { gone_ = true; }
+        void pause_writing() override {
+            const bool& gone = gone_;
+            const DatagramTransport kept = transport;
+            kept.set_protocol(std::move(next));
+            EXPECT_FALSE(gone);
+        }
+        std::shared_ptr<Recorder> next;
+
+      private:
+        bool& gone_;
+    };
+    run([](EventLoop& loop) -> Coroutine<> {
+        bool gone = false;
+        const auto second = make_recorder();
+        const auto factory = [&] {
+            auto leaves = std::make_shared<Leaves>(gone);
+            leaves->next = second;
+            return leaves;
+        };
+        // A unix socket has room for so many datagrams only.
+        auto [left, right] = Socket::pair(AF_UNIX, SOCK_DGRAM);
+        DatagramOptions options;
+        options.sock = left;
+        DatagramTransport transport =
+            (co_await loop.create_datagram_endpoint(factory, options)).first;
+        while (transport.get_protocol() != second) transport.sendto(std::string(10'000, 'x'));
+        EXPECT_FALSE(gone);
+        while (!gone) co_await asyncio::sleep(0s);
+        transport.abort();
+        co_await until([&] { return second->count("lost") == 1; });
+    });
+}
+
 TEST(DatagramEndpointOfProtocol, SetProtocol) {  // TR-04
     run([](EventLoop& loop) -> Coroutine<> {
         const auto server = co_await loop.create_datagram_endpoint(make_recorder, local());

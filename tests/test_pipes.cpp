@@ -15,7 +15,9 @@
 #include <asyncio/tasks.hpp>
 #include <asyncio/timeouts.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -108,7 +110,112 @@ void run_real(F&& main) {
     asyncio::run(with_limit(std::forward<F>(main)));
 }
 
+// Sets another protocol, of which it is the last to know, and says whether it is gone then.
+class Leaves : public Notes {
+  public:
+    explicit Leaves(bool& gone) : gone_(gone) {}
+    ~Leaves() override { gone_ = true; }
+    void data_received(std::string_view) override { leave(); }
+    void pause_writing() override { leave(); }
+    std::shared_ptr<Protocol> next;
+
+  private:
+    void leave() {
+        const bool& gone = gone_;
+        const Transport kept = transport;
+        kept.set_protocol(std::move(next));
+        EXPECT_FALSE(gone);
+    }
+    bool& gone_;
+};
+
 // ---- reading ------------------------------------------------------------------------------------
+
+// L36.
+TEST(ReadPipe, MayChangeItsProtocolInACallback) {  // TR-04
+    run_real([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const Ends ends = make_pipe();
+        bool gone = false;
+        const auto second = make_notes();
+        const auto factory = [&] {
+            auto leaves = std::make_shared<Leaves>(gone);
+            leaves->next = second;
+            return leaves;
+        };
+        ReadTransport transport = (co_await loop.connect_read_pipe(factory, ends.read)).first;
+        EXPECT_EQ(::write(ends.write, "one", 3), 3);
+        while (!gone) co_await sleep(0s);
+        EXPECT_EQ(::write(ends.write, "two", 3), 3);
+        while (second->data != "two") co_await sleep(0s);
+        ::close(ends.write);
+        co_await second->lost.wait();
+    });
+}
+
+// L36.
+TEST(ReadPipe, GetBufferMayCloseItOrChangeTheProtocol) {  // TR-04, PR-06
+    class Gives : public BufferedProtocol {
+      public:
+        std::span<char> get_buffer(std::size_t) override {
+            before();
+            return memory;
+        }
+        void buffer_updated(std::size_t) override { ++updates; }
+        void connection_lost(std::exception_ptr) override { lost.set(); }
+        Event lost;
+        std::function<void()> before;
+        int updates = 0;
+        char memory[8];
+    };
+    run_real([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const auto make = [] { return std::make_shared<Gives>(); };
+        for (const bool closes : {true, false}) {
+            const Ends ends = make_pipe();
+            const auto made = co_await loop.connect_read_pipe(make, ends.read);
+            const ReadTransport transport = made.first;
+            const auto second = make_notes();
+            made.second->before = [&] {
+                closes ? transport.close() : transport.set_protocol(second);
+            };
+            EXPECT_EQ(::write(ends.write, "bytes", 5), 5);
+            if (closes) {
+                co_await made.second->lost.wait();
+            } else {
+                while (second->data != "bytes") co_await sleep(0s);
+            }
+            EXPECT_EQ(made.second->updates, 0);
+            ::close(ends.write);
+            if (!closes) co_await second->lost.wait();
+        }
+    });
+}
+
+// L36.
+TEST(WritePipe, MayChangeItsProtocolInACallback) {  // TR-04
+    run_real([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const Ends ends = make_pipe();
+        bool gone = false;
+        const auto second = make_notes();
+        const auto factory = [&] {
+            auto leaves = std::make_shared<Leaves>(gone);
+            leaves->next = second;
+            return leaves;
+        };
+        WriteTransport transport = (co_await loop.connect_write_pipe(factory, ends.write)).first;
+        EXPECT_EQ(raised<TypeError>([&] { transport.set_protocol(nullptr); }),
+                  "a pipe that is written needs a protocol");
+        transport.write(std::string(1'000'000, 'x'));
+        EXPECT_FALSE(gone);
+        while (!gone) co_await sleep(0s);
+        EXPECT_EQ(transport.get_protocol(), second);
+        transport.abort();
+        co_await second->lost.wait();
+        ::close(ends.read);
+    });
+}
 
 TEST(ReadPipe, ReadsUntilTheEnd) {  // PI-01, PR-01, PR-09
     run_real([]() -> Coroutine<> {

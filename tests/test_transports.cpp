@@ -1042,6 +1042,96 @@ TEST(Transport, LetsAnExitLeaveTheLoop) {  // S-60
     set_event_loop(nullptr);
 }
 
+// L36: no read is lost that was under way as something left the loop.
+TEST(Transport, ReadsOnAfterAnExitLeftTheLoop) {  // S-60
+    class Exits : public BufferedProtocol {
+      public:
+        std::span<char> get_buffer(std::size_t) override {
+            if (--exits_before > 0) throw SystemExit(7);
+            return memory;
+        }
+        void buffer_updated(std::size_t n) override {
+            received += n;
+            if (--exits > 0) throw SystemExit(7);
+        }
+        void connection_lost(std::exception_ptr) override { lost.set_result(); }
+        int exits_before = 3;
+        int exits = 3;
+        std::size_t received = 0;
+        char memory[8];
+        Future<> lost;
+    };
+    const auto loop = new_event_loop();
+    auto [left, right] = Socket::pair();
+    set_event_loop(loop.get());
+    const auto protocol = std::make_shared<Exits>();
+    make_socket_transport(*loop, std::move(left), protocol);
+    EXPECT_EQ(::write(right.fileno(), std::string(100, 'x').data(), 100), 100);
+    for (int i = 0; i < 4; ++i) {
+        EXPECT_THROW(loop->run_until_complete(wait_for(protocol->lost, 5s)), SystemExit);
+    }
+    right.close();
+    loop->run_until_complete(wait_for(protocol->lost, 5s));
+    EXPECT_EQ(protocol->received, 100U);
+    set_event_loop(nullptr);
+}
+
+// L36: the same of a listener, whose further connections have arrived already.
+TEST(Transport, AcceptsOnAfterAnExitLeftTheLoop) {  // S-60
+    const auto loop = new_event_loop();
+    set_event_loop(loop.get());
+    int made = 0;
+    const auto factory = [&] {
+        if (++made == 1) throw SystemExit(7);
+        return std::make_shared<Recorder>();
+    };
+    const Server server = loop->run_until_complete(loop->create_server(factory, "127.0.0.1", 0));
+    const SocketAddress at = server.sockets()[0].getsockname();
+    std::vector<Socket> clients;
+    for (int i = 0; i < 4; ++i) {
+        clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        EXPECT_EQ(::connect(clients.back().fileno(), static_cast<const sockaddr*>(at.data()),
+                            static_cast<socklen_t>(at.size())),
+                  0);
+    }
+    EXPECT_THROW(loop->run_forever(), SystemExit);
+    loop->run_until_complete(wait_for(until([&] { return made == 4; }), 5s));
+    set_event_loop(nullptr);
+}
+
+// L36: the memory belongs to the protocol that gave it, and a closed one is given nothing.
+TEST(Transport, GetBufferMayChangeTheProtocol) {  // TR-04, PR-06
+    class Gives : public BufferedProtocol {
+      public:
+        void connection_made(Transport& t) override { transport = t; }
+        std::span<char> get_buffer(std::size_t) override {
+            std::exchange(before, nullptr)();
+            return memory;
+        }
+        void buffer_updated(std::size_t) override { ++updates; }
+        Transport transport;
+        std::function<void()> before;
+        int updates = 0;
+        char memory[8];
+    };
+    run([]() -> Coroutine<> {
+        auto [left, right] = Socket::pair();
+        const auto gives = std::make_shared<Gives>();
+        const auto next = std::make_shared<Recorder>();
+        gives->before = [&] { gives->transport.set_protocol(next); };
+        Future<> ready;
+        const BaseTransport transport(
+            make_socket_transport(get_running_loop(), std::move(left), gives, ready));
+        co_await ready;
+        EXPECT_EQ(::write(right.fileno(), "bytes", 5), 5);
+        co_await until([&] { return next->received == "bytes"; });
+        EXPECT_EQ(gives->updates, 0);
+        transport.close();
+        co_await next->lost;
+        gives->transport = Transport();
+    });
+}
+
 TEST(Transport, CallsBackInTheContextItWasMadeIn) {  // SC-01
     static ContextVar<int> number{"number", 0};
     run([]() -> Coroutine<> {

@@ -119,7 +119,8 @@ struct Connected {
 
 // A listening server: a shared handle, possibly empty. A server that serves does so until it is
 // closed or its loop is, whether or not a handle is left; one that does not serve goes with the
-// last handle. SO-08. Made by the loop's create_server and create_unix_server, start_server and start_unix_server.
+// last handle. SO-08. Made by the loop's create_server and create_unix_server, start_server and
+// start_unix_server.
 class ASYNCIO_API Server {
   public:
     Server() noexcept = default;
