@@ -98,18 +98,31 @@ void FileRequest::perform() noexcept {
 }
 
 void FileRequest::open() noexcept {
+    // As open_here() does it, where it has not: a thread that waits for the other end of a FIFO is
+    // to look up now and then, whether anybody still wants it.
+    const bool existing = (flags & (O_CREAT | O_TRUNC | O_TMPFILE)) == 0;
+    if (!file && existing && !open_as(flags | O_NONBLOCK)) {
+        if (error != EAGAIN) return;
+        error = 0;  // somebody has a lease on it, which is to be waited for
+    }
     if (file && use_opened()) return;
+    open_as(flags);
+}
+
+// Opens `file` anew. Returns false if that is an error.
+bool FileRequest::open_as(int how) noexcept {
     int fd;
     do {
-        fd = above_standard(
-            ::open(path.c_str(), flags | O_CLOEXEC, static_cast<mode_t>(permissions)));
+        fd =
+            above_standard(::open(path.c_str(), how | O_CLOEXEC, static_cast<mode_t>(permissions)));
     } while (fd < 0 && errno == EINTR);
     if (fd < 0 || ::fstat(fd, &stat) != 0) {
         error = errno;
         if (fd >= 0) ::close(fd);
-        return;
+        return false;
     }
     file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+    return true;
 }
 
 // Makes of what open_here() has opened what open(2) would have given. False: it is to be opened
@@ -117,9 +130,10 @@ void FileRequest::open() noexcept {
 bool FileRequest::use_opened() noexcept {
     const int fd = file->get();
     const bool fifo = S_ISFIFO(stat.st_mode);
+    const bool plain = S_ISREG(stat.st_mode) || S_ISDIR(stat.st_mode);
     // Opening a terminal waits for its line, and a disk for its medium. Of other devices there may
     // be some that can be opened only once.
-    if (!fifo && (!S_ISCHR(stat.st_mode) || ::isatty(fd))) return false;
+    if (!fifo && !plain && (!S_ISCHR(stat.st_mode) || ::isatty(fd))) return false;
     if (fifo && (flags & O_ACCMODE) == O_RDONLY) await_writer();
     const int now = ::fcntl(fd, F_GETFL);
     if (error == 0 && (now < 0 || ::fcntl(fd, F_SETFL, now & ~O_NONBLOCK) != 0)) error = errno;

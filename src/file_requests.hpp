@@ -134,6 +134,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
     bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
     void end() noexcept;
     void open() noexcept;
+    bool open_as(int how) noexcept;
     bool use_opened() noexcept;
     void await_writer() noexcept;
     void move_pieces() noexcept;

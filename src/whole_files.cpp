@@ -750,13 +750,19 @@ class TreeRemover {
         // A sandbox that does not know this call.
         return open_on_device(place, name);
     }
+    // Where the system tells, as it does since Linux 5.8.
+    static bool is_mounted(int fd) noexcept {
+        struct statx s{};
+        return ::statx(fd, "", AT_EMPTY_PATH, 0, &s) == 0 &&
+               (s.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+    }
     static int open_on_device(int place, const std::string& name) noexcept {
         constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
         const int fd = above_standard(::openat(place, name.c_str(), kFlags));
         struct stat outer{};
         struct stat inner{};
         if (fd < 0 || (::fstat(place, &outer) == 0 && ::fstat(fd, &inner) == 0 &&
-                       outer.st_dev == inner.st_dev)) {
+                       outer.st_dev == inner.st_dev && !is_mounted(fd))) {
             return fd;
         }
         ::close(fd);
