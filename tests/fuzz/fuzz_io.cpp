@@ -3,6 +3,7 @@
 // range, names with NUL, empty handles, cancels at any moment. Each call returns or raises an error
 // that says something, every await ends once it is cancelled, no descriptor and no memory is left.
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -80,6 +81,7 @@ std::string host_of(Input& in) {
         std::string(300, 'h'), "%",   "[::1]", "\xc3\xa9"};
     return pool[in.below(std::size(pool))];
 }
+// Nothing outside of the folder: as root, whatever a fault did there would stay.
 std::string path_of(World& w, Input& in) {
     switch (in.below(9)) {
         case 0:
@@ -93,11 +95,11 @@ std::string path_of(World& w, Input& in) {
         case 4:
             return w.folder + "/" + std::string(300, 'n');
         case 5:
-            return std::string(5000, '/');
+            return w.folder + std::string(5000, '/');
         case 6:
-            return "/dev/null";
+            return w.folder + "/fifo";
         case 7:
-            return "/proc/self/status";
+            return w.folder + "/link";  // to nothing
         default:
             return w.folder + "/" + std::to_string(in.below(3));
     }
@@ -507,6 +509,8 @@ Coroutine<> act(World& w, Input& in, int steps) {
 Coroutine<> play(World& w, Input& in) {
     auto body = [&](const std::string& folder) -> Coroutine<> {
         w.folder = folder;
+        ::mkfifo((folder + "/fifo").c_str(), 0600);
+        std::filesystem::create_symlink("nothing", folder + "/link");
         auto a = create_task(act(w, in, 20));
         auto b = create_task(act(w, in, 20));
         co_await as_result(wait_for(a, 1s));
