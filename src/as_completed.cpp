@@ -1,6 +1,5 @@
 #include "asyncio/tasks/as_completed.hpp"
 
-#include <deque>
 #include <memory>
 
 #include "asyncio/detail/call_timer.hpp"
@@ -16,6 +15,8 @@ class CompletionQueue {
           nodes_(new FutureNode[futures_.size()]),
           watched_(futures_.size()),
           unasked(futures_.size()) {
+        // Now, since later nobody could be told that there is no memory.
+        ended_.reserve(futures_.size());
         for (std::size_t i = 0; i < futures_.size(); ++i) nodes_[i].watch(*this, *futures_[i]);
         if (futures_.empty() || timeout.is_none()) return;
         LoopCore& core = futures_[0]->core();
@@ -30,12 +31,8 @@ class CompletionQueue {
         delete this;
     }
 
-    bool has_items() const noexcept { return !items_.empty(); }
-    Ref<FutureBase> pop() {
-        Ref<FutureBase> f = std::move(items_.front());
-        items_.pop_front();
-        return f;
-    }
+    bool has_items() const noexcept { return taken_ < ended_.size(); }
+    Ref<FutureBase> pop() { return std::move(ended_[taken_++]); }
     void wake_next() noexcept {
         while (Waiter* w = getters.pop_front()) {
             if (w->done()) continue;
@@ -47,7 +44,7 @@ class CompletionQueue {
     WaiterList getters;
 
   private:
-    class FutureNode final : public Node {
+    class FutureNode final : public DoneNode {
       public:
         void watch(CompletionQueue& q, FutureBase& f) {
             queue_ = &q;
@@ -98,7 +95,7 @@ class CompletionQueue {
     void on_done(FutureBase& f) {
         if (watched_ == 0) return;  // the timeout came first
         --watched_;
-        items_.push_back(Ref<FutureBase>::share(&f));
+        ended_.push_back(Ref<FutureBase>::share(&f));
         wake_next();
         if (watched_ == 0) cancel_timeout();
     }
@@ -106,7 +103,7 @@ class CompletionQueue {
         stop_watching();
         // An empty item raises TimeoutError: one for each that is left.
         for (; watched_ > 0; --watched_) {
-            items_.emplace_back();
+            ended_.emplace_back();
             wake_next();
         }
     }
@@ -114,7 +111,8 @@ class CompletionQueue {
     RefCount uses_{1};
     FutureList futures_;
     std::unique_ptr<FutureNode[]> nodes_;
-    std::deque<Ref<FutureBase>> items_;
+    std::vector<Ref<FutureBase>> ended_;  // each once; an empty one: the timeout
+    std::size_t taken_ = 0;               // how many of them were given
     std::size_t watched_;
     CallTimer* timer_ = nullptr;
 

@@ -20,4 +20,8 @@ class Awaiters {
     std::vector<FutureBase*> all_;
 };
 
+// Whether `task` is the parent of a TaskGroup that `member` belongs to, or of one that such a
+// parent belongs to, and so on: it cannot end before `member` has.
+bool has_group_ancestor(const FutureBase& member, const FutureBase& task) noexcept;
+
 }  // namespace asyncio::inline v1::detail

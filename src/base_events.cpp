@@ -95,7 +95,8 @@ void check_unix_stream_socket(const Socket& socket) {
 
 std::string what_of(const std::exception_ptr& error) {
     const auto* const found = find<std::exception>(error);
-    return found ? found->what() : std::string();
+    const char* const what = found ? found->what() : nullptr;
+    return what ? what : std::string();
 }
 
 // "error while attempting to bind on address ('127.0.0.1', 80): [errno 98] address already in use"

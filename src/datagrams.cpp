@@ -432,17 +432,11 @@ std::string Endpoint::repr() const {
 // ---- receiving
 
 void Endpoint::wake_first(WaiterList& waiters) noexcept {
-    for (Waiter* w = waiters.front(); w; w = WaiterList::next(*w)) {
-        if (w->done()) continue;
-        w->set();
-        return;
-    }
+    if (Waiter* const w = waiters.first_pending()) w->set();
 }
 
 void Endpoint::wake_all(WaiterList& waiters) noexcept {
-    for (Waiter* w = waiters.front(); w; w = WaiterList::next(*w)) {
-        if (!w->done()) w->set();
-    }
+    while (Waiter* const w = waiters.first_pending()) w->set();
 }
 
 void Endpoint::read_ready() {

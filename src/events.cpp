@@ -404,7 +404,7 @@ namespace {
 
 // Stops the loop when the future is done (S-11). KeyboardInterrupt and SystemExit stop it by
 // themselves (S-61).
-class StopWhenDone final : public Node {
+class StopWhenDone final : public DoneNode {
   public:
     StopWhenDone(Loop& loop, FutureBase& future) : loop_(loop), future_(future) {}
     void run() override {

@@ -645,7 +645,54 @@ std::string format_exception(const std::exception_ptr& error) {
 
 // ---- Groups -----------------------------------------------------------------------------------
 
+namespace {
+
+// Groups within groups go one after another from a certain depth on: a deep nest of them needs no
+// stack.
+struct Going {
+    unsigned depth = 0;
+    std::vector<std::exception_ptr>* later = nullptr;
+};
+thread_local Going going;
+constexpr unsigned kDeepest = 50;
+
+void let_go(std::vector<std::exception_ptr>& exceptions) noexcept {
+    if (going.depth < kDeepest) {
+        ++going.depth;
+        exceptions.clear();
+        --going.depth;
+        return;
+    }
+    try {
+        going.later->insert(going.later->end(), exceptions.begin(), exceptions.end());
+    } catch (const std::bad_alloc&) {
+        // Without memory they go here, on the stack.
+    }
+    exceptions.clear();
+}
+
+}  // namespace
+
 struct BaseExceptionGroup::Members {
+    Members(std::vector<std::exception_ptr> e, std::string w) noexcept
+        : exceptions(std::move(e)), what(std::move(w)) {}
+    Members(const Members&) = delete;
+    Members& operator=(const Members&) = delete;
+    ~Members() {
+        if (going.later) {
+            let_go(exceptions);
+            return;
+        }
+        std::vector<std::exception_ptr> later;
+        going.later = &later;
+        let_go(exceptions);
+        while (!later.empty()) {
+            const std::exception_ptr next = std::move(later.back());
+            later.pop_back();
+        }
+        going.later = nullptr;
+    }
+
     std::vector<std::exception_ptr> exceptions;
     std::string what;
 };
@@ -680,6 +727,16 @@ std::string group_text(const std::string& message, std::size_t count) {
     return message + " (" + std::to_string(count) + " sub-exception" + (count == 1 ? ")" : "s)");
 }
 
+// As make(), with a cause (null: none).
+std::exception_ptr group_with(const std::string& message,
+                              std::vector<std::exception_ptr> exceptions,
+                              const std::exception_ptr& cause) {
+    if (all_ordinary(exceptions)) {
+        return with_cause(ExceptionGroup(message, std::move(exceptions)), cause);
+    }
+    return with_cause(BaseExceptionGroup(message, std::move(exceptions)), cause);
+}
+
 // Sorts one member, group or not, into the parts. A nested group of which only some members match
 // is taken apart, and each part keeps its place in the structure.
 void split_member(const std::exception_ptr& member, detail::Matches matches, void* context,
@@ -702,9 +759,9 @@ void split_member(const std::exception_ptr& member, detail::Matches matches, voi
     // A nested group that is all on one side keeps its identity, and with it its cause.
     if (inner.matching.empty()) return parts.rest.push_back(member);
     if (inner.rest.empty()) return parts.matching.push_back(member);
-    parts.matching.push_back(
-        BaseExceptionGroup::make(nested->message(), std::move(inner.matching)));
-    parts.rest.push_back(BaseExceptionGroup::make(nested->message(), std::move(inner.rest)));
+    const std::exception_ptr cause = cause_of(member);
+    parts.matching.push_back(group_with(nested->message(), std::move(inner.matching), cause));
+    parts.rest.push_back(group_with(nested->message(), std::move(inner.rest), cause));
 }
 
 }  // namespace
@@ -714,15 +771,12 @@ BaseExceptionGroup::BaseExceptionGroup(const std::string& message,
     : BaseException(message) {
     check_members(exceptions);
     std::string what = group_text(message, exceptions.size());
-    members_ = std::make_shared<Members>(Members{std::move(exceptions), std::move(what)});
+    members_ = std::make_shared<Members>(std::move(exceptions), std::move(what));
 }
 
 std::exception_ptr BaseExceptionGroup::make(const std::string& message,
                                             std::vector<std::exception_ptr> exceptions) {
-    if (all_ordinary(exceptions)) {
-        return std::make_exception_ptr(ExceptionGroup(message, std::move(exceptions)));
-    }
-    return std::make_exception_ptr(BaseExceptionGroup(message, std::move(exceptions)));
+    return group_with(message, std::move(exceptions), nullptr);
 }
 
 // Safe because nothing else is stored there.
@@ -752,7 +806,9 @@ GroupParts& GroupParts::operator=(GroupParts&& o) noexcept = default;
 GroupParts::~GroupParts() = default;
 
 GroupParts split_group(const BaseExceptionGroup& group, Matches matches, void* context) {
-    std::exception_ptr whole = BaseExceptionGroup::make(group.message(), group.exceptions());
+    const auto* const nested = dynamic_cast<const std::nested_exception*>(&group);
+    const std::exception_ptr whole =
+        group_with(group.message(), group.exceptions(), nested ? nested->nested_ptr() : nullptr);
     if (!matches(whole, context)) return split_members(group.exceptions(), matches, context);
     GroupParts parts;
     parts.matching = group.exceptions();

@@ -10,12 +10,33 @@
 namespace asyncio::inline v1 {
 namespace detail {
 
+// Futures that hold futures (a gather, a shield, a result) go one after another from here on, so
+// that a long chain of them needs no stack.
+constexpr std::uint32_t kMostNested = 50;
+
 void FutureBase::destroy() noexcept {
     if (flags_ & kUnretrieved) {
         report_unretrieved();
         return;
     }
+    ThreadState& t = thread_state;
+    if (t.dying == kMostNested) [[unlikely]] {
+        // Safe because nobody refers to it any more: it is in no list, and its link is free.
+        next_ = std::exchange(t.doomed, this);
+        return;
+    }
+    ++t.dying;
     delete this;
+    if (--t.dying == 0 && t.doomed) [[unlikely]]
+        destroy_doomed();
+}
+
+void FutureBase::destroy_doomed() noexcept {
+    ThreadState& t = thread_state;
+    ++t.dying;
+    // Safe because only destroy() lists them.
+    while (t.doomed) delete static_cast<FutureBase*>(std::exchange(t.doomed, t.doomed->next_));
+    --t.dying;
 }
 
 namespace {
@@ -153,7 +174,10 @@ void FutureBase::add_node(Node* node, bool is_done_node) noexcept {
         core_->push_ready(node);
         return;
     }
-    if (is_done_node) flags_ |= kDoneNodes;
+    if (is_done_node) {
+        flags_ |= kDoneNodes;
+        if (Node** const back = node->link_back()) *back = callbacks_;
+    }
     if (callbacks_) {
         node->next_ = callbacks_->next_;
         callbacks_->next_ = node;
@@ -164,47 +188,101 @@ void FutureBase::add_node(Node* node, bool is_done_node) noexcept {
 }
 
 bool FutureBase::remove_node(Node* node) noexcept {
-    if (done() || !callbacks_) return false;
-    Node* before = callbacks_;
-    do {
-        if (before->next_ == node) {
-            if (before == node) {
-                callbacks_ = nullptr;
-            } else {
-                before->next_ = node->next_;
-                if (callbacks_ == node) callbacks_ = before;
+    // One that has left the ring, or was in none, points nowhere.
+    if (done() || !callbacks_ || !node->next_) return false;
+    Node* before = callbacks_;  // of the first one, whose own note may be old
+    if (before->next_ != node) {
+        Node** const back = node->link_back();
+        if (back) {
+            before = *back;
+        } else {
+            while (before->next_ != node) {
+                before = before->next_;
+                if (before == callbacks_) return false;
             }
-            node->next_ = nullptr;
-            return true;
         }
-        before = before->next_;
-    } while (before != callbacks_);
-    return false;
+    }
+    unlink_after(before);
+    return true;
+}
+
+// Unlinks the node that follows `before`.
+void FutureBase::unlink_after(Node* before) noexcept {
+    Node* const node = before->next_;
+    Node* const after = node->next_;
+    node->next_ = nullptr;
+    if (before == node) {
+        callbacks_ = nullptr;
+        return;
+    }
+    before->next_ = after;
+    if (callbacks_ == node) {
+        callbacks_ = before;
+    } else if (Node** const back = after->link_back()) {
+        *back = before;
+    }
+}
+
+// From both ends at once.
+Node* FutureBase::find_unique(std::uint64_t key) const noexcept {
+    Node* front = callbacks_->next_;
+    Node* back = callbacks_;
+    for (;;) {
+        if (front->key() == key) return front;
+        if (back->key() == key) return back;
+        if (front == back) return nullptr;
+        front = front->next_;
+        if (front == back) return nullptr;
+        if (Node** const before = back->link_back()) back = *before;
+    }
 }
 
 std::size_t FutureBase::remove_callbacks(std::uint64_t key) noexcept {
     if (done() || key == 0 || !callbacks_) return 0;
+    if (key & 1) {  // one that new_key() gave
+        Node* const node = find_unique(key);
+        if (!node) return 0;
+        remove_node(node);
+        node->drop();
+        return 1;
+    }
     NodeQueue removed;
-    Node* kept = nullptr;
-    Node* const last = callbacks_;
-    Node* n = last->next_;
-    for (bool more = true; more;) {
-        more = n != last;
-        Node* next = n->next_;
+    Node* before = callbacks_;
+    for (Node* n = before->next_;; n = before->next_) {
+        const bool last = n == callbacks_;
         if (n->key() == key) {
+            unlink_after(before);
             removed.push(n);
         } else {
-            n->next_ = kept ? kept->next_ : n;
-            if (kept) kept->next_ = n;
-            kept = n;
+            before = n;
         }
-        n = next;
+        if (last) break;
     }
-    callbacks_ = kept;
     // Now that the list is whole again: what they captured may use this future when it dies.
     std::size_t count = 0;
     for (; !removed.empty(); ++count) removed.pop()->drop();
     return count;
+}
+
+// From the end on, where it is likely to be.
+Node* FutureBase::take_latest(std::uint64_t key) noexcept {
+    if (done() || !callbacks_) return nullptr;
+    Node* const first = callbacks_->next_;
+    Node* n = callbacks_;
+    while (n->key() != key) {
+        if (n == first) return nullptr;
+        Node** const back = n->link_back();
+        if (back) {
+            n = *back;
+            continue;
+        }
+        // A task, which knows nothing of the one before it.
+        Node* before = first;
+        while (before->next_ != n) before = before->next_;
+        n = before;
+    }
+    remove_node(n);
+    return n;
 }
 
 void FutureBase::drop_callbacks() noexcept {
@@ -213,7 +291,7 @@ void FutureBase::drop_callbacks() noexcept {
     Node* n = last->next_;
     for (bool more = true; more;) {
         more = n != last;
-        Node* next = n->next_;
+        Node* next = std::exchange(n->next_, nullptr);
         n->drop();
         n = next;
     }
@@ -285,6 +363,10 @@ void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future) 
 }
 
 std::exception_ptr resume_error(TaskBase& task, FutureBase& future) {
+    if (!future.done()) [[unlikely]] {
+        // Taken out of a circle. A cancel that came meanwhile is due at the next await.
+        return task.take_await_error();
+    }
     const bool due = (task.flags_ & FutureBase::kMustCancel) != 0;
     std::exception_ptr error = future.take_error();
     if (!due) return error;

@@ -69,7 +69,7 @@ std::exception_ptr gathered_error(FutureBase& child) {
 
 // In the callback list of one child. It keeps the gather alive while a task will surely end; for a
 // plain future, which may never be set, only from the moment when it is done.
-class GatherBase::ChildNode final : public Node {
+class GatherBase::ChildNode final : public DoneNode {
   public:
     void watch(GatherBase& gather, FutureBase& child) {
         gather_ = &gather;
@@ -154,15 +154,6 @@ std::exception_ptr cancel_error(FutureBase& last) noexcept {
 
 }  // namespace
 
-bool GatherBase::cancel_wait(const std::exception_ptr& error) {
-    mark_retrieved();
-    if (done()) return false;
-    bool any = false;
-    for (const auto& c : children_) any = c->cancel_wait(error) || any;
-    if (any) cancel_requested_ = true;
-    return any;
-}
-
 void GatherBase::on_child(FutureBase& child) noexcept {
     ++finished_;
     if (done()) {
@@ -171,7 +162,7 @@ void GatherBase::on_child(FutureBase& child) noexcept {
         return;
     }
     if (!keep_errors_ && child.state_ != FutureState::kFinished) {
-        finish_error(child.take_error());
+        finish_failed(child.take_error());
         return;
     }
     if (finished_ == distinct_) finish_all();
@@ -179,17 +170,22 @@ void GatherBase::on_child(FutureBase& child) noexcept {
 
 void GatherBase::finish_all() noexcept {
     if (cancel_requested_) {
-        finish_error(cancel_error(*children_[children_.size() - 1]));
+        finish_failed(cancel_error(*children_[children_.size() - 1]));
         return;
     }
     try {
         collect();
     } catch (...) {
         // A result whose copy throws: that is gather's outcome.
-        finish_error(std::current_exception());
+        finish_failed(std::current_exception());
         return;
     }
     finish_value();
+}
+
+void GatherBase::finish_failed(std::exception_ptr error) noexcept {
+    finish_error(std::move(error));
+    if (given_up_) mark_retrieved();
 }
 
 }  // namespace asyncio::inline v1::detail

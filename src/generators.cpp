@@ -356,7 +356,8 @@ Coroutine<void> EventLoop::shutdown_asyncgens() {
     const auto results = co_await gather(return_exceptions, tasks);
     for (std::size_t i = 0; i < results.size(); ++i) {
         const std::exception_ptr error = results[i].error();
-        if (!error || detail::is_base_exception(error)) continue;
+        // A CancelledError out of the clean-up is told, too: nobody else will hear of it.
+        if (!error) continue;
         ExceptionContext context;
         context.message =
             "an error occurred during closing of asynchronous generator " + closing.names[i];

@@ -37,7 +37,7 @@ void TaskBase::awaiters(Awaiters& found) { found.add(this); }
 namespace {
 
 // future_add_to_awaited_by().
-class AwaitedBy final : public Node, public Pooled {
+class AwaitedBy final : public DoneNode, public Pooled {
   public:
     explicit AwaitedBy(Ref<FutureBase> waiter) noexcept : waiter_(std::move(waiter)) {}
     void run() override { delete this; }

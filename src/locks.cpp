@@ -4,6 +4,7 @@
 #include "asyncio/locks.hpp"
 
 #include <cstdio>
+#include <limits>
 
 #include "asyncio/log.hpp"
 
@@ -32,13 +33,6 @@ namespace {
 std::string with_waiters(std::string text, const WaiterList& waiters) {
     if (!waiters.empty()) text += ", waiters:" + std::to_string(waiters.size());
     return text;
-}
-
-bool all_cancelled(const WaiterList& waiters) noexcept {
-    for (const Waiter* w = waiters.front(); w; w = WaiterList::next(*w)) {
-        if (!w->cancelled()) return false;
-    }
-    return true;
 }
 
 // True while the object that `waiters` belongs to lives: only its end takes a waiter out of the
@@ -79,8 +73,6 @@ using detail::WaiterList;
 
 // ---- Lock -----------------------------------------------------------------------------------
 
-bool Lock::all_cancelled() const noexcept { return detail::all_cancelled(waiters_); }
-
 // A task that had to wait runs again: it takes the lock, unless it was cancelled.
 std::exception_ptr Lock::settle(Waiter& waiter) noexcept {
     std::exception_ptr error = waiter.resume();
@@ -99,7 +91,7 @@ std::exception_ptr Lock::settle(Waiter& waiter) noexcept {
 
 void Lock::throw_not_acquired() { throw RuntimeError("Lock is not acquired."); }
 
-void Lock::report_released_twice() noexcept {
+void Lock::report_released_twice() const noexcept {
     detail::report_unlocked_guard("A guard found its lock released: Lock is not acquired.");
 }
 
@@ -111,9 +103,7 @@ std::string Lock::repr() const {
 // ---- Event ----------------------------------------------------------------------------------
 
 void Event::wake_all() noexcept {
-    for (Waiter* w = waiters_.front(); w; w = WaiterList::next(*w)) {
-        if (!w->done()) w->set();
-    }
+    while (Waiter* w = waiters_.first_pending()) w->set();
 }
 
 // An event that went away right after set() has still done its work.
@@ -158,19 +148,19 @@ Coroutine<bool> Condition::wait() {
     std::rethrow_exception(std::move(error));
 }
 
-void Condition::notify(std::ptrdiff_t n) {
+void Condition::notify_up_to(std::size_t n) {
     loop_.check_thread();
     if (!locked()) throw RuntimeError("cannot notify on un-acquired lock");
     wake(n);
 }
 
-void Condition::notify_all() { notify(static_cast<std::ptrdiff_t>(waiters_.size())); }
+void Condition::notify_all() { notify_up_to(waiters_.size()); }
 
-void Condition::wake(std::ptrdiff_t n) noexcept {
-    for (Waiter* w = waiters_.front(); w && n > 0; w = WaiterList::next(*w)) {
-        if (w->done()) continue;
+void Condition::wake(std::size_t n) noexcept {
+    for (; n > 0; --n) {
+        Waiter* const w = waiters_.first_pending();
+        if (!w) return;
         w->set();
-        --n;
     }
 }
 
@@ -181,16 +171,12 @@ std::string Condition::repr() const {
 
 // ---- Semaphore --------------------------------------------------------------------------------
 
-bool Semaphore::all_cancelled() const noexcept { return detail::all_cancelled(waiters_); }
-
 bool Semaphore::wake_next() noexcept {
-    for (Waiter* w = waiters_.front(); w; w = WaiterList::next(*w)) {
-        if (w->done()) continue;
-        --value_;
-        w->set();
-        return true;
-    }
-    return false;
+    Waiter* const w = waiters_.first_pending();
+    if (!w) return false;
+    --value_;
+    w->set();
+    return true;
 }
 
 // A task that had to wait runs again: it has its unit, unless it was cancelled.
@@ -209,22 +195,29 @@ std::exception_ptr Semaphore::settle(Waiter& waiter) noexcept {
 }
 
 void Semaphore::throw_negative() { throw ValueError("Semaphore initial value must be >= 0"); }
-void Semaphore::throw_too_often() { throw ValueError("BoundedSemaphore released too many times"); }
+void Semaphore::throw_too_large() {
+    throw ValueError("Semaphore initial value must be <= " + std::to_string(kMost));
+}
+void Semaphore::throw_too_often() const {
+    throw ValueError(std::string(name()) + " released too many times");
+}
 
-void Semaphore::report_released_twice() noexcept {
+void Semaphore::report_released_twice() const noexcept {
     detail::report_unlocked_guard(
-        "A guard could not give its unit back: BoundedSemaphore released too many times");
+        bounded_ ? "A guard could not give its unit back: BoundedSemaphore released too many times"
+                 : "A guard could not give its unit back: Semaphore released too many times");
 }
 
 std::string Semaphore::repr() const {
     const std::string state = locked() ? "locked" : "unlocked, value:" + std::to_string(value_);
-    const char* name = bound_ == kNoBound ? "Semaphore" : "BoundedSemaphore";
-    return detail::repr_object(name, this, detail::with_waiters(state, waiters_));
+    return detail::repr_object(name(), this, detail::with_waiters(state, waiters_));
 }
 
 // ---- Barrier ----------------------------------------------------------------------------------
 
 namespace detail {
+
+class Inside;
 
 struct BarrierState {
     enum class Phase { kFilling, kDraining, kResetting, kBroken };
@@ -244,31 +237,49 @@ struct BarrierState {
     Condition changed;
     const int parties;
     Phase phase = Phase::kFilling;
-    int count = 0;  // tasks inside
+    int count = 0;            // tasks inside
+    Inside* first = nullptr;  // they, in the order they came
+    Inside* last = nullptr;
+};
+
+using Phase = BarrierState::Phase;
+
+// A task that counts as being inside, however it leaves. Under the lock.
+class Inside {
+  public:
+    explicit Inside(BarrierState& s) noexcept : s_(s), previous_(s.last) {
+        (previous_ ? previous_->following_ : s.first) = this;
+        s.last = this;
+        ++s.count;
+    }
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+    ~Inside() {
+        (previous_ ? previous_->following_ : s_.first) = following_;
+        (following_ ? following_->previous_ : s_.last) = previous_;
+        s_.leave();
+    }
+
+    // Numbers all who are inside, once no more come: some that came may have been cancelled.
+    static void number(const BarrierState& s) noexcept {
+        int n = 0;
+        for (Inside* i = s.first; i; i = i->following_) i->index_ = n++;
+    }
+    int index() const noexcept { return index_; }
+
+  private:
+    BarrierState& s_;
+    Inside* previous_;
+    Inside* following_ = nullptr;
+    int index_ = 0;
 };
 
 namespace {
-
-using Phase = BarrierState::Phase;
 
 // Safe because a Barrier holds nothing else.
 std::shared_ptr<BarrierState> state_of(const std::shared_ptr<void>& held) {
     return std::static_pointer_cast<BarrierState>(held);
 }
-
-// A task that counts as being inside, however it leaves. Under the lock.
-class Inside {
-  public:
-    explicit Inside(BarrierState& s) noexcept : index(s.count++), s_(s) {}
-    Inside(const Inside&) = delete;
-    Inside& operator=(const Inside&) = delete;
-    ~Inside() { s_.leave(); }
-
-    const int index;
-
-  private:
-    BarrierState& s_;
-};
 
 Coroutine<int> wait_at(std::shared_ptr<BarrierState> state) {
     BarrierState& s = *state;
@@ -279,15 +290,16 @@ Coroutine<int> wait_at(std::shared_ptr<BarrierState> state) {
     const Inside inside(s);
     if (s.count == s.parties) {
         s.phase = Phase::kDraining;
+        Inside::number(s);
         s.changed.notify_all();
-        co_return inside.index;
+        co_return inside.index();
     }
     auto let_out = [&s] { return s.let_out(); };
     co_await s.changed.wait_for(let_out);
     if (s.phase != Phase::kDraining) {
         throw BrokenBarrierError("Abort or reset of barrier");
     }
-    co_return inside.index;
+    co_return inside.index();
 }
 
 Coroutine<void> reset_barrier(std::shared_ptr<BarrierState> state) {
@@ -323,6 +335,9 @@ Barrier::Barrier(Checked c) : state_(std::make_shared<detail::BarrierState>(c.pa
 Barrier::~Barrier() = default;
 
 void Barrier::throw_too_few() { throw ValueError("parties must be >= 1"); }
+void Barrier::throw_too_many() {
+    throw ValueError("parties must be <= " + std::to_string(std::numeric_limits<int>::max()));
+}
 
 // Safe because the constructor makes nothing else.
 detail::BarrierState& Barrier::state() const noexcept {

@@ -54,8 +54,8 @@ std::size_t QueueLine::size() const noexcept {
 }
 
 void QueueLine::overtake_woken() noexcept {
-    for (QueueLink* w = ends_.following; w != next_; w = w->following) {
-        static_cast<QueueWait*>(w)->overtake();
+    for (; fresh_ != next_; fresh_ = fresh_->following) {
+        static_cast<QueueWait*>(fresh_)->overtake();
     }
 }
 

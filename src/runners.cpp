@@ -41,7 +41,7 @@ struct Countdown {
     std::size_t left;
 };
 
-class CountdownNode final : public Node, public Pooled {
+class CountdownNode final : public DoneNode, public Pooled {
   public:
     explicit CountdownNode(std::shared_ptr<Countdown> c) : countdown_(std::move(c)) {}
     void run() override {

@@ -9,7 +9,7 @@ namespace {
 
 // Stays with the inner future after the outer one was cancelled: tells of an exception that nobody
 // else will see (T-17).
-class LogNode final : public Node, public Pooled {
+class LogNode final : public DoneNode, public Pooled {
   public:
     void scheduled(FutureBase& future) noexcept override {
         future_ = Ref<FutureBase>::share(&future);
@@ -28,11 +28,24 @@ class LogNode final : public Node, public Pooled {
     void drop() noexcept override { delete this; }
     // All of them are alike: a future has at most one.
     std::uint64_t key() const noexcept override { return kKey; }
-    static constexpr std::uint64_t kKey = ~std::uint64_t{0};
+    static constexpr std::uint64_t kKey = ~std::uint64_t{1};
 
   private:
     Ref<FutureBase> future_;
 };
+
+// Puts a LogNode at the end, where CPython moves it.
+void log_errors_of(FutureBase& inner) noexcept {
+    Node* node = nullptr;
+    if (inner.flags_ & FutureBase::kShieldLog) node = inner.take_latest(LogNode::kKey);
+    try {
+        if (!node) node = new LogNode;
+    } catch (const std::bad_alloc&) {
+        return;  // An exception is reported as one that was never retrieved.
+    }
+    inner.flags_ |= FutureBase::kShieldLog;
+    inner.add_node(node, true);
+}
 
 }  // namespace
 
@@ -75,10 +88,7 @@ void ShieldBase::OuterNode::scheduled(FutureBase&) noexcept {
 void ShieldBase::OuterNode::run() {
     FutureBase& inner = *shield_.inner_;
     if (!inner.done()) {
-        if (shield_.cancelled()) {
-            inner.remove_callbacks(LogNode::kKey);
-            inner.add_node(new LogNode, true);
-        }
+        if (shield_.cancelled()) log_errors_of(inner);
         if (inner.remove_node(&shield_.on_inner_)) shield_.on_inner_.drop();
     }
     drop();

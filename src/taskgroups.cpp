@@ -25,6 +25,11 @@ class GroupChild;
 
 class GroupState : public Pooled {
   public:
+    GroupState() = default;
+    GroupState(const GroupState&) = delete;
+    GroupState& operator=(const GroupState&) = delete;
+    ~GroupState() { drop_errors(); }
+
     void retain() noexcept { refs_.add(); }
     void release() noexcept {
         if (refs_.drop()) delete this;
@@ -33,7 +38,7 @@ class GroupState : public Pooled {
     std::string repr() const;
     void enter();
     std::exception_ptr refuse() const;
-    void add(FutureBase& task);
+    void add(GroupChild& child, FutureBase& task);
     void cancel();
     // Cancels the children that are not done.
     void abort();
@@ -47,15 +52,13 @@ class GroupState : public Pooled {
     TaskBase& parent() const noexcept { return static_cast<TaskBase&>(*parent_); }
 
     // For aexit().
-    void check_can_exit() const {
-        if (!parent_) throw RuntimeError("TaskGroup " + repr() + " has not been entered");
-    }
+    void check_can_exit() const;
     std::exception_ptr begin_exit(const std::exception_ptr& error);
     std::exception_ptr end_exit(const std::exception_ptr& error, std::exception_ptr cancelled,
                                 std::exception_ptr last_cancelled);
     void forget() noexcept {
         parent_ = nullptr;
-        errors_.clear();
+        drop_errors();
         base_error_ = nullptr;
         waiter = nullptr;
     }
@@ -65,7 +68,9 @@ class GroupState : public Pooled {
 
   private:
     void report(const char* message, const std::exception_ptr& error, FutureBase* task) const;
-    void keep_error(std::exception_ptr error);
+    void keep_error(GroupChild& child, const std::exception_ptr& error) noexcept;
+    std::vector<std::exception_ptr> take_errors();
+    void drop_errors() noexcept;
 
     RefCount refs_{1};
     bool entered_ = false;
@@ -78,14 +83,17 @@ class GroupState : public Pooled {
     GroupChild* first_ = nullptr;  // children whose callback has not run, in the order added
     GroupChild* last_ = nullptr;
     std::size_t size_ = 0;
-    std::vector<std::exception_ptr> errors_;
+    // Those that failed, in that order. An error stays in its child's node: to keep it takes no
+    // memory, and so cannot fail.
+    GroupChild* first_failed_ = nullptr;
+    GroupChild* last_failed_ = nullptr;
+    std::size_t error_count_ = 0;
     std::exception_ptr base_error_;
 };
 
-class GroupChild final : public Node, public Pooled {
+class GroupChild final : public DoneNode, public Pooled {
   public:
-    GroupChild(GroupState& group, FutureBase& task) noexcept
-        : group_(Ref<GroupState>::share(&group)), task_(&task) {}
+    explicit GroupChild(GroupState& group) noexcept : group_(Ref<GroupState>::share(&group)) {}
 
     void scheduled(FutureBase& task) noexcept override { done_ = Ref<FutureBase>::share(&task); }
     void run() override {
@@ -103,14 +111,17 @@ class GroupChild final : public Node, public Pooled {
     // from then on since done_ does.
     FutureBase& task() const noexcept { return *task_; }
 
+    GroupState& group() const noexcept { return *group_; }
+
     GroupChild* previous = nullptr;
     GroupChild* following = nullptr;
 
   private:
     friend class GroupState;
     Ref<GroupState> group_;
-    FutureBase* task_;
+    FutureBase* task_ = nullptr;
     Ref<FutureBase> done_;
+    std::exception_ptr error_;  // once it failed
 };
 
 // The group's parent, from the child's start on, as in Python: also while the body still runs.
@@ -118,10 +129,32 @@ void GroupChild::awaiters(Awaiters& found) {
     if (group_->has_parent()) found.add(&group_->parent());
 }
 
+namespace {
+
+TaskBase* group_parent(const FutureBase& member) noexcept {
+    Node* const last = member.callbacks_;
+    if (member.done() || !last || (member.flags_ & FutureBase::kGroupMember) == 0) return nullptr;
+    for (Node* n = last->next_;; n = n->next_) {
+        if (auto* const child = dynamic_cast<GroupChild*>(n)) {
+            return child->group().has_parent() ? &child->group().parent() : nullptr;
+        }
+        if (n == last) return nullptr;
+    }
+}
+
+}  // namespace
+
+bool has_group_ancestor(const FutureBase& member, const FutureBase& task) noexcept {
+    for (const TaskBase* t = group_parent(member); t; t = group_parent(*t)) {
+        if (t == &task) return true;
+    }
+    return false;
+}
+
 std::string GroupState::repr() const {
     std::string text = "<TaskGroup";
     if (size_ > 0) text += " tasks=" + std::to_string(size_);
-    if (!errors_.empty()) text += " errors=" + std::to_string(errors_.size());
+    if (error_count_ > 0) text += " errors=" + std::to_string(error_count_);
     if (aborting_) {
         text += " cancelling";
     } else if (entered_) {
@@ -138,6 +171,7 @@ void GroupState::enter() {
     }
     core_ = &core;
     parent_ = Ref<FutureBase>::share(thread_state.task);
+    parent_->flags_ |= FutureBase::kGroupParent;
     entered_ = true;
     if (cancel_on_enter_) cancel();
 }
@@ -157,13 +191,14 @@ std::exception_ptr GroupState::refuse() const {
 
 // The callback is queued even for a task that is done already: a child that fails at once must not
 // cancel the task that is just making it (EG-08; CPython since 3.14).
-void GroupState::add(FutureBase& task) {
-    auto* child = new GroupChild(*this, task);
-    child->previous = last_;
-    (last_ ? last_->following : first_) = child;
-    last_ = child;
+void GroupState::add(GroupChild& child, FutureBase& task) {
+    child.task_ = &task;
+    task.flags_ |= FutureBase::kGroupMember;
+    child.previous = last_;
+    (last_ ? last_->following : first_) = &child;
+    last_ = &child;
     ++size_;
-    task.add_node(child, true);
+    task.add_node(&child, true);
     // An eager child may have cancelled the group before it was a member.
     if (aborting_ && !task.done()) task.cancel_wait(nullptr);
 }
@@ -194,9 +229,40 @@ void GroupState::cancel() {
     parent().cancel_wait(nullptr);
 }
 
-void GroupState::keep_error(std::exception_ptr error) {
+void GroupState::keep_error(GroupChild& child, const std::exception_ptr& error) noexcept {
     if (!base_error_ && is_exit_error(error)) base_error_ = error;
-    errors_.push_back(std::move(error));
+    child.error_ = error;
+    child.group_ = nullptr;  // which owns the child from now on
+    child.done_ = nullptr;
+    child.following = nullptr;
+    (last_failed_ ? last_failed_->following : first_failed_) = &child;
+    last_failed_ = &child;
+    ++error_count_;
+}
+
+std::vector<std::exception_ptr> GroupState::take_errors() {
+    std::vector<std::exception_ptr> errors;
+    errors.reserve(error_count_ + 1);
+    for (GroupChild* c = first_failed_; c; c = c->following) errors.push_back(c->error_);
+    return errors;
+}
+
+void GroupState::drop_errors() noexcept {
+    while (first_failed_) delete std::exchange(first_failed_, first_failed_->following);
+    last_failed_ = nullptr;
+    error_count_ = 0;
+}
+
+void GroupState::check_can_exit() const {
+    const char* why = nullptr;
+    if (!entered_) {
+        why = " has not been entered";
+    } else if (!parent_) {
+        why = " is finished";
+    } else if (exiting_) {
+        why = " is being left already";
+    }
+    if (why) throw RuntimeError("TaskGroup " + repr() + why);
 }
 
 void GroupState::report(const char* message, const std::exception_ptr& error,
@@ -210,12 +276,13 @@ void GroupState::report(const char* message, const std::exception_ptr& error,
 
 // S-77, S-78.
 void GroupState::child_done(GroupChild& child, FutureBase& task) {
-    delete &child;
     if (waiter && empty() && !waiter->done()) waiter->set();
-    if (task.cancelled()) return;
-    std::exception_ptr error = task.take_error();
-    if (!error) return;
-    keep_error(error);
+    const std::exception_ptr error = task.cancelled() ? nullptr : task.take_error();
+    if (!error) {
+        delete &child;
+        return;
+    }
+    keep_error(child, error);
     if (!parent_) return;
     if (parent_->done()) {
         const auto print = [](FutureBase& f) {
@@ -247,11 +314,11 @@ std::exception_ptr GroupState::end_exit(const std::exception_ptr& error,
                                         std::exception_ptr last_cancelled) {
     if (base_error_) {
         // S-85: the others would be lost without a word.
-        for (const std::exception_ptr& e : errors_) {
+        for (const GroupChild* c = first_failed_; c; c = c->following) {
             report(
                 "TaskGroup task exception was not propagated because the TaskGroup body is "
                 "being closed with a BaseException",
-                e, nullptr);
+                c->error_, nullptr);
         }
         return base_error_;
     }
@@ -262,16 +329,17 @@ std::exception_ptr GroupState::end_exit(const std::exception_ptr& error,
             cancelled = std::move(last_cancelled);  // not the group's own, so it goes on
         }
     }
-    if (cancelled && errors_.empty()) return cancelled;
-    if (error && !is_cancelled_error(error)) errors_.push_back(error);
-    if (errors_.empty()) return nullptr;
+    if (cancelled && error_count_ == 0) return cancelled;
+    std::vector<std::exception_ptr> errors = take_errors();
+    if (error && !is_cancelled_error(error)) errors.push_back(error);
+    if (errors.empty()) return nullptr;
     if (parent().cancel_requests_ > 0) {
         // The count stays, and the cancel reaches the next await after the group of errors (S-83).
         uncancel(*parent_);
         parent().cancel_wait(nullptr);
     }
-    if (errors_.size() == 1 && error && holds<GeneratorExit>(error)) return error;
-    return BaseExceptionGroup::make("unhandled errors in a TaskGroup", std::move(errors_));
+    if (errors.size() == 1 && error && holds<GeneratorExit>(error)) return error;
+    return BaseExceptionGroup::make("unhandled errors in a TaskGroup", std::move(errors));
 }
 
 namespace {
@@ -326,7 +394,29 @@ Coroutine<bool> leave_group(Ref<GroupState> group, std::exception_ptr error) {
     co_return true;
 }
 
+[[noreturn]] void throw_moved_from() { throw RuntimeError("this TaskGroup has been moved from"); }
+
 }  // namespace
+
+GroupPlace::~GroupPlace() { delete child_; }
+
+std::exception_ptr GroupPlace::take(GroupState* group) noexcept {
+    try {
+        if (!group) throw_moved_from();
+        if (std::exception_ptr refusal = group->refuse()) return refusal;
+        child_ = new GroupChild(*group);
+    } catch (...) {
+        // The caller raises it, once it has closed the coroutine.
+        return std::current_exception();
+    }
+    return nullptr;
+}
+
+void GroupPlace::fill(FutureBase& task) {
+    GroupChild& child = *detail::take(child_);
+    child.group().add(child, task);
+}
+
 }  // namespace detail
 
 TaskGroup::TaskGroup() : state_(detail::Ref<detail::GroupState>::adopt(new detail::GroupState)) {}
@@ -335,19 +425,24 @@ TaskGroup& TaskGroup::operator=(TaskGroup&&) noexcept = default;
 TaskGroup::~TaskGroup() = default;
 
 detail::GroupState& TaskGroup::state() const {
-    if (!state_) throw RuntimeError("this TaskGroup has been moved from");
+    if (!state_) detail::throw_moved_from();
     return *state_;
 }
 
 void TaskGroup::enter() { state().enter(); }
-std::exception_ptr TaskGroup::refuse() const { return state().refuse(); }
 detail::LoopCore& TaskGroup::core() const noexcept { return state_->core(); }
-void TaskGroup::add(detail::FutureBase& task) { state_->add(task); }
 void TaskGroup::cancel() { state().cancel(); }
 std::string TaskGroup::repr() const { return state().repr(); }
 
 Coroutine<bool> TaskGroup::aexit(std::exception_ptr error) {
-    return detail::leave_group(detail::Ref<detail::GroupState>::share(&state()), std::move(error));
+    detail::GroupState& s = state();
+    try {
+        return detail::leave_group(detail::Ref<detail::GroupState>::share(&s), std::move(error));
+    } catch (const std::bad_alloc&) {
+        // Nobody can wait for the tasks: they are not to go on as if the scope were still there.
+        if (s.has_parent()) s.abort();
+        throw;
+    }
 }
 
 std::ostream& operator<<(std::ostream& out, const TaskGroup& group) { return out << group.repr(); }

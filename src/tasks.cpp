@@ -169,39 +169,19 @@ std::exception_ptr TaskBase::last_cancel_error() const noexcept {
     return error ? error : cancelled_error(nullptr);
 }
 
-// T-03. A request goes down the chain of awaited tasks to what the last one waits for (S-41); by a
-// loop, since the chain may be long. Tasks that await one another in a circle are marked on the
-// way, so that the request ends where it has been before: nothing in the circle can be cancelled.
-bool TaskBase::cancel_wait(const std::exception_ptr& error) {
-    if (done()) return false;
-    std::size_t passed = 0;
-    for (TaskBase* t = this; (t->flags_ & kCancelling) == 0;) {
-        t->flags_ |= kCancelling;
-        ++passed;
-        t->mark_retrieved();
-        ++t->cancel_requests_;
-        Waitable* w = t->waiting_;
-        TaskBase* inner = w ? w->as_task() : nullptr;
-        if (inner && !inner->done()) {
-            t = inner;
-            continue;
-        }
-        if (!w || !w->cancel_wait(error)) t->must_cancel(error);
-        break;
-    }
-    for (TaskBase* t = this; passed > 0; --passed) {
-        t->flags_ &= static_cast<std::uint16_t>(~kCancelling);
-        if (passed > 1) t = t->waiting_->as_task();
-    }
-    return true;
+std::exception_ptr TaskBase::take_await_error() noexcept {
+    // Safe because bit 0 is clear only for the pointer that extra() stored.
+    return std::exchange(reinterpret_cast<TaskExtra*>(name_)->await_error, nullptr);
 }
 
-void TaskBase::must_cancel(const std::exception_ptr& error) {
+void TaskBase::must_cancel(const std::exception_ptr& error) noexcept {
     flags_ |= kMustCancel;
-    if (error) {
-        extra().cancel_error = error;
-    } else if ((name_ & 1) == 0) {
-        extra().cancel_error = nullptr;
+    if (error || (name_ & 1) == 0) {
+        try {
+            extra().cancel_error = error;
+        } catch (const std::bad_alloc&) {
+            // No memory for the message: a cancel without it is better than none.
+        }
     }
 }
 
@@ -231,6 +211,12 @@ bool SoleWaiter::cancel_wait(const std::exception_ptr& error) {
     return true;
 }
 
+bool Waiter::cancel_wait(const std::exception_ptr& error) {
+    if (!SoleWaiter::cancel_wait(error)) return false;
+    if (list_) ++list_->cancelled_;
+    return true;
+}
+
 std::exception_ptr SoleWaiter::resume_error() noexcept {
     assert(done());  // else the wait has ended by itself: the task was queued twice
     const bool due = (task_->flags_ & FutureBase::kMustCancel) != 0;
@@ -251,11 +237,27 @@ TaskOptions factory_options(LoopCore& core, TaskOptions options) {
     return options;
 }
 
+namespace {
+
+// A task that never was: its frame goes unbegun, and so does the count that the loop was to have.
+void discard(TaskBase& task) noexcept {
+    // Safe because the frame has not begun, and the task is its only owner.
+    std::exchange(task.leaf_, nullptr)->handle().destroy();
+    task.release();
+}
+
+}  // namespace
+
 void launch(TaskBase& task, const TaskOptions& options) {
     if (options.name.empty()) {
         task.name_ = next_task_number() << 1 | 1;
     } else {
-        task.set_name(options.name);
+        try {
+            task.set_name(options.name);
+        } catch (const std::bad_alloc&) {
+            discard(task);
+            throw;
+        }
     }
     task.context_ = ContextSlot::use(options.context);
     const bool running = thread_state.loop == &task.core();

@@ -43,6 +43,7 @@ void TimeoutScope::fire() {
 
 namespace {
 
+// Raises: std::bad_alloc.
 std::exception_ptr timeout_error(std::exception_ptr cancelled) {
     return with_cause(TimeoutError(), std::move(cancelled));
 }
@@ -69,13 +70,18 @@ void insert_timeout_error(const std::exception_ptr& error) {
 void TimeoutScope::expire(std::exception_ptr& error) noexcept {
     state_ = State::kExpired;
     if (uncancel(*task_) > requests_ || !error) return;
-    if (is_cancelled_error(error)) {
-        error = timeout_error(std::move(error));
-        return;
-    }
-    insert_timeout_error(error);
-    if (const auto* group = find<ExceptionGroup>(error)) {
-        for (const std::exception_ptr& member : group->exceptions()) insert_timeout_error(member);
+    try {
+        if (is_cancelled_error(error)) {
+            error = timeout_error(error);
+            return;
+        }
+        insert_timeout_error(error);
+        if (const auto* group = find<ExceptionGroup>(error)) {
+            for (const auto& member : group->exceptions()) insert_timeout_error(member);
+        }
+    } catch (...) {
+        // No memory for the TimeoutError: then that is what goes on.
+        error = std::current_exception();
     }
 }
 
@@ -115,8 +121,12 @@ void CancelAndWait::abandon() noexcept {
 
 std::exception_ptr overdue_error(FutureBase& future, bool waited) noexcept {
     std::exception_ptr error = future.take_error();
-    if (waited && error && is_cancelled_error(error)) return timeout_error(std::move(error));
-    return error;
+    if (!waited || !error || !is_cancelled_error(error)) return error;
+    try {
+        return timeout_error(std::move(error));
+    } catch (...) {
+        return std::current_exception();  // no memory for it
+    }
 }
 
 }  // namespace detail
@@ -143,6 +153,11 @@ const char* name_of(State s) {
     return "";
 }
 
+[[noreturn]] void throw_not_active(State s) {
+    if (s == State::kCreated) throw RuntimeError("Timeout has not been entered");
+    throw RuntimeError(std::string("Cannot change state of ") + name_of(s) + " Timeout");
+}
+
 }  // namespace
 
 void Timeout::throw_entered() { throw RuntimeError("Timeout has already been entered"); }
@@ -153,11 +168,7 @@ std::optional<TimePoint> Timeout::when() const noexcept {
 }
 
 void Timeout::reschedule(Deadline when) {
-    const State s = scope_.state();
-    if (s == State::kCreated) throw RuntimeError("Timeout has not been entered");
-    if (s != State::kActive) {
-        throw RuntimeError(std::string("Cannot change state of ") + name_of(s) + " Timeout");
-    }
+    if (scope_.state() != State::kActive) throw_not_active(scope_.state());
     if (!when.is_none()) detail::running_core();
     when_ = when;
     scope_.arm_at(when.count());
@@ -190,7 +201,7 @@ Timeout& Timeout::asyncio_enter() {
 }
 
 bool Timeout::asyncio_leave(std::exception_ptr& error) {
-    if (!task_) throw RuntimeError("Timeout has not been entered");
+    if (!task_) throw_not_active(scope_.state());
     scope_.leave(error);
     task_ = nullptr;
     return false;

@@ -45,7 +45,7 @@ class WaitState {
     Waiter waiter;
 
   private:
-    class FutureNode final : public Node {
+    class FutureNode final : public DoneNode {
       public:
         void watch(WaitState& s, FutureBase& f) {
             state_ = &s;

@@ -236,4 +236,32 @@ TEST(AsCompleted, EndsWithItsLoop) {
     EXPECT_EQ(errors.lines(), (Lines{"Task was destroyed but it is pending!"}));
 }
 
+// ---- due when it is armed, on the real loop (L38)
+// ------------------------------------------------
+
+Coroutine<int> spin(int n) {
+    for (int i = 0; i < n; ++i) co_await sleep(0s);
+    co_return n;
+}
+
+// What CPython 3.11 answers.
+TEST(AsCompleted, WithATimeoutOfZeroOnTheRealLoop) {  // L38, S-37
+    for (const bool real : {false, true}) {
+        const auto loop = real ? new_event_loop() : VirtualTimeEventLoop::create();
+        loop->run_until_complete([real]() -> Coroutine<> {
+            for (const Duration timeout : {Duration(0s), Duration(-1s), Duration(1ns)}) {
+                // While something is ready, virtual time stands still.
+                if (!real && timeout > 0s) continue;
+                for (const int n : {0, 1, 2, 5, 30, 62, 63, 64, 65, 100}) {
+                    Tasks tasks{create_task(spin(n))};
+                    auto it = as_completed(tasks, {.timeout = timeout});
+                    const auto r = co_await as_result(it.next());
+                    EXPECT_TRUE(r.holds<TimeoutError>()) << n;
+                    co_await tasks[0];
+                }
+            }
+        });
+    }
+}
+
 }  // namespace

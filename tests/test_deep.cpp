@@ -2,7 +2,10 @@
 // tasks at once. All with the default stack of 8 MiB, unoptimised and under the sanitizers too.
 // ctest: timeout=300
 #include <asyncio/coroutines.hpp>
+#include <asyncio/taskgroups.hpp>
 #include <asyncio/tasks.hpp>
+#include <asyncio/timeouts.hpp>
+#include <asyncio/with.hpp>
 
 #include <gtest/gtest.h>
 
@@ -194,6 +197,135 @@ TEST(Deep, ClosingTheLoopWithAHundredThousandWaitersOfOneFuture) {
     loop->close();
     EXPECT_EQ(Counted::alive, 0);
     EXPECT_EQ(errors.lines().size(), static_cast<std::size_t>(kDeep));
+}
+
+// ---- nested gathers, shields, groups (L13)
+// -------------------------------------------------------
+
+Coroutine<> gather_down(int depth) {
+    if (depth == 0) {
+        co_await sleep(std::nullopt);
+    } else {
+        co_await gather(gather_down(depth - 1));
+    }
+}
+
+TEST(Deep, NestedGathersAreCancelledWithoutRecursion) {  // L13
+    run_virtual([]() -> Coroutine<> {
+        const auto outermost = create_task(gather_down(kDeep));
+        co_await sleep(1s);
+        EXPECT_TRUE(outermost.cancel());
+        EXPECT_TRUE((co_await as_result(outermost)).holds<CancelledError>());
+        EXPECT_EQ(all_tasks().size(), 1u);
+    });
+}
+
+// `depth` of what `wrap` makes of a future, around `innermost`.
+template <class F>
+AnyFuture nested(AnyFuture innermost, int depth, F wrap) {
+    for (int i = 0; i < depth; ++i) innermost = wrap(std::move(innermost));
+    return innermost;
+}
+
+const auto kGatherOne = [](AnyFuture f) -> AnyFuture {
+    std::vector<AnyFuture> one;
+    one.push_back(std::move(f));
+    return gather(std::move(one));
+};
+const auto kShieldOne = [](AnyFuture f) -> AnyFuture { return shield(std::move(f)); };
+
+TEST(Deep, NestedGathersOfFuturesAreCancelledAndDroppedWithoutRecursion) {  // L13
+    run_virtual([]() -> Coroutine<> {
+        const Future<> innermost;
+        AnyFuture outermost = nested(innermost, kDeep, kGatherOne);
+        EXPECT_TRUE(outermost.cancel());
+        EXPECT_TRUE(innermost.cancelled());
+        EXPECT_TRUE((co_await as_result(outermost)).holds<CancelledError>());
+        outermost = nullptr;
+        // Dropped while it is pending.
+        const Future<> pending;
+        nested(pending, kDeep, kGatherOne) = nullptr;
+        EXPECT_EQ(repr(pending), "<Future pending>");
+    });
+}
+
+TEST(Deep, NestedShieldsAreCancelledAndDroppedWithoutRecursion) {  // L13
+    run_virtual([]() -> Coroutine<> {
+        const Future<> innermost;
+        AnyFuture outermost = nested(innermost, kDeep, kShieldOne);
+        EXPECT_TRUE(outermost.cancel());
+        outermost = nullptr;
+        co_await sleep(1s);
+        EXPECT_FALSE(innermost.done());
+        nested(innermost, kDeep, kShieldOne) = nullptr;
+        // One that ends, with all of them alive.
+        AnyFuture whole = nested(innermost, kDeep, kShieldOne);
+        innermost.set_result();
+        co_await whole;
+        EXPECT_TRUE(whole.done());
+    });
+}
+
+enum class By { kWaitFor, kWait, kAsCompleted, kShield, kGroup };
+
+Coroutine<> nest(int depth, By by);
+
+Coroutine<> nest_in_group(TaskGroup& group, int depth) {
+    group.create_task(nest(depth - 1, By::kGroup));
+    co_return;
+}
+
+Coroutine<> nest(int depth, By by) {
+    if (depth == 0) {
+        co_await sleep(std::nullopt);
+        co_return;
+    }
+    if (by == By::kGroup) {
+        auto body = [depth](TaskGroup& group) { return nest_in_group(group, depth); };
+        co_await with(TaskGroup{}, body);
+        co_return;
+    }
+    const auto inner = create_task(nest(depth - 1, by));
+    if (by == By::kWaitFor) co_await wait_for(inner, 1h);
+    if (by == By::kShield) co_await shield(inner);
+    if (by == By::kWait) (void)co_await wait(inner);
+    if (by == By::kAsCompleted) {
+        auto items = as_completed(std::vector{inner});
+        (void)co_await items.next();
+    }
+}
+
+TEST(Deep, OtherNestsOfTasksAreCancelledWithoutRecursion) {  // L13
+    for (const By by : {By::kWaitFor, By::kWait, By::kAsCompleted, By::kShield, By::kGroup}) {
+        const auto loop = VirtualTimeEventLoop::create();
+        loop->set_exception_handler([](EventLoop&, const ExceptionContext&) {});
+        loop->run_until_complete([by]() -> Coroutine<> {
+            const auto outermost = create_task(nest(kDeep, by));
+            co_await sleep(1s);
+            EXPECT_TRUE(outermost.cancel());
+            EXPECT_TRUE((co_await as_result(outermost)).holds<CancelledError>());
+            // wait_for and TaskGroup take what is inside with them.
+            const bool all = by == By::kWaitFor || by == By::kGroup;
+            EXPECT_EQ(all_tasks().size() == 1, all);
+        });
+        loop->close();
+    }
+}
+
+Coroutine<> fail_in_groups(int depth) {
+    if (depth == 0) throw ValueError("innermost");
+    auto body = [depth](TaskGroup& group) -> Coroutine<> {
+        group.create_task(fail_in_groups(depth - 1));
+        co_return;
+    };
+    co_await with(TaskGroup{}, body);
+}
+
+TEST(Deep, ANestOfExceptionGroupsIsDroppedWithoutRecursion) {  // L13
+    run_virtual([]() -> Coroutine<> {
+        Result<void> r = co_await as_result(create_task(fail_in_groups(kDeep)));
+        EXPECT_TRUE(r.holds<ExceptionGroup>());
+    });
 }
 
 }  // namespace

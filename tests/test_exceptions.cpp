@@ -831,4 +831,82 @@ TEST(Causes, MayBelongToGroupsAndToUsersClasses) {
     EXPECT_TRUE(is_cancelled_error(with_cause(MyCancelled("m"), ptr(1))));
 }
 
+// ---- errors that say nothing (L22)
+// ---------------------------------------------------------------
+
+struct Silent : std::exception {
+    const char* what() const noexcept override { return nullptr; }
+};
+struct SilentBase : BaseException {
+    const char* what() const noexcept override { return nullptr; }
+};
+struct SilentCancelled : CancelledError {
+    const char* what() const noexcept override { return nullptr; }
+};
+
+TEST(Texts, OfAnErrorWhoseWhatIsNullAreItsName) {  // L22
+    EXPECT_EQ(describe(ptr(Silent())), "Silent()");
+    EXPECT_EQ(format_exception(ptr(Silent())), "Silent");
+    EXPECT_EQ(describe(ptr(SilentBase())), "SilentBase()");
+    EXPECT_EQ(format_exception(ptr(SilentCancelled())), "SilentCancelled");
+    const auto group = ptr(BaseExceptionGroup("g", {ptr(Silent()), ptr(SilentBase())}));
+    EXPECT_EQ(format_exception(group),
+              "BaseExceptionGroup: g (2 sub-exceptions)\n  1: Silent\n  2: SilentBase");
+    EXPECT_EQ(format_exception(with_cause(Silent(), ptr(Silent()))), "Silent\n  caused by Silent");
+}
+
+// ---- causes of nested groups (L39)
+// ---------------------------------------------------------------
+
+TEST(Groups, PartsKeepTheCausesOfNestedGroups) {  // L39
+    // As CPython: g = ExceptionGroup("m", [inner from cause, BaseException])
+    const auto deepest =
+        with_cause(ExceptionGroup("deep", {ptr(ValueError("c")), ptr(KeyError("d"))}),
+                   ptr(RuntimeError("of deep")));
+    const auto inner = with_cause(
+        BaseExceptionGroup(
+            "in", {ptr(ValueError("a")), ptr(TypeError("t")), deepest, ptr(GeneratorExit())}),
+        ptr(RuntimeError("of in")));
+    const BaseExceptionGroup whole("m", {inner, ptr(ValueError("b"))});
+    const auto cause_text = [](const std::exception_ptr& e) { return describe(cause_of(e)); };
+
+    const auto parts = whole.split<ValueError>();
+    const auto& matching = parts.first->exceptions();
+    const auto& rest = parts.second->exceptions();
+    ASSERT_EQ(matching.size(), 2u);
+    ASSERT_EQ(rest.size(), 1u);
+    EXPECT_EQ(describe(matching[0]),
+              "ExceptionGroup('in', [ValueError('a'), ExceptionGroup('deep', "
+              "[ValueError('c')])])");
+    EXPECT_EQ(cause_text(matching[0]), "RuntimeError('of in')");
+    EXPECT_EQ(cause_text(rest[0]), "RuntimeError('of in')");
+    const auto members = [](const std::exception_ptr& e) {
+        return detail::find<BaseExceptionGroup>(e)->exceptions();
+    };
+    EXPECT_EQ(cause_text(members(matching[0])[1]), "RuntimeError('of deep')");
+    EXPECT_EQ(cause_text(members(rest[0])[1]), "RuntimeError('of deep')");
+    EXPECT_EQ(cause_text(whole.subgroup<TypeError>()->exceptions()[0]), "RuntimeError('of in')");
+    // A part that is a whole group is that group.
+    EXPECT_EQ((whole.subgroup<ValueError, TypeError, KeyError, GeneratorExit>()->exceptions()[0]),
+              inner);
+    // The predicate sees causes, too, that of the whole included.
+    const auto caused =
+        with_cause(ExceptionGroup("top", {ptr(ValueError("x"))}), ptr(RuntimeError("of top")));
+    std::string seen;
+    (void)detail::find<ExceptionGroup>(caused)->subgroup([&](const std::exception_ptr& e) {
+        if (seen.empty()) seen = cause_text(e);
+        return false;
+    });
+    EXPECT_EQ(seen, "RuntimeError('of top')");
+}
+
+TEST(Groups, ADeepNestIsDroppedWithoutRecursion) {  // L13
+    std::exception_ptr nest = ptr(ValueError("innermost"));
+    for (int i = 0; i < 200'000; ++i) nest = BaseExceptionGroup::make("g", {nest});
+    std::exception_ptr other = nest;
+    nest = nullptr;
+    EXPECT_TRUE(other);
+    other = nullptr;
+}
+
 }  // namespace

@@ -4,11 +4,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <ctime>
 #include <memory>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "support.hpp"
 
@@ -841,6 +846,64 @@ TEST_F(Unretrieved, AfterTheLoopIsGoneIsLogged) {
 TEST_F(Unretrieved, CancelledFuturesAreNoErrors) {
     loop_->create_future().cancel();
     EXPECT_EQ(errors_.lines(), Lines{});
+}
+
+// ---- leaving the list (L27)
+// ----------------------------------------------------------------------
+
+TEST(Callbacks, MayBeRemovedInAnyOrder) {  // L27, F-09
+    for (unsigned seed = 0; seed < 200; ++seed) {
+        std::mt19937 random(seed);
+        run_virtual([&]() -> Coroutine<> {
+            const Future<int> f;
+            std::vector<int> ran;
+            std::vector<std::pair<CallbackId, int>> ids;
+            std::vector<Task<>> tasks;
+            std::vector<int> expected;
+            for (int i = 0; i < 12; ++i) {
+                if (random() % 4 == 0) {
+                    // A task knows nothing of the node before it.
+                    tasks.push_back(create_task([&ran, &f, i]() -> Coroutine<> {
+                        (void)co_await f;
+                        ran.push_back(i);
+                    }));
+                    co_await sleep(0s);
+                } else {
+                    const auto id =
+                        f.add_done_callback([&ran, i](const AnyFuture&) { ran.push_back(i); });
+                    ids.emplace_back(id, i);
+                }
+                expected.push_back(i);
+                while (!ids.empty() && random() % 3 == 0) {
+                    const std::size_t which = random() % ids.size();
+                    EXPECT_EQ(f.remove_done_callback(ids[which].first), 1u);
+                    EXPECT_EQ(f.remove_done_callback(ids[which].first), 0u);
+                    std::erase(expected, ids[which].second);
+                    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(which));
+                }
+            }
+            f.set_result(1);
+            co_await sleep(0s);
+            for (const auto& t : tasks) co_await t;
+            EXPECT_EQ(ran, expected) << seed;
+        });
+    }
+}
+
+TEST(Callbacks, ManyMayBeRemovedFromEitherEnd) {  // L27
+    static constexpr int kMany = 100'000;
+    const auto loop = VirtualTimeEventLoop::create();
+    const auto f = loop->create_future<int>();
+    for (const bool forwards : {true, false}) {
+        std::vector<CallbackId> ids;
+        for (int i = 0; i < kMany; ++i) ids.push_back(f.add_done_callback([](const AnyFuture&) {}));
+        if (!forwards) std::reverse(ids.begin(), ids.end());
+        const std::clock_t begin = std::clock();
+        std::size_t removed = 0;
+        for (const CallbackId id : ids) removed += f.remove_done_callback(id);
+        EXPECT_LT(std::clock() - begin, 5 * CLOCKS_PER_SEC);
+        EXPECT_EQ(removed, static_cast<std::size_t>(kMany));
+    }
 }
 
 }  // namespace

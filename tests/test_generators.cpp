@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <asyncio/log.hpp>
 #include <asyncio/runners.hpp>
 #include <asyncio/tasks.hpp>
@@ -1308,6 +1309,7 @@ TEST(Generators, ShutdownReportsErrorsToTheExceptionHandler) {
     });
     const std::string text = "an error occurred during closing of asynchronous generator ";
     EXPECT_EQ(reports, (Lines{text + "StopAsyncIteration()", text + "ValueError('closing')",
+                              text + "CancelledError()",
                               text + "RuntimeError('aclose(): asynchronous generator is already "
                                      "running')"}));
 }
@@ -1500,6 +1502,36 @@ TEST(Generators, AreDestroyedOnceWhoeverEndsFirst) {
     }
     log::set_sink(before);
     EXPECT_GT(made, 10'000);
+}
+
+AsyncGenerator<int> cleaned_up_by(std::exception_ptr error) {
+    try {
+        co_yield 1;
+    } catch (const GeneratorExit&) {
+        std::rethrow_exception(error);
+    }
+}
+
+TEST(Shutdown, TellsOfEveryErrorOfACleanUp) {  // L21
+    Lines errors;
+    asyncio::run([&]() -> Coroutine<> {
+        auto& loop = get_running_loop();
+        loop.set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
+            errors.push_back(detail::describe(context.exception));
+        });
+        auto cancelled = cleaned_up_by(std::make_exception_ptr(CancelledError("of the clean-up")));
+        auto group = cleaned_up_by(BaseExceptionGroup::make(
+            "both",
+            {std::make_exception_ptr(CancelledError()), std::make_exception_ptr(ValueError("v"))}));
+        auto quiet = cleaned_up_by(std::make_exception_ptr(GeneratorExit()));
+        co_await cancelled.next();
+        co_await group.next();
+        co_await quiet.next();
+        co_await loop.shutdown_asyncgens();
+    });
+    std::sort(errors.begin(), errors.end());
+    EXPECT_EQ(errors, (Lines{"BaseExceptionGroup('both', [CancelledError(), ValueError('v')])",
+                             "CancelledError()"}));
 }
 
 }  // namespace

@@ -11,6 +11,9 @@
 #include <asyncio/timeouts.hpp>
 #include <asyncio/with.hpp>
 #include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -1772,7 +1775,7 @@ TEST(Barrier, CancelledWaiterLeavesWithoutBreakingIt) {  // L-16
         p.note();
         EXPECT_EQ(p.log,
                   (Lines{"[filling, waiters:2/3]", "a: CancelledError('x')",
-                         "[filling, waiters:1/3]", "d=2", "b=1", "c=1", "[filling, waiters:0/3]"}));
+                         "[filling, waiters:1/3]", "d=2", "b=0", "c=1", "[filling, waiters:0/3]"}));
     };
     run_virtual(main);
 }
@@ -1889,6 +1892,212 @@ TEST(Barrier, GoesWithALoopThatIsClosedWhileTasksWait) {
     }
     EXPECT_EQ(barrier.n_waiting(), 0);
     EXPECT_EQ(logged.find("guard"), std::string::npos);
+}
+
+// ---- numbers (L17, L24)
+// --------------------------------------------------------------------------
+
+TEST(Numbers, OfALockAreTakenWholeOrRefused) {  // L17, L-10, L-14, L-15
+    const auto most = std::numeric_limits<std::ptrdiff_t>::max();
+    EXPECT_EQ(raised([] { Barrier(std::int64_t{1} << 32); }),
+              "ValueError('parties must be <= 2147483647')");
+    EXPECT_EQ(raised([] { Barrier((std::int64_t{1} << 32) + 1); }),
+              "ValueError('parties must be <= 2147483647')");
+    EXPECT_EQ(raised([] { Barrier(std::numeric_limits<std::uint64_t>::max()); }),
+              "ValueError('parties must be <= 2147483647')");
+    EXPECT_EQ(raised([] { Barrier(std::numeric_limits<std::int64_t>::min()); }),
+              "ValueError('parties must be >= 1')");
+    EXPECT_EQ(Barrier(std::uint64_t{2147483647}).parties(), 2147483647);
+    EXPECT_EQ(raised([] { Semaphore(std::numeric_limits<std::uint64_t>::max()); }),
+              "ValueError('Semaphore initial value must be <= 9223372036854775807')");
+    EXPECT_EQ(raised([] { BoundedSemaphore(std::uint64_t{1} << 63); }),
+              "ValueError('Semaphore initial value must be <= 9223372036854775807')");
+    EXPECT_EQ(state_of(Semaphore(std::uint64_t{1} << 40)), "[unlocked, value:1099511627776]");
+    EXPECT_EQ(state_of(Semaphore(most)), "[unlocked, value:9223372036854775807]");
+}
+
+TEST(Numbers, TheTextOfAReleaseTooManyNamesTheClass) {  // L24
+    Semaphore full(std::numeric_limits<std::ptrdiff_t>::max());
+    BoundedSemaphore bounded(std::numeric_limits<std::ptrdiff_t>::max());
+    EXPECT_EQ(raised([&] { full.release(); }), "ValueError('Semaphore released too many times')");
+    EXPECT_EQ(raised([&] { bounded.release(); }),
+              "ValueError('BoundedSemaphore released too many times')");
+    EXPECT_TRUE(bounded.repr().starts_with("<asyncio.locks.BoundedSemaphore"));
+    EXPECT_TRUE(full.repr().starts_with("<asyncio.locks.Semaphore"));
+}
+
+TEST(Numbers, OfANotifyAreTakenWhole) {  // L17, L-09
+    run_virtual([]() -> Coroutine<> {
+        Condition condition;
+        int woken = 0;
+        const auto waiting = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            co_await condition.wait();
+            ++woken;
+        };
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < 3; ++i) tasks.push_back(create_task(waiting()));
+        co_await sleep(1s);
+        const auto notify = [&](auto n) -> Coroutine<int> {
+            {
+                const auto guard = co_await condition.scoped();
+                condition.notify(n);
+            }
+            co_await sleep(1s);
+            co_return std::exchange(woken, 0);
+        };
+        EXPECT_EQ(co_await notify(-1), 0);
+        EXPECT_EQ(co_await notify(std::numeric_limits<std::int64_t>::min()), 0);
+        EXPECT_EQ(co_await notify(1u), 1);
+        EXPECT_EQ(co_await notify(std::numeric_limits<std::uint64_t>::max()), 2);
+    });
+}
+
+// ---- indices (L18)
+// -------------------------------------------------------------------------------
+
+TEST(Barrier, GivesEachIndexOnceThoughSomeWereCancelled) {  // L18, L-16
+    run_virtual([]() -> Coroutine<> {
+        Barrier barrier(3);
+        Lines log;
+        const auto party = [&](const char* name) -> Coroutine<> {
+            const int index = co_await barrier.wait();
+            log.push_back(name + std::to_string(index));
+        };
+        for (int turn = 0; turn < 2; ++turn) {
+            auto a = create_task(party("a"));
+            auto b = create_task(party("b"));
+            co_await sleep(1s);
+            a.cancel();
+            co_await sleep(1s);
+            EXPECT_EQ(barrier.n_waiting(), 1);
+            co_await gather(b, party("c"), party("d"));
+            std::sort(log.begin(), log.end());
+            EXPECT_EQ(log, (Lines{"b0", "c1", "d2"}));
+            log.clear();
+            // All that were inside go, and it fills anew.
+            auto e = create_task(party("e"));
+            auto f = create_task(party("f"));
+            co_await sleep(1s);
+            f.cancel();
+            e.cancel();
+            co_await sleep(1s);
+            co_await gather(party("g"), party("h"), party("i"));
+            std::sort(log.begin(), log.end());
+            EXPECT_EQ(log, (Lines{"g0", "h1", "i2"}));
+            log.clear();
+        }
+    });
+}
+
+// ---- what throws passes its wake-up on (L19)
+// -----------------------------------------------------
+
+TEST(Condition, APredicateThatThrowsPassesTheNotifyOn) {  // L19, L-08
+    run_virtual([]() -> Coroutine<> {
+        Condition condition;
+        bool open = false;
+        int calls = 0;
+        const auto bad = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            auto predicate = [&]() -> bool {
+                if (++calls > 1) throw ValueError("of the predicate");
+                return false;
+            };
+            co_await condition.wait_for(predicate);
+        };
+        const auto good = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            auto predicate = [&] { return open; };
+            co_await condition.wait_for(predicate);
+        };
+        const auto first = create_task(bad());
+        const auto second = create_task(good());
+        co_await sleep(1s);
+        {
+            const auto guard = co_await condition.scoped();
+            open = true;
+            condition.notify(1);
+        }
+        co_await sleep(1s);
+        EXPECT_EQ(text_of(co_await as_result(first)), "ValueError('of the predicate')");
+        EXPECT_TRUE(second.done());
+        if (!second.done()) second.cancel();
+    });
+}
+
+// ---- many in one step (L27)
+// ----------------------------------------------------------------------
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+TEST(Locks, ManyWakeUpsInOneStepCostNoSquare) {  // L27
+    static constexpr int kTasks = 100'000;
+    run_virtual([]() -> Coroutine<> {
+        Semaphore semaphore(0);
+        Condition condition;
+        int woken = 0;
+        const auto acquire = [&]() -> Coroutine<> {
+            co_await semaphore.acquire();
+            ++woken;
+        };
+        const auto wait = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            co_await condition.wait();
+            ++woken;
+        };
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < kTasks; ++i) {
+            tasks.push_back(create_task(acquire()));
+            tasks.push_back(create_task(wait()));
+        }
+        co_await sleep(1s);
+        const double begin = cpu_seconds();
+        for (int i = 0; i < kTasks; ++i) semaphore.release();
+        {
+            const auto guard = co_await condition.scoped();
+            for (int i = 0; i < kTasks; ++i) condition.notify(1);
+        }
+        for (const auto& t : tasks) co_await t;
+        EXPECT_LT(cpu_seconds() - begin, 8);
+        EXPECT_EQ(woken, 2 * kTasks);
+    });
+}
+
+TEST(Locks, ManyCancelledWaitersCostNoSquare) {  // L27
+    static constexpr int kTasks = 100'000;
+    run_virtual([]() -> Coroutine<> {
+        Semaphore semaphore(0);
+        Lock lock;
+        Event event;
+        co_await lock.acquire();
+        std::vector<Task<>> tasks;
+        const auto on_semaphore = [&]() -> Coroutine<> { co_await semaphore.acquire(); };
+        const auto on_lock = [&]() -> Coroutine<> { co_await lock.acquire(); };
+        const auto on_event = [&]() -> Coroutine<> { co_await event.wait(); };
+        for (int i = 0; i < kTasks; ++i) {
+            tasks.push_back(create_task(on_semaphore()));
+            tasks.push_back(create_task(on_lock()));
+            tasks.push_back(create_task(on_event()));
+        }
+        co_await sleep(1s);
+        for (const auto& t : tasks) t.cancel();
+        // They are still in line.
+        const double begin = cpu_seconds();
+        int free = 0;
+        for (int i = 0; i < kTasks; ++i) {
+            if (semaphore.locked()) ++free;
+            semaphore.release();
+            co_await semaphore.acquire();
+            lock.release();
+            co_await lock.acquire();
+            event.set();
+            event.clear();
+        }
+        EXPECT_EQ(free, kTasks);
+        EXPECT_LT(cpu_seconds() - begin, 5);
+        for (const auto& t : tasks) EXPECT_FALSE((co_await as_result(t)).has_value());
+    });
 }
 
 }  // namespace

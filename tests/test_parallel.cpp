@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -608,6 +610,45 @@ TEST(Channels, AClosedLoopPassesItsWakeUpOn) {
             thread.join();
         }
     });
+}
+
+// ---- what throws passes its wake-up on (L19), numbers (L17)
+// -----------------------------------------
+
+struct Unmovable {
+    int value = 0;
+    bool stuck = false;
+    Unmovable() = default;
+    explicit Unmovable(int v) : value(v) {}
+    Unmovable(const Unmovable& o) : value(o.value), stuck(o.stuck) {
+        if (stuck) throw asyncio::ValueError("stuck");
+    }
+    Unmovable& operator=(const Unmovable&) = default;
+};
+
+TEST(Channel, ASendThatThrowsPassesTheRoomOn) {  // L19
+    run([]() -> Coroutine<> {
+        Channel<Unmovable> channel(1);
+        co_await channel.send(Unmovable(1));
+        Unmovable bad(13);
+        auto first = asyncio::create_task(channel.send_from(bad));
+        auto second = asyncio::create_task(channel.send(Unmovable(2)));
+        co_await asyncio::sleep(1ms);
+        bad.stuck = true;
+        EXPECT_EQ((co_await channel.receive())->value, 1);
+        const auto item = co_await asyncio::as_result(asyncio::wait_for(channel.receive(), 10s));
+        EXPECT_EQ(item.has_value() ? item.value()->value : 0, 2);
+        EXPECT_TRUE((co_await asyncio::as_result(first)).holds<asyncio::ValueError>());
+        second.cancel();
+    });
+}
+
+TEST(Channel, RefusesANegativeCapacity) {  // L17
+    for (const long n : {-1L, 0L, std::numeric_limits<long>::min()}) {
+        EXPECT_THROW(Channel<int>{n}, asyncio::ValueError) << n;
+    }
+    EXPECT_EQ(Channel<int>(std::uint64_t{1} << 40).capacity(), std::size_t{1} << 40);
+    EXPECT_EQ(Channel<int>().capacity(), 1u);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <asyncio/timeouts.hpp>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <limits>
 #include <memory>
 #include <string>
@@ -142,7 +143,7 @@ TEST(Queue, WithoutALimitIsNeverFull) {  // Q-01
     Queue<int> negative(-1);
     Queue<int> huge(std::numeric_limits<std::uint64_t>::max());
     for (auto* queue : {&none, &zero, &negative, &huge}) {
-        EXPECT_EQ(queue->maxsize(), 0U);
+        EXPECT_EQ(queue->maxsize(), queue == &huge ? std::numeric_limits<std::size_t>::max() : 0U);
         for (int i = 0; i < 5000; ++i) queue->put_nowait(i);
         EXPECT_FALSE(queue->full());
         for (int i = 0; i < 5000; ++i) EXPECT_EQ(queue->get_nowait(), i);
@@ -1208,6 +1209,113 @@ TEST(Queue, LoopsMayCloseWithATaskThatWasOvertaken) {
     EXPECT_EQ(state_of(queue), "maxsize=0 tasks=2");
     loop->close();
     EXPECT_EQ(state_of(queue), "maxsize=0 tasks=2");
+}
+
+// ---- numbers (L17)
+// -------------------------------------------------------------------------------
+
+TEST(Queue, TakesItsMaxsizeWhole) {  // L17, Q-01
+    EXPECT_EQ(Queue<int>(std::uint64_t{1} << 32).maxsize(), std::size_t{1} << 32);
+    EXPECT_EQ(Queue<int>(std::numeric_limits<std::uint64_t>::max()).maxsize(),
+              std::numeric_limits<std::size_t>::max());
+    EXPECT_EQ(Queue<int>(std::numeric_limits<std::int64_t>::min()).maxsize(), 0u);
+    EXPECT_EQ(LifoQueue<int>(std::int64_t{1} << 33).maxsize(), std::size_t{1} << 33);
+}
+
+// ---- what throws passes its wake-up on (L19)
+// -----------------------------------------------------
+
+struct LessBut13 {
+    bool operator()(int a, int b) const {
+        if (a == 13 || b == 13) throw ValueError("13 cannot be compared");
+        return a < b;
+    }
+};
+
+TEST(Queue, APutThatThrowsPassesTheRoomOn) {  // L19
+    for (const bool as_results : {false, true}) {
+        run_virtual([as_results]() -> Coroutine<> {
+            PriorityQueue<int, LessBut13> queue(2);
+            queue.put_nowait(1);
+            queue.put_nowait(2);
+            const auto put = [&](int n) -> Coroutine<> {
+                if (as_results) {
+                    (co_await as_result(queue.put(n))).value();
+                } else {
+                    co_await queue.put(n);
+                }
+            };
+            const auto bad = create_task(put(13));
+            const auto worse = create_task(put(13));
+            const auto good = create_task(put(3));
+            co_await sleep(1s);
+            EXPECT_EQ(queue.get_nowait(), 1);
+            co_await sleep(1s);
+            EXPECT_EQ(text_of(co_await as_result(bad)), "ValueError('13 cannot be compared')");
+            EXPECT_TRUE(worse.done());
+            (void)co_await as_result(worse);
+            EXPECT_TRUE(good.done());
+            EXPECT_EQ(queue.qsize(), 2u);
+            good.cancel();
+        });
+    }
+}
+
+// Can be copied, but for so many times.
+struct Sticky {
+    static inline int refusals = 0;
+    int value;
+    explicit Sticky(int v) : value(v) {}
+    Sticky(const Sticky& o) : value(o.value) { refuse(); }
+    Sticky& operator=(const Sticky& o) {
+        refuse();
+        value = o.value;
+        return *this;
+    }
+    static void refuse() {
+        if (refusals == 0) return;
+        --refusals;
+        throw ValueError("stuck");
+    }
+};
+
+TEST(Queue, AGetThatThrowsLeavesTheItemToTheNext) {  // L19
+    run_virtual([]() -> Coroutine<> {
+        Queue<Sticky> queue;
+        const auto get = [&]() -> Coroutine<int> { co_return (co_await queue.get()).value; };
+        const auto first = create_task(get());
+        const auto second = create_task(get());
+        co_await sleep(1s);
+        queue.put_nowait(Sticky(5));
+        Sticky::refusals = 1;
+        const auto bad = co_await as_result(first);
+        EXPECT_EQ(text_of(bad), "ValueError('stuck')");
+        co_await sleep(1s);
+        EXPECT_TRUE(second.done());
+        second.cancel();  // if it is not
+        EXPECT_EQ(text_of(co_await as_result(second)), "ok");
+    });
+}
+
+TEST(Queue, ManyThatWereOvertakenInOneStepCostNoSquare) {  // L27
+    static constexpr int kTasks = 50'000;
+    run_virtual([]() -> Coroutine<> {
+        Queue<int> queue(kTasks);
+        for (int i = 0; i < kTasks; ++i) queue.put_nowait(i);
+        std::vector<Task<void>> tasks;
+        for (int i = 0; i < kTasks; ++i) {
+            tasks.push_back(create_task([&queue, i]() -> Coroutine<> { co_await queue.put(i); }));
+        }
+        co_await sleep(1s);
+        const std::clock_t begin = std::clock();
+        for (int i = 0; i < kTasks; ++i) {
+            queue.get_nowait();
+            queue.put_nowait(i);
+        }
+        EXPECT_LT(std::clock() - begin, 5 * CLOCKS_PER_SEC);
+        for (int i = 0; i < kTasks; ++i) queue.get_nowait();
+        for (const auto& t : tasks) co_await t;
+    });
 }
 
 }  // namespace

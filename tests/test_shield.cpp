@@ -1,10 +1,13 @@
 // tasks/shield.hpp: parity rows T-17, S-30, S-33, B-18, B-19.
 #include <asyncio/tasks.hpp>
+#include <asyncio/timeouts.hpp>
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "support.hpp"
 
@@ -276,6 +279,76 @@ TEST(Shield, EndsWithItsLoop) {
     loop->run_until_complete(sleep(1s));
     loop->close();
     EXPECT_EQ(errors.lines().size(), 2u) << "the waiter and what is shielded";
+}
+
+// ---- many of one future (L27)
+// --------------------------------------------------------------------
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+TEST(Shield, ManyThatTimeOutOnOneFutureCostNoSquare) {  // L27
+    static constexpr int kTasks = 40'000;
+    run_virtual([]() -> Coroutine<> {
+        const Future<int> one;
+        const auto impatient = [&]() -> Coroutine<> {
+            const auto r = co_await as_result(wait_for(shield(one), 1s));
+            EXPECT_TRUE(r.holds<TimeoutError>());
+        };
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < kTasks; ++i) tasks.push_back(create_task(impatient()));
+        const double begin = cpu_seconds();
+        for (const auto& t : tasks) co_await t;
+        EXPECT_LT(cpu_seconds() - begin, 5);
+    });
+}
+
+TEST(Shield, ManyThatTimeOutAndTryAgainCostNoSquare) {  // L27
+    static constexpr int kTasks = 20'000;
+    run_virtual([]() -> Coroutine<> {
+        const Future<int> one;
+        const auto impatient = [&](int i) -> Coroutine<> {
+            for (int turn = 0; turn < 3; ++turn) {
+                const auto r = co_await as_result(wait_for(shield(one), 1s + i * 1us));
+                EXPECT_TRUE(r.holds<TimeoutError>());
+            }
+        };
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < kTasks; ++i) tasks.push_back(create_task(impatient(i)));
+        const double begin = cpu_seconds();
+        for (const auto& t : tasks) co_await t;
+        EXPECT_LT(cpu_seconds() - begin, 5);
+    });
+}
+
+TEST(Shield, TheLogNodeStaysBehindWhatWasAddedMeanwhile) {  // L27, T-17
+    run_virtual([]() -> Coroutine<> {
+        Lines order;
+        get_running_loop().set_exception_handler(
+            [&](EventLoop&, const ExceptionContext& c) { order.push_back(c.message); });
+        const Future<int> inner;
+        const auto note = [&](const char* text) {
+            inner.add_done_callback([&order, text](const Future<int>& f) {
+                order.push_back(text);
+                (void)f.exception();
+            });
+        };
+        for (const char* text : {"a", "b", "c"}) {
+            note(text);
+            shield(inner).cancel();
+            co_await sleep(0s);
+        }
+        const auto waiting = create_task([&]() -> Coroutine<> {
+            (void)co_await as_result(inner);
+            order.push_back("task");
+        });
+        co_await sleep(0s);
+        shield(inner).cancel();
+        co_await sleep(0s);
+        inner.set_exception(ValueError("lost"));
+        co_await waiting;
+        co_await sleep(0s);
+        EXPECT_EQ(order, (Lines{"a", "b", "c", "task", "ValueError exception in shielded future"}));
+    });
 }
 
 }  // namespace

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "counted_new.hpp"
+
 namespace {
 
 using namespace asyncio;
@@ -217,6 +219,166 @@ TEST(TaskGroup, CannotBeMovedIntoTheWrongPlace) {
     EXPECT_THROW(tg.cancel(), RuntimeError);
     tg = std::move(other);
     EXPECT_EQ(repr(tg), "<TaskGroup>");
+}
+
+// ---- circles ------------------------------------------------------------------------------------
+
+// What its outcome names, each once, in a run that has to end.
+std::string circles_in(const std::exception_ptr& error) {
+    const auto* group = detail::find<BaseExceptionGroup>(error);
+    if (!group) {
+        const auto* e = detail::find<RuntimeError>(error);
+        return e ? std::string(e->what()).substr(0, 35) : detail::describe(error);
+    }
+    std::string all;
+    for (const auto& member : group->exceptions()) all += circles_in(member) + ';';
+    return all;
+}
+
+TEST(TaskGroupCircle, AChildThatAwaitsItsGroupsTaskGetsAnError) {  // L20
+    for (const bool in_body : {false, true}) {
+        std::string outcome;
+        run_virtual([&]() -> Coroutine<> {
+            Task<> parent;
+            auto body = [&](TaskGroup& group) -> Coroutine<> {
+                group.create_task([&]() -> Coroutine<> { co_await parent; }, {.name = "child"});
+                if (in_body) co_await sleep(1h);
+            };
+            parent = create_task(with(TaskGroup{}, body), {.name = "parent"});
+            co_await sleep(1s);
+            EXPECT_TRUE(parent.cancel());
+            outcome = circles_in((co_await as_result(parent)).error());
+        });
+        EXPECT_EQ(outcome, "Tasks await one another in a circle;") << in_body;
+    }
+}
+
+TEST(TaskGroupCircle, NestedGroupsAndGather) {  // L20
+    for (const bool by_gather : {false, true}) {
+        for (const int who : {0, 1, 2}) {
+            std::string outcome;
+            run_virtual([&]() -> Coroutine<> {
+                Task<> parent;
+                Task<> middle;
+                Task<> child;
+                auto inner = [&](TaskGroup& group) -> Coroutine<> {
+                    child = group.create_task([&]() -> Coroutine<> {
+                        if (by_gather) co_await gather(sleep(1h), parent);
+                        co_await parent;
+                    });
+                    co_return;
+                };
+                auto outer = [&](TaskGroup& group) -> Coroutine<> {
+                    middle = group.create_task(with(TaskGroup{}, inner));
+                    co_return;
+                };
+                parent = create_task(with(TaskGroup{}, outer));
+                co_await sleep(1s);
+                const AnyTask asked[] = {parent, middle, child};
+                EXPECT_TRUE(asked[who].cancel());
+                outcome = circles_in((co_await as_result(parent)).error());
+            });
+            EXPECT_EQ(outcome, "Tasks await one another in a circle;;") << who;
+        }
+    }
+}
+
+TEST(TaskGroupCircle, AFailureElsewhereFindsIt) {  // L20
+    std::string outcome;
+    run_virtual([&]() -> Coroutine<> {
+        Task<> parent;
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            const auto through = create_task([&]() -> Coroutine<> { co_await parent; });
+            auto child = [through]() -> Coroutine<> { co_await through; };
+            group.create_task(child);
+            co_await sleep(1s);
+            throw ValueError("of the body");
+        };
+        parent = create_task(with(TaskGroup{}, body));
+        outcome = circles_in((co_await as_result(parent)).error());
+    });
+    EXPECT_EQ(outcome, "Tasks await one another in a circle;ValueError('of the body');");
+}
+
+TEST(TaskGroupCircle, OneThatAwaitsAnotherGroupsTaskIsNone) {  // L20
+    run_virtual([]() -> Coroutine<> {
+        auto idle = [](TaskGroup& group) -> Coroutine<> {
+            group.create_task(yields(1000));
+            co_return;
+        };
+        const auto other = create_task(with(TaskGroup{}, idle));
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task([&]() -> Coroutine<> { co_await other; });
+            co_await sleep(0s);
+            co_await sleep(0s);
+            group.cancel();
+        };
+        co_await with(TaskGroup{}, body);
+        EXPECT_TRUE((co_await as_result(other)).holds<CancelledError>());
+    });
+}
+
+// ---- without memory -----------------------------------------------------------------------------
+
+// In a build with the frame pool only some of these blocks come from operator new; with the address
+// sanitizer all do.
+TEST(TaskGroup, WithoutMemoryForAMemberNothingRuns) {  // L25, L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    for (const bool eager : {false, true}) {
+        int refused = 0;
+        bool enough = false;
+        for (std::ptrdiff_t given = 0; !enough; ++given) {
+            int made = 0;
+            int ran = 0;
+            run_virtual([&]() -> Coroutine<> {
+                auto child = [&]() -> Coroutine<> {
+                    ++ran;
+                    co_await sleep(0s);
+                };
+                auto body = [&](TaskGroup& group) -> Coroutine<> {
+                    TaskOptions options{.name = "a name that is too long to be kept in place",
+                                        .eager_start = eager};
+                    support::blocks_left = given;
+                    try {
+                        group.create_task(child, options);
+                        ++made;
+                    } catch (const std::bad_alloc&) {
+                        ++refused;
+                    }
+                    enough = support::blocks_left.exchange(-1) >= 0;
+                    co_return;
+                };
+                co_await with(TaskGroup{}, body);
+                EXPECT_EQ(all_tasks().size(), 1u) << given;
+            });
+            EXPECT_EQ(ran, made) << given;
+        }
+        EXPECT_GE(refused, 2);
+    }
+}
+
+TEST(TaskGroup, KeepsErrorsWithoutMemory) {  // L25
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    std::string outcome;
+    run_virtual([&]() -> Coroutine<> {
+        auto fail = [](const char* text) -> Coroutine<> {
+            co_await sleep(1s);
+            throw ValueError(text);
+        };
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            // All end in one iteration; the first error is kept with memory, the others without.
+            auto first = group.create_task(fail("a"));
+            first.add_done_callback([](const AnyFuture&) { support::blocks_left = 0; });
+            for (const char* text : {"b", "c", "d"}) group.create_task(fail(text));
+            auto last = group.create_task(fail("e"));
+            last.add_done_callback([](const AnyFuture&) { support::blocks_left = -1; });
+            co_return;
+        };
+        outcome = text_of(co_await as_result(with(TaskGroup{}, body)));
+    });
+    EXPECT_EQ(outcome,
+              "ExceptionGroup[ValueError('a'), ValueError('b'), ValueError('c'), ValueError('d'), "
+              "ValueError('e')]");
 }
 
 // ---- errors -------------------------------------------------------------------------------------
@@ -1014,6 +1176,173 @@ TEST(TaskGroup, ManyChildren) {  // 100,000 cancelled at once
         EXPECT_EQ(text_of(r), "ExceptionGroup[ValueError('f')]");
         EXPECT_EQ(cancelled, kChildren);
     });
+}
+
+// ---- wrong use
+// -----------------------------------------------------------------------------------
+
+TEST(TaskGroup, OneThatWasMovedFromClosesTheCoroutine) {  // L43
+    std::string logged;
+    static std::string* to = nullptr;
+    to = &logged;
+    const auto before =
+        log::set_sink([](log::Level, std::string_view text) { *to += std::string(text) + '\n'; });
+    run_virtual([]() -> Coroutine<> {
+        TaskGroup group;
+        const TaskGroup taken(std::move(group));
+        auto coroutine = yields(1);
+        std::string text;
+        try {
+            group.create_task(std::move(coroutine));
+        } catch (const RuntimeError& e) {
+            text = e.what();
+        }
+        EXPECT_EQ(text, "this TaskGroup has been moved from");
+        EXPECT_FALSE(coroutine);
+        co_return;
+    });
+    log::set_sink(before);
+    EXPECT_EQ(logged, "");
+}
+
+TEST(TaskGroup, SaysWhyItCannotBeLeft) {  // L43, L24
+    run_virtual([]() -> Coroutine<> {
+        TaskGroup group;
+        EXPECT_EQ(text_of(co_await as_result(group.aexit(nullptr))),
+                  "RuntimeError('TaskGroup <TaskGroup> has not been entered')");
+        co_await group.aenter();
+        const auto child = group.create_task(yields(5));
+        const auto leaving = create_task([&]() -> Coroutine<> {
+            co_await sleep(0s);
+            EXPECT_EQ(
+                text_of(co_await as_result(group.aexit(nullptr))),
+                "RuntimeError('TaskGroup <TaskGroup tasks=1 entered> is being left already')");
+        });
+        EXPECT_TRUE(co_await group.aexit(nullptr));
+        co_await leaving;
+        EXPECT_EQ(text_of(co_await as_result(group.aexit(nullptr))),
+                  "RuntimeError('TaskGroup <TaskGroup entered> is finished')");
+    });
+}
+
+// ---- what leaves the loop (XC-08 to XC-10)
+// -------------------------------------------------------
+
+class MyExit : public SystemExit {
+  public:
+    using SystemExit::SystemExit;
+};
+
+Coroutine<> boom(std::exception_ptr error) {
+    std::rethrow_exception(error);
+    co_return;
+}
+
+// By each way that an exception can come up inside of a loop: "left" and its class, or "stays".
+std::string leaving(const std::exception_ptr& error, const std::string& way) {
+    const auto loop = new_event_loop();
+    loop->set_exception_handler([](EventLoop&, const ExceptionContext&) {});
+    const auto raise = [error] { std::rethrow_exception(error); };
+    auto program = [&]() -> Coroutine<> {
+        EventLoop& running = get_running_loop();
+        if (way == "main") std::rethrow_exception(error);
+        if (way == "task") create_task(boom(error));
+        if (way == "eager") create_task(boom(error), {.eager_start = true});
+        if (way == "gather") co_await gather(return_exceptions, boom(error));
+        if (way == "soon") running.call_soon(raise);
+        if (way == "later") running.call_later(1ms, raise);
+        if (way == "done callback") {
+            const Future<> f;
+            f.add_done_callback(raise);
+            f.set_result();
+        }
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task(boom(error));
+            co_return;
+        };
+        if (way == "group") co_await with(TaskGroup{}, body);
+        co_await sleep(5ms);
+    };
+    std::string outcome = "stays";
+    try {
+        loop->run_until_complete(program);
+    } catch (...) {
+        // The class is what the test compares.
+        outcome = "left " + detail::type_name(std::current_exception());
+    }
+    // Whatever left it, the loop can go on. (A group's own task then ends with the same error.)
+    try {
+        loop->run_until_complete(sleep(0s));
+        loop->run_until_complete(sleep(10ms));
+    } catch (const BaseException&) {
+        EXPECT_EQ(way, "group");
+    }
+    EXPECT_FALSE(loop->is_running());
+    loop->close();
+    return outcome;
+}
+
+TEST(Leaving, WhatEndsAProgramLeavesTheLoopAndNothingElseDoes) {  // XC-08 to XC-10, S-60
+    const log::Sink before = log::set_sink([](log::Level, std::string_view) {});
+    const auto interrupt = std::make_exception_ptr(KeyboardInterrupt());
+    struct Row {
+        std::exception_ptr error;
+        const char* name;  // as it leaves
+        bool leaves;
+    };
+    const Row rows[] = {
+        {interrupt, "KeyboardInterrupt", true},
+        {std::make_exception_ptr(MyExit(3)), "MyExit", true},
+        {with_cause(KeyboardInterrupt(), std::make_exception_ptr(ValueError())),
+         "KeyboardInterrupt", true},
+        {with_cause(MyExit(3), interrupt), "MyExit", true},
+        // As CPython 3.11: a group is stored, whatever it holds; so is what has such a cause.
+        {BaseExceptionGroup::make("g", {interrupt}), "BaseExceptionGroup", false},
+        {with_cause(ValueError(), interrupt), "ValueError", false},
+        {std::make_exception_ptr(GeneratorExit()), "GeneratorExit", false},
+    };
+    for (const Row& row : rows) {
+        for (const char* way : {"task", "eager", "gather", "soon", "later", "done callback"}) {
+            EXPECT_EQ(leaving(row.error, way),
+                      row.leaves ? std::string("left ") + row.name : "stays")
+                << row.name << ' ' << way;
+        }
+        EXPECT_EQ(leaving(row.error, "main"), std::string("left ") + row.name);
+        const bool ordinary = std::string(row.name) == "ValueError";
+        const char* const group = ordinary ? "ExceptionGroup" : "BaseExceptionGroup";
+        EXPECT_EQ(leaving(row.error, "group"),
+                  std::string("left ") + (row.leaves ? row.name : group));
+    }
+    log::set_sink(before);
+}
+
+TEST(Leaving, AGroupKeepsTheCausesOfItsMembers) {  // XC-10, XC-08
+    std::exception_ptr error;
+    run_virtual([&]() -> Coroutine<> {
+        const auto cause = std::make_exception_ptr(KeyError("k"));
+        auto inner = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task(boom(with_cause(ValueError("v"), cause)));
+            group.create_task(boom(with_cause(CancelledError("c"), cause)));
+            co_return;
+        };
+        auto outer = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task(with(TaskGroup{}, inner));
+            group.create_task(boom(with_cause(TypeError("t"), cause)));
+            co_return;
+        };
+        error = (co_await as_result(with(TaskGroup{}, outer))).error();
+    });
+    EXPECT_EQ(detail::format_exception(error),
+              "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)\n"
+              "  1: TypeError: t\n"
+              "    caused by KeyError: 'k'\n"
+              "  2: ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)\n"
+              "    1: ValueError: v\n"
+              "      caused by KeyError: 'k'");
+    const auto parts = detail::find<ExceptionGroup>(error)->split<ValueError>();
+    const auto in = parts.first->exceptions().at(0);
+    EXPECT_EQ(detail::describe(cause_of(detail::find<ExceptionGroup>(in)->exceptions().at(0))),
+              "KeyError('k')");
 }
 
 }  // namespace

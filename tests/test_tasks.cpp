@@ -1,7 +1,9 @@
 // tasks/task.hpp: parity rows T-01 to T-14, T-29 to T-38, S-15 to S-26, S-32, S-40 to S-53, S-60 to
 // S-62, EG-01 to EG-04, B-10 to B-12, B-32 to B-38, X-01, X-04, X-13.
 #include <asyncio/futures.hpp>
+#include <asyncio/runners.hpp>
 #include <asyncio/tasks.hpp>
+#include <asyncio/timeouts.hpp>
 
 #include <gtest/gtest.h>
 
@@ -10,6 +12,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -825,21 +828,181 @@ TEST(Cancel, RunsDestructorsOfTheSuspendedFrames) {
     });
 }
 
-TEST(Cancel, OfACircleOfTasksNeitherHangsNorCrashes) {
-    const auto loop = VirtualTimeEventLoop::create();
-    Task<> a;
-    Task<> b;
-    loop->set_exception_handler(nullptr);
-    const LogCapture log;  // both are destroyed pending at the end, if the circle stays
-    EXPECT_THROW(loop->run_until_complete([&]() -> Coroutine<> {
-        a = create_task([&]() -> Coroutine<> { co_await b; });
-        b = create_task([&]() -> Coroutine<> { co_await a; });
+// ---- circles (L20) ------------------------------------------------------------------------------
+
+constexpr std::string_view kCircle = "Tasks await one another in a circle: ";
+
+// What run() makes of tasks that would wait for ever: the errors that it reports at its end.
+template <class F>
+Lines errors_of_run(F make) {
+    const LogCapture log;
+    Lines errors;
+    asyncio::run(
+        [&]() -> Coroutine<> {
+            get_running_loop().set_exception_handler(
+                [&](EventLoop&, const ExceptionContext& context) {
+                    errors.push_back(context.exception ? detail::describe(context.exception)
+                                                       : context.message);
+                });
+            co_await make();
+            co_await sleep(1ms);
+        },
+        {.loop_factory = &VirtualTimeEventLoop::create});
+    return errors;
+}
+
+bool names_circle(const Lines& errors) {
+    for (const std::string& e : errors) {
+        if (e.find(kCircle) != std::string::npos) return true;
+    }
+    ADD_FAILURE() << errors.size() << " errors, none of which names a circle";
+    return false;
+}
+
+TEST(Circle, ACancelRaisesAnErrorThatNamesIt) {  // L20
+    run_virtual([]() -> Coroutine<> {
+        Task<> a;
+        Task<> b;
+        a = create_task([&]() -> Coroutine<> { co_await b; }, {.name = "a"});
+        b = create_task([&]() -> Coroutine<> { co_await a; }, {.name = "b"});
         co_await sleep(1s);
         EXPECT_TRUE(a.cancel());
-        (void)co_await as_result(a);
-    }),
-                 DeadlockError);
-    loop->close();
+        EXPECT_EQ(a.cancelling(), 1u);
+        EXPECT_EQ(b.cancelling(), 1u);
+        const auto r = co_await as_result(a);
+        EXPECT_EQ(support::masked(error_text<RuntimeError>(r)),
+                  "Tasks await one another in a circle: 'a' in <lambda>() at FILE:LINE -> 'b' in "
+                  "<lambda>() at FILE:LINE -> 'a'");
+        EXPECT_EQ(b.exception(), r.error()) << "it is raised at the await of the last one";
+        EXPECT_EQ(all_tasks().size(), 1u);
+    });
+}
+
+TEST(Circle, EveryLengthIsEndedByRun) {  // L20
+    for (const std::size_t n : {2u, 3u, 25u, 1'000u}) {
+        std::vector<Task<>> tasks(n);
+        const Lines errors = errors_of_run([&]() -> Coroutine<> {
+            const auto next = [&](std::size_t i) -> Coroutine<> { co_await tasks[(i + 1) % n]; };
+            for (std::size_t i = 0; i < n; ++i) tasks[i] = create_task(next(i));
+            co_return;
+        });
+        EXPECT_EQ(errors.size(), n);
+        EXPECT_TRUE(names_circle(errors));
+        EXPECT_LT(errors.at(0).size(), 4000u);
+        tasks.clear();
+    }
+}
+
+TEST(Circle, ATaskThatIsNotPartOfItGetsTheErrorToo) {  // L20
+    run_virtual([]() -> Coroutine<> {
+        Task<> a;
+        Task<> b;
+        a = create_task([&]() -> Coroutine<> { co_await b; }, {.name = "a"});
+        b = create_task([&]() -> Coroutine<> { co_await a; }, {.name = "b"});
+        const auto outside = create_task([&]() -> Coroutine<> { co_await a; });
+        co_await sleep(1s);
+        EXPECT_TRUE(outside.cancel());
+        EXPECT_TRUE(outside.cancel()) << "again, before it has an effect";
+        const std::string text = error_text<RuntimeError>(co_await as_result(outside));
+        EXPECT_TRUE(text.ends_with("-> 'a'")) << text;
+    });
+}
+
+TEST(Circle, OneWhoGetsOverTheErrorGoesOn) {  // L20
+    run_virtual([]() -> Coroutine<> {
+        Task<> a;
+        Task<> b;
+        a = create_task([&]() -> Coroutine<> { co_await b; });
+        b = create_task([&]() -> Coroutine<> {
+            const auto r = co_await as_result(a);
+            EXPECT_TRUE(r.holds<RuntimeError>());
+            co_await sleep(1s);
+        });
+        co_await sleep(1s);
+        a.cancel();
+        b.uncancel();
+        EXPECT_TRUE((co_await as_result(a)).has_value());
+    });
+}
+
+TEST(Circle, ACancelBetweenTheErrorAndItsDeliveryIsDueAtTheNextAwait) {  // L20
+    run_virtual([]() -> Coroutine<> {
+        Task<> a;
+        Task<> b;
+        Lines seen;
+        a = create_task([&]() -> Coroutine<> { co_await b; });
+        b = create_task([&]() -> Coroutine<> {
+            seen.push_back(detail::type_name((co_await as_result(a)).error()));
+            seen.push_back(detail::type_name((co_await as_result(sleep(1s))).error()));
+        });
+        co_await sleep(1s);
+        a.cancel();
+        b.cancel();
+        (void)co_await as_result(b);
+        EXPECT_EQ(seen.at(0), "RuntimeError");
+        EXPECT_EQ(all_tasks().size(), 1u + (a.done() ? 0u : 1u));
+    });
+}
+
+TEST(Circle, ATaskMayEndWhileTheErrorIsOnItsWay) {  // L20
+    // A future is set in the iteration in which the circle is broken: its value counts.
+    run_virtual([]() -> Coroutine<> {
+        Task<int> a;
+        Task<int> b;
+        a = create_task([&]() -> Coroutine<int> {
+            const auto r = co_await as_result(b);
+            co_return r.has_value() ? r.value() : -1;
+        });
+        b = create_task([&]() -> Coroutine<int> { co_return co_await a; });
+        co_await sleep(1s);
+        EXPECT_TRUE(b.cancel());
+        EXPECT_EQ(co_await a, -1);
+        EXPECT_EQ(co_await b, -1);
+    });
+}
+
+TEST(Circle, ByGather) {  // L20
+    Task<> a;
+    Task<> b;
+    EXPECT_TRUE(names_circle(errors_of_run([&]() -> Coroutine<> {
+        a = create_task([&]() -> Coroutine<> { co_await gather(b, sleep(1h)); });
+        b = create_task([&]() -> Coroutine<> { co_await gather(sleep(1h), gather(a)); });
+        co_return;
+    })));
+    EXPECT_TRUE(a.done() && b.done());
+    // The gather itself is cancelled, and it is one of the tasks' own.
+    std::optional<Future<std::tuple<std::monostate>>> whole;
+    errors_of_run([&]() -> Coroutine<> {
+        a = create_task([&]() -> Coroutine<> { co_await *whole; });
+        whole = gather(a);
+        co_await sleep(1ms);
+        EXPECT_TRUE(whole->cancel());
+        const auto r = co_await as_result(*whole);
+        EXPECT_TRUE(names_circle(Lines{error_text<RuntimeError>(r)}));
+    });
+    a = b = nullptr;
+    whole.reset();
+}
+
+TEST(Circle, ByShieldWaitAndAsCompletedEndsByCancelling) {  // L20
+    for (int how = 0; how < 4; ++how) {
+        Task<> a;
+        Task<> b;
+        errors_of_run([&]() -> Coroutine<> {
+            a = create_task([&, how]() -> Coroutine<> {
+                if (how == 0) co_await shield(b);
+                if (how == 1) (void)co_await wait(b);
+                if (how == 2) {
+                    auto items = as_completed(std::vector{b});
+                    (void)co_await items.next();
+                }
+                if (how == 3) co_await wait_for(b, 1h);
+            });
+            b = create_task([&]() -> Coroutine<> { co_await a; });
+            co_return;
+        });
+        EXPECT_TRUE(a.done() && b.done()) << how;
+    }
 }
 
 // ---- exceptions --------------------------------------------------------------------------------
@@ -1338,6 +1501,68 @@ TEST(TaskFactory, ThatRaisesMakesNoTask) {
     EXPECT_EQ(raised<ValueError>([&] { loop->create_task(nothing()); }), "no tasks");
     EXPECT_EQ(all_tasks(*loop).size(), 0u);
     EXPECT_EQ(log.lines().size(), 1u) << "the coroutine was never awaited";
+}
+
+// ---- without memory -----------------------------------------------------------------------------
+
+// In a build with the frame pool only some blocks come from operator new; with the address
+// sanitizer, which also sees what stays behind, all do.
+TEST(CreateTask, WithoutMemoryMakesNoTask) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    int refused = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        const auto loop = VirtualTimeEventLoop::create();
+        int made = 0;
+        int ran = 0;
+        const auto witness = std::make_shared<int>();
+        loop->run_until_complete([&]() -> Coroutine<> {
+            auto child = [&ran, witness]() -> Coroutine<> {
+                ++ran;
+                co_return;
+            };
+            support::blocks_left = given;
+            try {
+                create_task(child, {.name = "a name that is too long to be kept in place"});
+                ++made;
+            } catch (const std::bad_alloc&) {
+                ++refused;
+            }
+            enough = support::blocks_left.exchange(-1) >= 0;
+            EXPECT_EQ(all_tasks().size(), 1u + static_cast<std::size_t>(made)) << given;
+            co_await sleep(0s);
+        });
+        EXPECT_EQ(ran, made) << given;
+        EXPECT_EQ(witness.use_count(), 1) << given;
+        loop->close();
+    }
+    EXPECT_GE(refused, 2);
+}
+
+TEST(CancelTask, WithoutMemoryForTheMessageItIsCancelledWithoutOne) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    int without = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        support::run_virtual([&]() -> Coroutine<> {
+            auto task = create_task(nothing());
+            bool asked = false;
+            support::blocks_left = given;
+            try {
+                asked = task.cancel("a message that is too long to be kept in place");
+            } catch (const std::bad_alloc&) {
+                // Before anything was done.
+                EXPECT_EQ(task.cancelling(), 0u);
+            }
+            enough = support::blocks_left.exchange(-1) >= 0;
+            const auto r = co_await as_result(task);
+            EXPECT_EQ(r.has_value(), !asked);
+            const auto* error = detail::find<CancelledError>(r.error());
+            EXPECT_EQ(error != nullptr, asked);
+            if (error && error->message().empty()) ++without;
+        });
+    }
+    EXPECT_EQ(without, 1);
 }
 
 }  // namespace

@@ -9,12 +9,15 @@
 #include <asyncio/tasks.hpp>
 #include <asyncio/with.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "counted_new.hpp"
 
 namespace {
 
@@ -121,10 +124,10 @@ TEST(Timeout, IsCaughtAsTimeoutErrorAndNotAsCancelledError) {
             try {
                 std::rethrow_if_nested(e);
             } catch (const CancelledError&) {
-                caught += "nested";
+                caught += " nested";
             }
         }
-        EXPECT_EQ(caught, "nested");
+        EXPECT_EQ(caught, "TimeoutError nested");
     });
 }
 
@@ -622,7 +625,7 @@ TEST(Timeout, EnteredAndLeftByHand) {  // T-24
         auto left = co_await as_result(cm.aexit(r.error()));
         EXPECT_EQ(chain_of(left), "TimeoutError() from CancelledError()");
         left = co_await as_result(cm.aexit(nullptr));
-        EXPECT_EQ(text_of(left), "RuntimeError('Timeout has not been entered')");
+        EXPECT_EQ(text_of(left), "RuntimeError('Cannot change state of expired Timeout')");
         Timeout other = timeout(1s);
         co_await other.aenter();
         EXPECT_FALSE(co_await other.aexit(std::make_exception_ptr(ValueError("v"))));
@@ -1093,6 +1096,205 @@ TEST(WaitFor, IsDestroyedWithItsLoop) {
         co_await sleep(2s);
     });
     loop->close();
+}
+
+// ---- without memory -----------------------------------------------------------------------------
+
+TEST(WaitFor, GivesTheBadAllocWhereThereIsNoMemoryForItsError) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    for (const auto limit : {Duration(1s), Duration(0s)}) {
+        int refused = 0;
+        bool enough = false;
+        for (std::ptrdiff_t given = 0; !enough; ++given) {
+            run_virtual([&]() -> Coroutine<> {
+                Future<> never;
+                // The limit's own entry comes first.
+                get_running_loop().call_later(limit, [&] { support::blocks_left = given; });
+                const auto r = co_await as_result(wait_for(never, limit));
+                enough = support::blocks_left.exchange(-1) >= 0;
+                if (r.holds<std::bad_alloc>()) {
+                    ++refused;
+                } else {
+                    EXPECT_TRUE(r.holds<TimeoutError>());
+                }
+                EXPECT_EQ(current_task().cancelling(), 0u);
+            });
+        }
+        EXPECT_GE(refused, 1);
+    }
+}
+
+TEST(TimeoutScope, GivesTheBadAllocWhereThereIsNoMemoryForItsError) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    int refused = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run_virtual([&]() -> Coroutine<> {
+            Timeout scope = timeout(1s);
+            std::exception_ptr error = std::make_exception_ptr(CancelledError());
+            co_await scope.aenter();
+            const auto slept = co_await as_result(sleep(2s));
+            EXPECT_TRUE(slept.holds<CancelledError>());
+            support::blocks_left = given;
+            const auto r = co_await as_result(scope.aexit(slept.error()));
+            enough = support::blocks_left.exchange(-1) >= 0;
+            if (r.holds<std::bad_alloc>()) {
+                ++refused;
+            } else {
+                EXPECT_TRUE(r.holds<TimeoutError>());
+            }
+            EXPECT_EQ(current_task().cancelling(), 0u);
+            EXPECT_TRUE(scope.expired());
+        });
+    }
+    EXPECT_GE(refused, 1);
+}
+
+TEST(WaitFor, WithNoTimeAndNoMemoryTheCoroutineDoesNotBegin) {  // L25
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run_virtual([&]() -> Coroutine<> {
+            bool began = false;
+            auto body = [&]() -> Coroutine<> {
+                began = true;
+                co_return;
+            };
+            auto waiting = wait_for(body, 0s);
+            support::blocks_left = given;
+            const auto r = co_await as_result(std::move(waiting));
+            enough = support::blocks_left.exchange(-1) >= 0;
+            EXPECT_TRUE(r.holds<TimeoutError>() || r.holds<std::bad_alloc>());
+            co_await sleep(0s);
+            EXPECT_FALSE(began);
+            EXPECT_EQ(all_tasks().size(), 1u);
+        });
+    }
+}
+
+// ---- of another loop
+// -----------------------------------------------------------------------------
+
+TEST(WaitFor, WithNoTimeAFutureOfAnotherLoopIsRefused) {  // L43
+    const auto other = VirtualTimeEventLoop::create();
+    run_virtual([&]() -> Coroutine<> {
+        const auto foreign = other->create_future<int>();
+        for (const Duration limit : {Duration(0s), Duration(-1s), Duration(1s)}) {
+            const auto r = co_await as_result(wait_for(foreign, limit));
+            EXPECT_NE(text_of(r).find("attached to a different loop"), std::string::npos)
+                << text_of(r);
+            EXPECT_FALSE(foreign.done());
+        }
+        // Cancelled meanwhile.
+        const auto waiting =
+            create_task([&]() -> Coroutine<> { (void)co_await wait_for(foreign, 0s); });
+        co_await sleep(0s);
+        waiting.cancel("cancelled");
+        EXPECT_EQ(text_of(co_await as_result(waiting)), "CancelledError('cancelled')");
+        // One that is done gives what it has.
+        foreign.set_result(3);
+        EXPECT_EQ(co_await wait_for(foreign, 0s), 3);
+    });
+}
+
+// ---- due when it is armed, on the real loop (L38)
+// ------------------------------------------------
+
+// Counts iterations by a callback that queues itself again.
+struct TickCounter {
+    int count = 0;
+    Handle handle;
+    void operator()() {
+        ++count;
+        arm();
+    }
+    void arm() { handle = get_running_loop().call_soon(std::ref(*this)); }
+    TickCounter() { arm(); }
+    TickCounter(const TickCounter&) = delete;
+    TickCounter& operator=(const TickCounter&) = delete;
+    ~TickCounter() { handle.cancel(); }
+};
+
+struct SetFuture {
+    Future<> future;
+    void operator()() const { future.set_result(); }
+};
+
+struct AppendText {
+    std::string* to;
+    const char* text;
+    void operator()() const { *to += text; }
+};
+
+// Iterations that go by until `x` is over, as CPython 3.11 counts them.
+template <class A>
+Coroutine<int> iterations_of(A x) {
+    TickCounter counter;
+    (void)co_await as_result(std::move(x));
+    co_return counter.count;
+}
+
+TEST(TimeoutReal, WhatIsDueWhenItIsArmedIsOverInTheNextIteration) {  // L38, S-35, S-06
+    asyncio::run([]() -> Coroutine<> {
+        for (const Duration delay : {Duration(0s), Duration(-1s), Duration(1ns)}) {
+            auto scope = [delay]() -> Coroutine<> {
+                auto body = [](Timeout&) -> Coroutine<> { co_await sleep(10s); };
+                co_await with(timeout(delay), body);
+            };
+            EXPECT_EQ(co_await iterations_of(scope()), 2) << delay.count();
+            auto at = [delay]() -> Coroutine<> {
+                auto body = [](Timeout&) -> Coroutine<> { co_await sleep(10s); };
+                co_await with(timeout_at(get_running_loop().time() + delay), body);
+            };
+            EXPECT_EQ(co_await iterations_of(at()), 2) << delay.count();
+            auto later = [delay]() -> Coroutine<> {
+                Future<> f;
+                get_running_loop().call_later(delay, SetFuture{f});
+                co_await f;
+            };
+            EXPECT_EQ(co_await iterations_of(later()), 2) << delay.count();
+            auto past = [delay]() -> Coroutine<> {
+                Future<> f;
+                get_running_loop().call_at(get_running_loop().time() - 5s + delay, SetFuture{f});
+                co_await f;
+            };
+            EXPECT_EQ(co_await iterations_of(past()), 2) << delay.count();
+            EXPECT_EQ(co_await iterations_of(sleep(delay)), delay > 0s ? 2 : 1) << delay.count();
+            auto limited = [delay]() -> Coroutine<> { co_await wait_for(sleep(10s), delay); };
+            EXPECT_LE(co_await iterations_of(limited()), 4) << delay.count();
+        }
+    });
+}
+
+TEST(TimeoutScope, SaysWhyItCannotBeLeft) {  // L43, L24
+    run_virtual([]() -> Coroutine<> {
+        Timeout scope = timeout(1s);
+        EXPECT_EQ(text_of(co_await as_result(scope.aexit(nullptr))),
+                  "RuntimeError('Timeout has not been entered')");
+        co_await scope.aenter();
+        co_await scope.aexit(nullptr);
+        EXPECT_EQ(text_of(co_await as_result(scope.aexit(nullptr))),
+                  "RuntimeError('Cannot change state of finished Timeout')");
+    });
+}
+
+TEST(TimeoutReal, WhatIsOverdueComesBehindWhatIsReadyInTheOrderOfItsTimes) {  // L38, B-05, S-06
+    std::string order;
+    asyncio::run([&]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const auto note = [&](const char* text) { return AppendText{&order, text}; };
+        const TimePoint now = loop.time();
+        loop.call_later(0s, note("l "));
+        loop.call_at(now - 1s, note("p1 "));
+        loop.call_at(now - 2s, note("p2 "));
+        loop.call_soon(note("s1 "));
+        loop.call_later(-500ms, note("p-5 "));
+        loop.call_soon(note("s2 "));
+        loop.call_later(0s, note("m "));
+        co_await sleep(0s);
+        co_await sleep(0s);
+    });
+    EXPECT_EQ(order, "s1 s2 p2 p1 p-5 l m ");  // CPython 3.11's
 }
 
 }  // namespace

@@ -275,4 +275,33 @@ TEST(Wait, EndsWithItsLoop) {
     EXPECT_EQ(repr(f), "<Future pending>");
 }
 
+// ---- due when it is armed, on the real loop (L38)
+// ------------------------------------------------
+
+Coroutine<int> spin(int n) {
+    for (int i = 0; i < n; ++i) co_await sleep(0s);
+    co_return n;
+}
+
+// What CPython 3.11 answers: a timeout of 0 is over in the next iteration, after what was ready.
+TEST(Wait, WithATimeoutOfZeroOnTheRealLoop) {  // L38, S-34
+    for (const bool real : {false, true}) {
+        const auto loop = real ? new_event_loop() : VirtualTimeEventLoop::create();
+        loop->run_until_complete([real]() -> Coroutine<> {
+            for (const Duration timeout : {Duration(0s), Duration(-1s), Duration(1ns)}) {
+                // While something is ready, virtual time stands still.
+                if (!real && timeout > 0s) continue;
+                for (const int n : {0, 1, 2, 3, 5, 30, 62, 63, 64, 65, 100}) {
+                    Tasks tasks{create_task(spin(n))};
+                    Iterations iterations(get_running_loop());
+                    const auto r = co_await wait(tasks, {.timeout = timeout});
+                    EXPECT_EQ(r.done.size(), n < 2 ? 1u : 0u) << n;
+                    EXPECT_EQ(iterations.passed(), 2) << n;
+                    co_await tasks[0];
+                }
+            }
+        });
+    }
+}
+
 }  // namespace

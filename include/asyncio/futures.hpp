@@ -84,7 +84,7 @@ Stored<T>& value_of(FutureBase& f) noexcept {
 }
 
 // A user's done callback.
-class ASYNCIO_API DoneCallback : public Node, public Pooled {
+class ASYNCIO_API DoneCallback : public DoneNode, public Pooled {
   public:
     void run() override;
     void drop() noexcept override;

@@ -41,7 +41,7 @@ class [[nodiscard("it releases at once: keep it in a variable")]] ScopedLock {
         return *this;
     }
     ~ScopedLock() {
-        if (lock_ && !lock_->try_release()) L::report_released_twice();
+        if (lock_ && !lock_->try_release()) lock_->report_released_twice();
     }
 
     // Gives it back now.
@@ -162,7 +162,7 @@ class ASYNCIO_API Lock {
     friend class Condition;
 
     bool try_acquire() noexcept {
-        if (locked_ || (!waiters_.empty() && !all_cancelled())) return false;
+        if (locked_ || !waiters_.all_cancelled()) return false;
         locked_ = true;
         return true;
     }
@@ -177,10 +177,9 @@ class ASYNCIO_API Lock {
         // Done: it was woken before, or cancelled and will then wake the next.
         if (first && !first->done()) first->set();
     }
-    bool all_cancelled() const noexcept;
     std::exception_ptr settle(detail::Waiter& waiter) noexcept;
     [[noreturn]] static void throw_not_acquired();
-    static void report_released_twice() noexcept;
+    void report_released_twice() const noexcept;
 
     bool locked_ = false;
     detail::WaiterList waiters_;
@@ -307,7 +306,8 @@ class ASYNCIO_API Condition {
     Coroutine<bool> wait();
     // Waits until `predicate()` is true; gives what it returned. It is called under the lock, at
     // once and after each wake-up. L-08.
-    // Raises, if cancelled: as wait(); what `predicate` raises.
+    // Raises, if cancelled: as wait(); what `predicate` raises, after which a notify that reached
+    // this task goes to another waiter.
     template <class F>
     auto wait_for(F&& predicate) {
         static_assert(detail::kSafeTemporary<F>,
@@ -317,9 +317,13 @@ class ASYNCIO_API Condition {
         return wait_until_true<R, std::decay_t<F>>(*this, std::forward<F>(predicate));
     }
 
-    // Wakes up to `n` waiters, in the order they came; they go on when they have the lock. L-09.
-    // Raises: RuntimeError "cannot notify on un-acquired lock".
-    void notify(std::ptrdiff_t n = 1);
+    // Wakes up to `n` waiters (0 or less: none), in the order they came; they go on when they have
+    // the lock. L-09. Raises: RuntimeError "cannot notify on un-acquired lock".
+    void notify() { notify_up_to(1); }
+    template <std::integral N>
+    void notify(N n) {
+        notify_up_to(n > 0 ? static_cast<std::size_t>(n) : 0);
+    }
     void notify_all();
 
     // For `with(condition, body)`.
@@ -335,13 +339,20 @@ class ASYNCIO_API Condition {
   private:
     template <class R, class F>
     static Coroutine<R> wait_until_true(Condition& condition, F predicate) {
-        for (;;) {
-            R answer = predicate();
-            if (answer) co_return answer;
+        for (bool waited = false;; waited = true) {
+            try {
+                R answer = predicate();
+                if (answer) co_return answer;
+            } catch (...) {
+                // The notify that woke this task may be what another one waits for.
+                if (waited) condition.wake(1);
+                throw;
+            }
             co_await condition.wait();
         }
     }
-    void wake(std::ptrdiff_t n) noexcept;
+    void notify_up_to(std::size_t n);
+    void wake(std::size_t n) noexcept;
 
     Lock own_;
     Lock* lock_;
@@ -355,14 +366,14 @@ class ASYNCIO_API Semaphore {
   public:
     Semaphore() noexcept = default;
     // `value`: how many units there are.
-    // Raises: ValueError "Semaphore initial value must be >= 0".
+    // Raises: ValueError "Semaphore initial value must be >= 0", "... <= 9223372036854775807".
     template <std::integral N>
-    explicit Semaphore(N value) : Semaphore(checked(value), kNoBound) {}
+    explicit Semaphore(N value) : Semaphore(checked(value), false) {}
     Semaphore(const Semaphore&) = delete;
     Semaphore& operator=(const Semaphore&) = delete;
 
     // True if acquire() would have to wait: no unit is left, or tasks wait already. L-11.
-    bool locked() const noexcept { return value_ == 0 || (!waiters_.empty() && !all_cancelled()); }
+    bool locked() const noexcept { return value_ == 0 || !waiters_.all_cancelled(); }
 
     // Waits for a unit and takes it; gives true. A unit left and nobody waits: no suspension. L-12.
     // Raises: RuntimeError if it must wait in another loop than the semaphore's.
@@ -373,8 +384,9 @@ class ASYNCIO_API Semaphore {
 
     // Gives a unit back, to the first waiter if there is one; there may be more units than at the
     // start. L-13.
-    // Raises: of a BoundedSemaphore, ValueError "BoundedSemaphore released too many times"; in
-    // debug mode RuntimeError from another thread.
+    // Raises: ValueError "BoundedSemaphore released too many times"; "Semaphore released too many
+    // times" if it has the most units that it can have; in debug mode RuntimeError from another
+    // thread.
     void release() {
         loop_.check_thread();
         if (!try_release()) throw_too_often();
@@ -391,14 +403,19 @@ class ASYNCIO_API Semaphore {
     std::string repr() const;
 
   protected:
-    static constexpr std::ptrdiff_t kNoBound = std::numeric_limits<std::ptrdiff_t>::max();
+    static constexpr std::ptrdiff_t kMost = std::numeric_limits<std::ptrdiff_t>::max();
 
-    Semaphore(std::ptrdiff_t value, std::ptrdiff_t bound) noexcept : value_(value), bound_(bound) {}
+    Semaphore(std::ptrdiff_t value, bool bounded) noexcept
+        : value_(value), bound_(bounded ? value : kMost), bounded_(bounded) {}
 
     template <std::integral N>
     static std::ptrdiff_t checked(N value) {
         if constexpr (std::is_signed_v<N>) {
             if (value < 0) throw_negative();
+        }
+        if constexpr (std::numeric_limits<N>::digits >
+                      std::numeric_limits<std::ptrdiff_t>::digits) {
+            if (value > static_cast<N>(kMost)) throw_too_large();
         }
         return static_cast<std::ptrdiff_t>(value);
     }
@@ -421,14 +438,16 @@ class ASYNCIO_API Semaphore {
     }
     // Grants a unit to the first waiter that is not done. Returns false if there is none.
     bool wake_next() noexcept;
-    bool all_cancelled() const noexcept;
     std::exception_ptr settle(detail::Waiter& waiter) noexcept;
+    const char* name() const noexcept { return bounded_ ? "BoundedSemaphore" : "Semaphore"; }
     [[noreturn]] static void throw_negative();
-    [[noreturn]] static void throw_too_often();
-    static void report_released_twice() noexcept;
+    [[noreturn]] static void throw_too_large();
+    [[noreturn]] void throw_too_often() const;
+    void report_released_twice() const noexcept;
 
     std::ptrdiff_t value_ = 1;
-    std::ptrdiff_t bound_ = kNoBound;
+    std::ptrdiff_t bound_ = kMost;
+    bool bounded_ = false;
     detail::WaiterList waiters_;
     detail::LoopBound loop_;
 };
@@ -436,10 +455,10 @@ class ASYNCIO_API Semaphore {
 // A Semaphore that never has more units than at the start. L-14.
 class ASYNCIO_API BoundedSemaphore : public Semaphore {
   public:
-    BoundedSemaphore() noexcept : Semaphore(1, 1) {}
-    // Raises: ValueError "Semaphore initial value must be >= 0".
+    BoundedSemaphore() noexcept : Semaphore(1, true) {}
+    // Raises: as Semaphore.
     template <std::integral N>
-    explicit BoundedSemaphore(N value) : Semaphore(checked(value), checked(value)) {}
+    explicit BoundedSemaphore(N value) : Semaphore(checked(value), true) {}
 };
 
 namespace detail {
@@ -450,7 +469,7 @@ struct BarrierState;
 class ASYNCIO_API Barrier {
   public:
     // `parties`: how many tasks pass it together.
-    // Raises: ValueError "parties must be >= 1".
+    // Raises: ValueError "parties must be >= 1", "... <= 2147483647".
     template <std::integral N>
     explicit Barrier(N parties) : Barrier(Checked{checked(parties)}) {}
     Barrier(const Barrier&) = delete;
@@ -491,9 +510,13 @@ class ASYNCIO_API Barrier {
     template <std::integral N>
     static int checked(N parties) {
         if (parties < 1) throw_too_few();
+        if constexpr (std::numeric_limits<N>::digits > std::numeric_limits<int>::digits) {
+            if (parties > static_cast<N>(std::numeric_limits<int>::max())) throw_too_many();
+        }
         return static_cast<int>(parties);
     }
     [[noreturn]] static void throw_too_few();
+    [[noreturn]] static void throw_too_many();
 
     // Shared with the tasks that wait, which need it longer when the barrier goes.
     detail::BarrierState& state() const noexcept;

@@ -328,10 +328,13 @@ Coroutine<std::optional<T>> receive_item(Ref<ChannelCore> channel) {
 template <class T>
 class Channel {
   public:
+    Channel() : Channel(1) {}
     // `capacity`: how many objects may be under way. Raises: ValueError "capacity must be at least
     // 1".
-    explicit Channel(std::size_t capacity = 1)
-        : core_(detail::Ref<detail::ChannelCore>::adopt(new detail::ChannelCore(capacity))) {}
+    template <std::integral N>
+    explicit Channel(N capacity)
+        : core_(detail::Ref<detail::ChannelCore>::adopt(new detail::ChannelCore(
+              capacity > 0 ? static_cast<std::size_t>(capacity) : 0))) {}
 
     // Waits for room, and sends `item`. Raises: QueueShutDown "channel is closed".
     // If cancelled: it is not sent, and goes with the call.

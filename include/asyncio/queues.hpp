@@ -210,12 +210,12 @@ class [[nodiscard("co_await it")]] QueuePut {
     }
     void await_resume() {
         if (slot_.slow() && !granted()) std::rethrow_exception(error());
-        queue_->put_item(item());
+        put();
     }
     Result<void> await_result() {
         if (slot_.slow() && !granted()) return Result<void>::failure(error());
         try {
-            queue_->put_item(item());
+            put();
         } catch (...) {
             // Every exception is this function's result.
             return Result<void>::failure(std::current_exception());
@@ -224,6 +224,15 @@ class [[nodiscard("co_await it")]] QueuePut {
     }
 
   private:
+    void put() {
+        try {
+            queue_->put_item(item());
+        } catch (...) {
+            // The room that it was woken for is another one's.
+            if (slot_.slow()) queue_->pass_on_room();
+            throw;
+        }
+    }
     auto& item() noexcept {
         if constexpr (std::is_same_v<Item, typename Q::value_type>) {
             return item_.get();
@@ -261,12 +270,12 @@ class [[nodiscard("co_await it")]] QueueGet {
     }
     T await_resume() {
         if (slot_.slow() && !granted()) std::rethrow_exception(error());
-        return queue_->take();
+        return take();
     }
     Result<T> await_result() {
         if (slot_.slow() && !granted()) return Result<T>::failure(error());
         try {
-            return Result<T>::success(queue_->take());
+            return Result<T>::success(take());
         } catch (...) {
             // Every exception is this function's result.
             return Result<T>::failure(std::current_exception());
@@ -274,6 +283,15 @@ class [[nodiscard("co_await it")]] QueueGet {
     }
 
   private:
+    T take() {
+        try {
+            return queue_->take();
+        } catch (...) {
+            // The item that it was woken for is another one's.
+            if (slot_.slow()) queue_->pass_on_item();
+            throw;
+        }
+    }
     bool granted() noexcept { return !slot_.refused() && slot_.get().granted(); }
     std::exception_ptr error() {
         return slot_.refused() ? bound_elsewhere(queue_->repr()) : slot_.get().error();
@@ -294,10 +312,10 @@ class Queue : public detail::QueueBase {
     using value_type = T;
 
     // Holds any number of items.
-    Queue() : QueueBase(kUnbounded) {}
+    Queue() : QueueBase(0) {}
     // Holds at most `maxsize` items; 0 or less: any number. Q-01.
     template <std::integral N>
-    explicit Queue(N maxsize) : QueueBase(capacity_of(maxsize)) {}
+    explicit Queue(N maxsize) : QueueBase(checked(maxsize)) {}
 
     // Waits for room, behind the others who do, and puts `item`. Room: no suspension. One that is
     // woken and finds no room any more waits again, at the end of the line. Q-02.
@@ -368,7 +386,7 @@ class Queue : public detail::QueueBase {
     // For subclasses: a store made from `args`.
     template <std::integral N, class... Args>
     Queue(N maxsize, std::in_place_t, Args&&... args)
-        : QueueBase(capacity_of(maxsize)), store_(std::forward<Args>(args)...) {}
+        : QueueBase(checked(maxsize)), store_(std::forward<Args>(args)...) {}
 
   private:
     template <class Q, class Item>

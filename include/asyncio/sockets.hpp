@@ -93,11 +93,12 @@ struct HostPort {
     constexpr bool given() const noexcept { return port.given() || !host.empty(); }
 };
 
-// Owns the descriptor of a socket; closes it when it goes. Made non-blocking and close-on-exec.
+// Owns the descriptor of a socket; closes it when it goes. One that is made here is non-blocking
+// and close-on-exec.
 class ASYNCIO_API Socket {
   public:
     Socket() noexcept = default;
-    // Takes `fd` over.
+    // Takes `fd` over, blocking or not, as it is.
     explicit Socket(int fd) noexcept : fd_(fd) {}
     // A new one. Raises: OSError.
     Socket(int family, int type, int protocol = 0);

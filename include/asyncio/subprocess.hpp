@@ -261,7 +261,8 @@ class ASYNCIO_API Process {
     // their ends, all at once, and waits for its end. That it does not read its input is no error.
     // P-06.
     // Raises: what reading its output raises.
-    // If cancelled: the process runs on; what was read so far is lost.
+    // If cancelled: the process runs on; what was read of a pipe that is not at its end stays in
+    // its reader.
     [[nodiscard]] Coroutine<CommunicateResult> communicate() const;
     [[nodiscard]] Coroutine<CommunicateResult> communicate(std::string_view input) const;
     // P-07. Do nothing if it has ended and its pipes are still open.

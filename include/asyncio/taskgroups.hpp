@@ -17,7 +17,24 @@
 namespace asyncio::inline v1 {
 namespace detail {
 
+class GroupChild;
 class GroupState;
+
+// Room for a task in a group, taken before the task is made: without memory for it no task begins.
+class ASYNCIO_API GroupPlace {
+  public:
+    GroupPlace() noexcept = default;
+    GroupPlace(const GroupPlace&) = delete;
+    GroupPlace& operator=(const GroupPlace&) = delete;
+    // Gives the room back if no task has it.
+    ~GroupPlace();
+    // Returns why the group takes no more, or null. `group` may be null: moved from.
+    std::exception_ptr take(GroupState* group) noexcept;
+    void fill(FutureBase& task);
+
+  private:
+    GroupChild* child_ = nullptr;
+};
 
 }  // namespace detail
 
@@ -37,15 +54,17 @@ class ASYNCIO_API TaskGroup {
     // Runs `awaitable` as a task of this group; see asyncio::create_task. Children may add more,
     // also while the scope is being left. T-26.
     // Raises: RuntimeError "TaskGroup ... has not been entered", "... is finished", "... is
-    // shutting down"; the coroutine is closed then.
+    // shutting down", and of a group that was moved from; std::bad_alloc. The coroutine is closed
+    // then.
     template <Awaitable A>
     auto create_task(A&& awaitable, TaskOptions options = {}) {
-        if (std::exception_ptr refusal = refuse()) {
+        detail::GroupPlace place;
+        if (std::exception_ptr refusal = place.take(state_.get())) {
             if constexpr (CoroutineLike<A>) awaitable.close();
             std::rethrow_exception(std::move(refusal));
         }
         auto task = detail::start_task(core(), std::forward<A>(awaitable), options);
-        add(*task.state());
+        place.fill(*task.state());
         return task;
     }
     // Cancels the tasks and the body; the scope then ends without CancelledError, unless the task
@@ -69,9 +88,7 @@ class ASYNCIO_API TaskGroup {
   private:
     detail::GroupState& state() const;
     void enter();
-    std::exception_ptr refuse() const;
     detail::LoopCore& core() const noexcept;
-    void add(detail::FutureBase& task);
 
     detail::Ref<detail::GroupState> state_;
 };

@@ -191,7 +191,7 @@ namespace detail {
 
 // Cancels a future and waits until it has ended (T-20 with a timeout of 0). On the heap, since it
 // may still be in the ready queue when the waiter has gone.
-class ASYNCIO_API CancelAndWait final : public Waitable, public Pooled {
+class ASYNCIO_API CancelAndWait final : public Linked<Waitable>, public Pooled {
   public:
     CancelAndWait() noexcept = default;
     // Cancels `future`, and suspends `frame` until it is done.
@@ -265,8 +265,7 @@ class [[nodiscard]] WaitFor {
     template <std::derived_from<PromiseBase> P>
     bool await_suspend(std::coroutine_handle<P> h) {
         if (stage_ == Stage::kFuture) [[unlikely]] {
-            cancelling_ = new CancelAndWait;
-            cancelling_->begin(*future_.state(), h.promise());
+            begin_cancelling(h.promise());
             return true;
         }
         scope_.enter();
@@ -307,8 +306,32 @@ class [[nodiscard]] WaitFor {
     static constexpr bool kTakeByResult =
         FutureLike<A> && !std::is_void_v<R> && !detail::kCopyable<Stored<R>>;
 
+    void begin_cancelling(PromiseBase& frame) {
+        TaskBase& task = *thread_state.task;
+        if (&future_.state()->core() != &task.core()) {
+            // Raised when the task goes on, as by an await.
+            Ref<FutureBase> state = future_.state();
+            suspend_badly(task, frame, state);
+            future_ = Handle::from_state(std::move(state));
+            refused_ = true;
+            return;
+        }
+        try {
+            cancelling_ = new CancelAndWait;
+        } catch (...) {
+            // No memory: the coroutine is not to begin all the same.
+            future_.state()->cancel_wait(nullptr);
+            throw;
+        }
+        cancelling_->begin(*future_.state(), frame);
+    }
+
     Result<R> overdue_result() {
         std::exception_ptr error;
+        if (refused_) {
+            thread_state.task->resumed();
+            return Result<R>::failure(resume_error(*thread_state.task, *future_.state()));
+        }
         if (cancelling_) error = cancelling_->resume();
         if (!error) error = overdue_error(*future_.state(), cancelling_ != nullptr);
         if (error) return Result<R>::failure(std::move(error));
@@ -325,6 +348,7 @@ class [[nodiscard]] WaitFor {
     std::int64_t timeout_;
     TimeoutScope scope_;
     CancelAndWait* cancelling_ = nullptr;
+    bool refused_ = false;       // the future is of another loop
     Stage stage_ = Stage::kNew;  // which of these two there is
     union {
         Awaiter awaiter_;

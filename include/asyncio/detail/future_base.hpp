@@ -46,6 +46,9 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     static constexpr std::uint16_t kOther = 512;         // another layout: use value_address()
     static constexpr std::uint16_t kCancelOnce = 1024;   // exc_ is handed out once (S-51)
     static constexpr std::uint16_t kCancelling = 2048;   // a cancel() passes through it just now
+    static constexpr std::uint16_t kGroupParent = 4096;  // a task that has entered a TaskGroup
+    static constexpr std::uint16_t kGroupMember = 8192;  // a task of a TaskGroup
+    static constexpr std::uint16_t kShieldLog = 16384;  // shield() has put a log node into its list
 
     void retain() noexcept { refs_.add(); }
     void release() noexcept {
@@ -87,6 +90,8 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     void add_node(Node* node, bool is_done_node) noexcept;
     // Unlinks a node. Returns false if it is not in the list.
     bool remove_node(Node* node) noexcept;
+    // Unlinks the last one whose key is `key`; null if there is none.
+    Node* take_latest(std::uint64_t key) noexcept;
     // Unlinks and drops every callback whose key is `key`; returns how many.
     std::size_t remove_callbacks(std::uint64_t key) noexcept;
     // Drops all callbacks unrun (its loop closes).
@@ -136,7 +141,10 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     void schedule_callbacks() noexcept;
 
   private:
+    void unlink_after(Node* before) noexcept;
+    Node* find_unique(std::uint64_t key) const noexcept;
     void destroy() noexcept;
+    static void destroy_doomed() noexcept;
     void report_unretrieved() noexcept;
 };
 
@@ -156,6 +164,7 @@ struct TaskExtra {
     bool named = false;
     std::uint64_t number = 0;
     std::exception_ptr cancel_error;  // of the last cancel that became due, if it had a message
+    std::exception_ptr await_error;   // to be raised where it awaits what is not done: a circle
     void* scopes = nullptr;           // top of the task's stack of cancel scopes
 };
 
@@ -197,6 +206,9 @@ class ASYNCIO_API TaskBase : public FutureBase {
     // With the message of the last cancel() that became due, whether or not it was delivered since.
     std::exception_ptr last_cancel_error() const noexcept;
 
+    // What is to be raised where it was woken though what it awaits is not done; clears it.
+    std::exception_ptr take_await_error() noexcept;
+
     // First step: queued, or at once if `eager` (EG-04) and not too many are on the stack already.
     void start(bool eager);
     // The common case of launch(): no name, no context, not eager.
@@ -236,8 +248,9 @@ class ASYNCIO_API TaskBase : public FutureBase {
     void finish_from_value(PromiseBase& root) noexcept;
 
   private:
+    friend class CancelWalk;
     friend class Loop;
-    void must_cancel(const std::exception_ptr& error);
+    void must_cancel(const std::exception_ptr& error) noexcept;
     void cancel_now() noexcept;
     void cancel_before_start() noexcept;
     void end_step();

@@ -23,6 +23,7 @@ namespace detail {
 class Awaiters;
 class DebugHooks;
 class FutureBase;
+class GatherBase;
 
 class Node {
   public:
@@ -43,6 +44,9 @@ class Node {
     virtual void awaiters(Awaiters& /*found*/) {}
     // Identity of a user's done callback; 0 for the library's own nodes.
     virtual std::uint64_t key() const noexcept { return 0; }
+    // Where it notes the node before it in a future's list, so that it leaves at once however long
+    // that is; null: it must be looked for.
+    virtual Node** link_back() noexcept { return nullptr; }
 
     Node* next_ = nullptr;
 
@@ -52,6 +56,21 @@ class Node {
     Node& operator=(const Node&) = delete;
     ~Node() = default;
 };
+
+// A done callback: leaves the list of its future at once.
+template <class Base>
+class Linked : public Base {
+  public:
+    Node** link_back() noexcept override { return &previous_; }
+
+  protected:
+    Linked() = default;
+    ~Linked() = default;
+
+  private:
+    Node* previous_ = nullptr;
+};
+using DoneNode = Linked<Node>;
 
 // What a task can wait for, seen from a cancel.
 class Waitable : public Node {
@@ -63,6 +82,8 @@ class Waitable : public Node {
     virtual TaskBase* as_task() noexcept { return nullptr; }
     // The future behind it; null if it is something else.
     virtual FutureBase* as_future() noexcept { return nullptr; }
+    // The same for a gather.
+    virtual GatherBase* as_gather() noexcept { return nullptr; }
 
   protected:
     ~Waitable() = default;

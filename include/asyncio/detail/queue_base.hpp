@@ -37,7 +37,7 @@ class ASYNCIO_API QueueLine {
     enum class Kind : bool { kGet, kPut };
 
     QueueLine(QueueBase& queue, Kind kind) noexcept
-        : ends_{&ends_, &ends_}, next_(&ends_), queue_(&queue), kind_(kind) {}
+        : ends_{&ends_, &ends_}, next_(&ends_), fresh_(&ends_), queue_(&queue), kind_(kind) {}
     QueueLine(const QueueLine&) = delete;
     QueueLine& operator=(const QueueLine&) = delete;
     // Tells those in it that the queue is gone.
@@ -63,9 +63,11 @@ class ASYNCIO_API QueueLine {
         ends_.previous->following = &w;
         ends_.previous = &w;
         if (next_ == &ends_) next_ = &w;
+        if (fresh_ == &ends_) fresh_ = &w;
     }
     void remove(QueueLink& w) noexcept {
         if (next_ == &w) next_ = w.following;
+        if (fresh_ == &w) fresh_ = w.following;
         w.previous->following = w.following;
         w.following->previous = w.previous;
     }
@@ -73,14 +75,13 @@ class ASYNCIO_API QueueLine {
   private:
     QueueLink ends_;
     QueueLink* next_;
+    QueueLink* fresh_;  // those before it have been overtaken, or cancelled
     QueueBase* queue_;
     Kind kind_;
 };
 
 class ASYNCIO_API QueueBase {
   public:
-    static constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
-
     QueueBase(const QueueBase&) = delete;
     QueueBase& operator=(const QueueBase&) = delete;
 
@@ -90,7 +91,7 @@ class ASYNCIO_API QueueBase {
     // True if it holds maxsize() items; never if it is unbounded.
     bool full() const noexcept { return size_ >= capacity_; }
     // How many items it may hold; 0: any number.
-    std::size_t maxsize() const noexcept { return capacity_ == kUnbounded ? 0 : capacity_; }
+    std::size_t maxsize() const noexcept { return maxsize_; }
 
     // Says that an item that was gotten is dealt with. Q-07.
     // Raises: ValueError "task_done() called too many times".
@@ -104,12 +105,17 @@ class ASYNCIO_API QueueBase {
     // In debug mode. Raises: RuntimeError on another thread than its loop's.
     void check_thread() const { loop_.check_thread(); }
 
-    explicit QueueBase(std::size_t capacity) noexcept : capacity_(capacity) { finished_.set(); }
+    // `maxsize`: 0: any number.
+    explicit QueueBase(std::size_t maxsize) noexcept
+        : capacity_(maxsize > 0 ? maxsize : std::numeric_limits<std::size_t>::max()),
+          maxsize_(maxsize) {
+        finished_.set();
+    }
     ~QueueBase() = default;
 
     template <std::integral N>
-    static std::size_t capacity_of(N maxsize) noexcept {
-        return maxsize > 0 ? static_cast<std::size_t>(maxsize) : kUnbounded;
+    static std::size_t checked(N maxsize) noexcept {
+        return maxsize > 0 ? static_cast<std::size_t>(maxsize) : 0;
     }
 
     // Accounts for an item that was put, or taken, and wakes who waits for that.
@@ -129,6 +135,13 @@ class ASYNCIO_API QueueBase {
         --size_;
         if (unfinished_ > 0) --unfinished_;
     }
+    // A task that was woken for it has put nothing, or taken nothing: the next one may.
+    void pass_on_room() noexcept {
+        if (!full()) putters_.wake_next();
+    }
+    void pass_on_item() noexcept {
+        if (!empty()) getters_.wake_next();
+    }
     // Ends shutdown(): everybody looks again.
     void shut_down(bool immediate) noexcept;
 
@@ -146,6 +159,7 @@ class ASYNCIO_API QueueBase {
 
     std::size_t size_ = 0;
     std::size_t capacity_;
+    std::size_t maxsize_;
     std::size_t unfinished_ = 0;
     QueueLine getters_{*this, QueueLine::Kind::kGet};
     QueueLine putters_{*this, QueueLine::Kind::kPut};

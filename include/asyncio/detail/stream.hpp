@@ -443,7 +443,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
 
     class LateClose;
     // Waits for the end of the task that runs the handler.
-    class HandlerEnd final : public Node {
+    class HandlerEnd final : public DoneNode {
       public:
         void scheduled(FutureBase& task) noexcept override;
         void run() override;

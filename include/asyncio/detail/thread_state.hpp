@@ -12,6 +12,7 @@
 namespace asyncio::inline v1::detail {
 
 struct LoopCore;
+class Node;
 class TaskBase;
 class PromiseBase;
 struct ContextSlot;
@@ -34,6 +35,8 @@ struct ThreadState {
     std::int32_t room;      // how many more units the free lists may hold
     std::uint32_t eager;    // eager first steps nested on the machine stack
     void* generator;        // reserved for generators (the one being driven)
+    Node* doomed;           // futures to destroy once those nested on the machine stack are gone
+    std::uint32_t dying;    // futures whose destructors are nested on the machine stack
     FreeBlock* free[kBlockClasses];
     ThreadPool* pool;  // where the free lists get their blocks; null before the first one
     bool pool_over;    // the thread ends: its lists take no blocks any more

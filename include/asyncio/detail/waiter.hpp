@@ -84,6 +84,8 @@ class ASYNCIO_API Waiter : public SoleWaiter {
     // Leaves the list it is in.
     ~Waiter();
 
+    bool cancel_wait(const std::exception_ptr& error) override;
+
   private:
     friend class WaiterList;
 
@@ -92,7 +94,9 @@ class ASYNCIO_API Waiter : public SoleWaiter {
     Waiter* following_ = nullptr;
 };
 
-// FIFO of waiters (CPython's deque of futures). A waiter that dies leaves it.
+// FIFO of waiters (CPython's deque of futures). A waiter that dies leaves it. Those before `next_`
+// are done, so that many wake-ups in one step pass each of them once; the cancelled ones are
+// counted.
 class WaiterList {
   public:
     WaiterList() noexcept = default;
@@ -107,8 +111,17 @@ class WaiterList {
     Waiter* front() const noexcept { return first_; }
     static Waiter* next(const Waiter& w) noexcept { return w.following_; }
     bool contains(const Waiter& w) const noexcept { return w.list_ == this; }
+    // True if there is none but cancelled ones.
+    bool all_cancelled() const noexcept { return cancelled_ == size_; }
+    // The first one that is pending; null if there is none.
+    Waiter* first_pending() noexcept {
+        while (next_ && next_->done()) next_ = next_->following_;
+        return next_;
+    }
 
     void push_back(Waiter& w) noexcept {
+        if (!next_) next_ = &w;
+        if (w.cancelled()) ++cancelled_;
         w.list_ = this;
         w.previous_ = last_;
         w.following_ = nullptr;
@@ -117,6 +130,8 @@ class WaiterList {
         ++size_;
     }
     void remove(Waiter& w) noexcept {
+        if (next_ == &w) next_ = w.following_;
+        if (w.cancelled()) --cancelled_;
         (w.previous_ ? w.previous_->following_ : first_) = w.following_;
         (w.following_ ? w.following_->previous_ : last_) = w.previous_;
         w.list_ = nullptr;
@@ -130,9 +145,13 @@ class WaiterList {
     }
 
   private:
+    friend class Waiter;
+
     Waiter* first_ = nullptr;
     Waiter* last_ = nullptr;
+    Waiter* next_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t cancelled_ = 0;
 };
 
 inline Waiter::~Waiter() {

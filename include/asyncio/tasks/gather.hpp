@@ -27,6 +27,7 @@ namespace detail {
 class ASYNCIO_API GatherBase : public FutureBase {
   public:
     bool cancel_wait(const std::exception_ptr& error) override;
+    GatherBase* as_gather() noexcept override { return this; }
     const char* class_name() const noexcept override { return "_GatheringFuture"; }
 
     // Begins to watch the children, in the order of the arguments. Call once.
@@ -44,16 +45,28 @@ class ASYNCIO_API GatherBase : public FutureBase {
     std::size_t count() const noexcept { return children_.size(); }
 
   private:
+    friend class CancelWalk;
     class ChildNode;
+    // A request to cancel that passes through: where it came from and how far it is.
+    struct Walk {
+        TaskBase* first = nullptr;  // the tasks before this gather, up to the next outer one
+        TaskBase* last = nullptr;
+        GatherBase* outer = nullptr;
+        std::size_t next = 0;  // child
+        bool any = false;      // a child has accepted it
+    };
     void on_child(FutureBase& child) noexcept;
     void finish_all() noexcept;
+    void finish_failed(std::exception_ptr error) noexcept;
 
     FutureList children_;
     ChildNode* nodes_ = nullptr;  // an array, owned
     std::size_t distinct_ = 0;
     std::size_t finished_ = 0;
+    Walk walk_;
     bool keep_errors_;
     bool cancel_requested_ = false;
+    bool given_up_ = false;  // by the task that awaited it: its error is not to be reported
 };
 
 // The error of a finished child as gather(return_exceptions) shows it; null if it has a value.

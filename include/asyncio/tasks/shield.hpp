@@ -26,7 +26,7 @@ class ASYNCIO_API ShieldBase : public FutureBase {
     virtual void copy_value(FutureBase& inner) = 0;
 
   private:
-    class InnerNode final : public Node {
+    class InnerNode final : public DoneNode {
       public:
         explicit InnerNode(ShieldBase& s) : shield_(s) {}
         void hold() noexcept;
@@ -40,7 +40,7 @@ class ASYNCIO_API ShieldBase : public FutureBase {
         ShieldBase& shield_;
         bool held_ = false;
     };
-    class OuterNode final : public Node {
+    class OuterNode final : public DoneNode {
       public:
         explicit OuterNode(ShieldBase& s) : shield_(s) {}
         const char* label() const noexcept override { return "shield()"; }
@@ -89,7 +89,15 @@ template <Awaitable A>
     auto inner = detail::future_for(detail::current_core(), std::forward<A>(awaitable));
     if (!inner) detail::throw_empty_handle();
     if (inner.done()) return Future<T>::from_state(inner.state());
-    auto* state = new detail::ShieldOf<T>(std::move(inner).state());
+    detail::ShieldOf<T>* state = nullptr;
+    try {
+        state = new detail::ShieldOf<T>(inner.state());
+    } catch (...) {
+        // No memory: what was to be made a task here does not begin.
+        if constexpr (!FutureLike<A>) inner.cancel();
+        throw;
+    }
+    inner = nullptr;
     auto outer = Future<T>::from_state(detail::Ref<detail::FutureBase>::adopt(state));
     state->watch();
     return outer;

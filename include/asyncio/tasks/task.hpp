@@ -66,7 +66,8 @@ class TaskStateOf final : public ValueState<TaskBase, T> {
 };
 
 // Names, contexts and eagerness; then the first step. Takes over one count of `task`.
-// Raises: RuntimeError "Event loop is closed".
+// Raises: std::bad_alloc, and the task's frame is gone; what leaves the loop at an eager first
+// step.
 ASYNCIO_API void launch(TaskBase& task, const TaskOptions& options);
 // The options after the loop's task factory has seen them.
 ASYNCIO_API TaskOptions factory_options(LoopCore& core, TaskOptions options);
