@@ -525,15 +525,25 @@ std::vector<EventLoop*> all_loops() {
     return loops;
 }
 
+namespace detail {
+BackendWrapper backend_wrapper = nullptr;
+}
+
 namespace {
+
+std::unique_ptr<detail::Backend> wrapped(std::unique_ptr<detail::Backend> b) {
+    return detail::backend_wrapper ? detail::backend_wrapper(std::move(b)) : std::move(b);
+}
+
 struct AnyLoop : EventLoop {
     explicit AnyLoop(std::unique_ptr<detail::Backend> b)
-        : EventLoop(new detail::Loop(std::move(b))) {}
+        : EventLoop(new detail::Loop(wrapped(std::move(b)))) {}
     static void* operator new(std::size_t size) { return ::operator new(size); }
     static void operator delete(void* p) noexcept {
         if (!std::exchange(left_running, false)) ::operator delete(p);
     }
 };
+
 }  // namespace
 
 std::unique_ptr<EventLoop> EpollEventLoop::create() {

@@ -203,6 +203,8 @@ std::exception_ptr StreamRead::settle_slow() {
 }
 
 std::optional<Separators::Match> StreamRead::search(std::string_view text) noexcept {
+    // What was searched may have gone: there was no memory to keep it.
+    searched_ = std::min(searched_, text.size());
     if (kind_ == Kind::kLine) {
         const std::size_t at = find_one(text.substr(searched_), "\n");
         if (at == kNowhere) {

@@ -14,6 +14,8 @@
 #include <string>
 #include <thread>
 
+#include "faults/install.hpp"
+
 namespace {
 
 // What a process has of the system.
@@ -90,6 +92,7 @@ void check_holdings() {
 
 int main(int argc, char** argv) {
     test_process = getpid();
+    faults::install();
     testing::InitGoogleTest(&argc, argv);
     start_sanitizer_thread();
     at_start = holdings();

@@ -12,6 +12,7 @@
 
 #include <climits>
 #include <cstddef>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -48,9 +49,19 @@ class Backends : public testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(All, Backends, testing::Values("epoll", "io_uring"),
                          [](const auto& info) { return std::string(info.param); });
 
+// What it raises is raised here.
 template <class F>
 void on_thread(F fn) {
-    std::thread(std::move(fn)).join();
+    std::exception_ptr error;
+    std::thread([&] {
+        try {
+            fn();
+        } catch (...) {
+            // Raised again below.
+            error = std::current_exception();
+        }
+    }).join();
+    if (error) std::rethrow_exception(error);
 }
 
 // Two ends that the test closes itself, or somebody did.
@@ -444,7 +455,7 @@ TEST_P(Backends, AllThatIsInFlightGoesOnOnTheNextThread) {
         InFlight f;
         on_thread([&] { loop_->run_until_complete(begin_all(f, *loop_)); });
         // The system has cancelled what the thread had in flight, and some of it comes meanwhile.
-        EXPECT_EQ(::send(f.peer.fileno(), "one\n", 4, 0), 4);
+        EXPECT_EQ(::send(f.peer.fileno(), "one\n", 4, MSG_NOSIGNAL), 4);
         on_thread([&] {
             loop_->run_until_complete([&]() -> Coroutine<> {
                 EXPECT_EQ(::send(f.raw.fileno(), "to the reader", 13, 0), 13);
@@ -452,10 +463,10 @@ TEST_P(Backends, AllThatIsInFlightGoesOnOnTheNextThread) {
             });
         });
         EXPECT_EQ(f.readers, 1);
-        EXPECT_EQ(::send(f.peer.fileno(), "two\n", 4, 0), 4);
+        EXPECT_EQ(::send(f.peer.fileno(), "two\n", 4, MSG_NOSIGNAL), 4);
         EXPECT_EQ(::send(f.datagrams_peer.fileno(), "datagram", 8, 0), 8);
         EXPECT_EQ(::send(f.raw_peer.fileno(), "raw", 3, 0), 3);
-        std::thread waker([&] { loop_->call_soon_threadsafe([] {}); });
+        const std::jthread waker([&] { loop_->call_soon_threadsafe([] {}); });
         on_thread([&] {
             loop_->run_until_complete([&]() -> Coroutine<> {
                 const auto port = f.server->sockets().front().getsockname().port();
@@ -467,7 +478,6 @@ TEST_P(Backends, AllThatIsInFlightGoesOnOnTheNextThread) {
                 f.tasks.clear();
             });
         });
-        waker.join();
     }
     on_thread([&] { loop_->close(); });
 }
@@ -477,7 +487,7 @@ TEST_P(Backends, ALoopWithAllInFlightIsClosedOnAnotherThread) {
     loop_->set_exception_handler([](EventLoop&, const ExceptionContext&) {});
     InFlight f;
     on_thread([&] { loop_->run_until_complete(begin_all(f, *loop_)); });
-    EXPECT_EQ(::send(f.peer.fileno(), "one\n", 4, 0), 4);
+    EXPECT_EQ(::send(f.peer.fileno(), "one\n", 4, MSG_NOSIGNAL), 4);
     on_thread([&] { loop_->close(); });
     f.tasks.clear();
     char c;
@@ -551,7 +561,7 @@ TEST_P(Backends, WithoutDescriptorsALoopIsRefusedAndAMoveIsAnErrorThatPasses) {
         f.server->close();
         loop_->remove_reader(f.raw_peer.fileno());
     }
-    EXPECT_EQ(::send(f.peer.fileno(), "one\ntwo\n", 8, 0), 8);
+    EXPECT_EQ(::send(f.peer.fileno(), "one\ntwo\n", 8, MSG_NOSIGNAL), 8);
     EXPECT_EQ(::send(f.datagrams_peer.fileno(), "datagram", 8, 0), 8);
     EXPECT_EQ(::send(f.raw_peer.fileno(), "raw", 3, 0), 3);
     on_thread([&] {

@@ -98,6 +98,10 @@ class Backend {
 std::unique_ptr<Backend> make_epoll_backend();
 std::unique_ptr<Backend> make_virtual_backend();
 
+// For tests: what is put around the back end of every loop that is made from now on; null: nothing.
+using BackendWrapper = std::unique_ptr<Backend> (*)(std::unique_ptr<Backend>);
+extern BackendWrapper backend_wrapper;
+
 struct UringSizes {
     unsigned entries = 1024;      // operations between two calls of the kernel
     unsigned completions = 8192;  // between two waits; more of them wait in the kernel

@@ -71,6 +71,7 @@ class Channel {
   private:
     friend class EpollBackend;
     friend class UringBackend;
+    friend class FaultBackend;  // of the tests
 
     void queue_read(NodeQueue& ready) noexcept {
         if (read_queued_) return;
