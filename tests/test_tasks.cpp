@@ -971,17 +971,17 @@ TEST(Circle, ByGather) {  // L20
     })));
     EXPECT_TRUE(a.done() && b.done());
     // The gather itself is cancelled, and it is one of the tasks' own.
-    std::optional<Future<std::tuple<std::monostate>>> whole;
+    Future<std::tuple<std::monostate>> whole(nullptr);
     errors_of_run([&]() -> Coroutine<> {
-        a = create_task([&]() -> Coroutine<> { co_await *whole; });
+        a = create_task([&]() -> Coroutine<> { co_await whole; });
         whole = gather(a);
         co_await sleep(1ms);
-        EXPECT_TRUE(whole->cancel());
-        const auto r = co_await as_result(*whole);
+        EXPECT_TRUE(whole.cancel());
+        const auto r = co_await as_result(whole);
         EXPECT_TRUE(names_circle(Lines{error_text<RuntimeError>(r)}));
     });
     a = b = nullptr;
-    whole.reset();
+    whole = nullptr;
 }
 
 TEST(Circle, ByShieldWaitAndAsCompletedEndsByCancelling) {  // L20

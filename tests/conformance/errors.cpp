@@ -112,8 +112,8 @@ std::string class_name(const std::exception_ptr& error, const std::type_info& ty
     return type_name(type);
 }
 
-std::string show_plain(const std::string& name, const char* message) {
-    if (*message == '\0') return name + "()";
+std::string show_plain(const std::string& name, const std::string& message) {
+    if (message.empty()) return name + "()";
     return name + "(" + show_message(message) + ")";
 }
 

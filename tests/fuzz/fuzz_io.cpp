@@ -174,8 +174,10 @@ Coroutine<> files(World& w, Input& in) {
                            nothing);
             break;
         case 14: {
-            const std::string from = path_of(w, in);
+            std::string from = path_of(w, in);
             const std::string to = path_of(w, in);
+            // A copy that waits for a FIFO's other end holds its thread, cancelled or not.
+            if (from.ends_with("/fifo") || to.ends_with("/fifo")) from = w.folder;
             co_await await("copy_file", copy_file(from, to), nothing);
             break;
         }
