@@ -93,6 +93,17 @@ class Echo : public Protocol {
 };
 inline std::shared_ptr<Echo> echo() { return std::make_shared<Echo>(); }
 
+// A server that is closed with its scope: what its factory uses may be gone with that. A mere
+// handle lets it serve on, so it did if the test failed, as it may when a call of the back end
+// does.
+class Serving : public Server {
+  public:
+    Serving(Server server) : Server(std::move(server)) {}
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+    ~Serving() { close(); }
+};
+
 // A folder that is removed with all that is in it.
 class TemporaryFolder {
   public:

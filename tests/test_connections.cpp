@@ -102,7 +102,7 @@ Coroutine<std::string> failure(A awaitable) {
 TEST(CreateConnection, GivesTransportAndProtocolAfterConnectionMade) {  // CN-01, CN-09, PR-01
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         auto [transport, protocol] =
             co_await loop.create_connection(recorder, "127.0.0.1", port_of(server));
         static_assert(std::is_same_v<decltype(protocol), std::shared_ptr<Recorder>>);
@@ -122,7 +122,7 @@ TEST(CreateConnection, GivesTransportAndProtocolAfterConnectionMade) {  // CN-01
 TEST(CreateConnection, FindsAHostByName) {  // CN-01
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const auto made = co_await loop.create_connection(recorder, "localhost", port_of(server),
                                                           {.family = AF_INET});
         EXPECT_EQ(made.second->events, Lines{"made"});
@@ -193,7 +193,7 @@ TEST(CreateConnection, TakesAConnectedSocket) {  // CN-01
 TEST(CreateConnection, BindsToALocalAddress) {  // CN-05
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const auto made = co_await loop.create_connection(recorder, "127.0.0.1", port_of(server),
                                                           {.local_addr = {"127.0.0.2", 0}});
         EXPECT_EQ(made.first.get_extra_info<SocketAddress>("sockname")->host(), "127.0.0.2");
@@ -256,7 +256,7 @@ TEST(CreateConnection, ClosesTheSocketOfACallThatIsNeverAwaited) {
 TEST(CreateConnection, ClosesTheSocketIfTheFactoryFails) {  // CN-10
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const auto fails = []() -> std::shared_ptr<Recorder> { throw RuntimeError("none"); };
         EXPECT_EQ(co_await failure(loop.create_connection(fails, "127.0.0.1", port_of(server))),
                   "RuntimeError: none");
@@ -319,7 +319,7 @@ TEST(CreateConnection, SaysThatANameHasNoAddress) {  // CN-03
 TEST(CreateConnection, TriesTheNextAddress) {  // CN-01
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.3", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.3", 0);
         const FakeNames names({"127.0.0.1", "127.0.0.2", "127.0.0.3"});
         const auto made = co_await loop.create_connection(recorder, "some.test", port_of(server));
         EXPECT_EQ(made.first.get_extra_info<SocketAddress>("peername")->host(), "127.0.0.3");
@@ -336,7 +336,7 @@ TEST(CreateConnection, TriesTheNextAddressWhenOneTakesLong) {  // CN-04
         const FullListener full;
         Socket listening(AF_INET, SOCK_STREAM);
         listening.bind(SocketAddress("127.0.0.2", full.port()));
-        const Server server = co_await loop.create_server(echo, {.sock = listening});
+        const Serving server = co_await loop.create_server(echo, {.sock = listening});
         const FakeNames names({"127.0.0.1", "127.0.0.2"});
         const auto made = co_await loop.create_connection(recorder, "slow.test", full.port(),
                                                           {.happy_eyeballs_delay = 20ms});
@@ -350,7 +350,7 @@ TEST(CreateConnection, TriesTheNextAddressWhenOneTakesLong) {  // CN-04
 TEST(CreateConnection, DoesNotWaitWhenAnAttemptHasFailed) {  // CN-04
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.2", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.2", 0);
         const FakeNames names({"127.0.0.1", "127.0.0.2"});
         const TimePoint before = loop.time();
         const auto made = co_await loop.create_connection(recorder, "some.test", port_of(server),
@@ -482,7 +482,7 @@ TEST(CreateConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-10
             served.push_back(protocol);
             return protocol;
         };
-        const Server server = co_await loop.create_server(serve, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(serve, "127.0.0.1", 0);
         bool asked = true;
         int cancelled = 0;
         // 0: before it begins; the last: when it is done. In between lies every tick of it.
@@ -533,7 +533,7 @@ TEST(CreateUnixConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-07
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string path = folder.path() + "/s";
-        const Server server = co_await loop.create_unix_server(echo, path);
+        const Serving server = co_await loop.create_unix_server(echo, path);
         const auto make = [&](auto factory) { return loop.create_unix_connection(factory, path); };
         EXPECT_GE(co_await cancel_in_each_iteration(make), 2);
         server.close();
@@ -593,7 +593,7 @@ TEST(CreateUnixConnection, ConnectsToAPathOrAnAbstractName) {  // CN-07
         const TemporaryFolder folder;
         const std::string abstract = std::string(1, '\0') + folder.path() + "/abstract";
         for (const std::string& path : {folder.path() + "/s", abstract}) {
-            const Server server = co_await loop.create_unix_server(echo, path);
+            const Serving server = co_await loop.create_unix_server(echo, path);
             const auto made = co_await loop.create_unix_connection(recorder, path);
             EXPECT_EQ(made.first.get_extra_info<SocketAddress>("peername")->path(), path);
             made.first.write("hello");

@@ -856,14 +856,14 @@ TEST(Loop, AFloodOfCallbacksIsPolledAfterEachSnapshot) {  // S-04
 TEST(Loop, IsWokenByAnotherThread) {  // SC-02, S-08
     const auto loop = EpollEventLoop::create();
     int rounds = 0;
-    std::thread other;
+    std::jthread other;
     const auto post = [&] {
         loop->call_soon_threadsafe([&] {
             if (++rounds == 100) loop->stop();
         });
     };
     loop->call_soon([&] {
-        other = std::thread([&] {
+        other = std::jthread([&] {
             for (int i = 0; i < 100; ++i) post();
         });
     });

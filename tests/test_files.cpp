@@ -25,6 +25,7 @@
 #include <functional>
 #include <new>
 #include <regex>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -1266,11 +1267,10 @@ std::vector<std::string> temporaries(const std::string& dir) {
 TEST_F(Files, ReplaceHidesWhatTheOldFileHid) {
     const std::string x = make("x", "secret");
     ::chmod(x.c_str(), 0600);
-    std::atomic<bool> over{false};
     std::atomic<int> seen{0};
     std::atomic<int> open{0};
-    std::thread observer([&] {
-        while (!over) {
+    std::jthread observer([&](const std::stop_token& over) {
+        while (!over.stop_requested()) {
             for (const std::string& name : temporaries(dir_)) {
                 struct stat s{};
                 if (::stat(path(name).c_str(), &s) != 0) continue;
@@ -1286,7 +1286,7 @@ TEST_F(Files, ReplaceHidesWhatTheOldFileHid) {
             co_await asyncio::replace_file(x, data, {.sync = false});
         }
     });
-    over = true;
+    observer.request_stop();
     observer.join();
     EXPECT_GT(seen, 0);
     EXPECT_EQ(open, 0);

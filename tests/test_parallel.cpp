@@ -522,7 +522,7 @@ TEST(Channels, CarryObjectsBetweenLoops) {
 TEST(Channels, APlainThreadMaySend) {
     run([]() -> Coroutine<> {
         Channel<int> channel(1000);
-        std::thread thread([channel] {
+        std::jthread thread([channel] {
             for (int i = 0; i < 1000; ++i) EXPECT_TRUE(channel.try_send(int(i)));
             channel.close();
         });

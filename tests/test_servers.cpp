@@ -74,7 +74,7 @@ TEST(CreateServer, ServesManyConnections) {  // SV-01, SV-04
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
-        const Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
         EXPECT_TRUE(server.is_serving());
         EXPECT_EQ(server.sockets().size(), 1u);
         EXPECT_EQ(&server.get_loop(), &loop);
@@ -119,7 +119,7 @@ TEST(CreateServer, ListensAtSeveralHostsOnceEach) {  // SV-01
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::vector<std::string> hosts = {"127.0.0.1", "127.0.0.2", "127.0.0.1"};
-        const Server server = co_await loop.create_server(echo, hosts, 0);
+        const Serving server = co_await loop.create_server(echo, hosts, 0);
         EXPECT_EQ(server.sockets().size(), 2u);
         if (server.sockets().size() != 2) co_return;
         EXPECT_EQ(server.sockets()[0].getsockname().host(), "127.0.0.1");
@@ -134,7 +134,7 @@ TEST(CreateServer, ListensAtSeveralHostsOnceEach) {  // SV-01
 
 TEST(CreateServer, ListensAtEveryInterface) {  // SV-01
     run([]() -> Coroutine<> {
-        const Server server = co_await get_running_loop().create_server(echo, "", 0);
+        const Serving server = co_await get_running_loop().create_server(echo, "", 0);
         EXPECT_GE(server.sockets().size(), 1u);
         for (const Socket& socket : server.sockets()) {
             if (socket.family() != AF_INET6) continue;
@@ -146,12 +146,12 @@ TEST(CreateServer, ListensAtEveryInterface) {  // SV-01
 TEST(CreateServer, SetsTheOptionsOfItsSockets) {  // SV-01
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server plain = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving plain = co_await loop.create_server(echo, "127.0.0.1", 0);
         const Socket& p = plain.sockets()[0];
         EXPECT_EQ(p.getsockopt(SOL_SOCKET, SO_REUSEADDR), 1);
         EXPECT_EQ(p.getsockopt(SOL_SOCKET, SO_REUSEPORT), 0);
         EXPECT_EQ(p.getsockopt(SOL_SOCKET, SO_KEEPALIVE), 0);
-        const Server other = co_await loop.create_server(
+        const Serving other = co_await loop.create_server(
             echo, "127.0.0.1", 0, {.reuse_address = false, .reuse_port = true, .keep_alive = true});
         const Socket& o = other.sockets()[0];
         EXPECT_EQ(o.getsockopt(SOL_SOCKET, SO_REUSEADDR), 0);
@@ -175,7 +175,7 @@ TEST(CreateServer, TakesABoundSocket) {  // SV-01
         ::connect(early.fileno(), static_cast<const sockaddr*>(at.data()),
                   static_cast<socklen_t>(at.size()));
         Served served;
-        const Server server =
+        const Serving server =
             co_await get_running_loop().create_server(served.factory(), {.sock = socket});
         co_await until([&] { return !served.all.empty() && !served.all[0]->events.empty(); });
         const int fd = *served.all[0]->transport().get_extra_info<int>("socket");
@@ -209,7 +209,7 @@ TEST(CreateServer, ChecksItsArguments) {  // SV-02
 TEST(CreateServer, NamesTheAddressThatItCannotBind) {  // SV-02
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const int port = port_of(server);
         EXPECT_EQ(co_await failure(loop.create_server(echo, "127.0.0.1", port)),
                   "AddressInUseError: [Errno 98] error while attempting to bind on address "
@@ -245,7 +245,7 @@ TEST(CreateServer, CallsProtocolsBackInItsOwnContext) {
             protocol->on_made = [&] { seen = number.get(); };
             return protocol;
         };
-        const Server server = co_await get_running_loop().create_server(factory, "127.0.0.1", 0);
+        const Serving server = co_await get_running_loop().create_server(factory, "127.0.0.1", 0);
         number.set(6);
         const auto client = co_await client_of(port_of(server));
         co_await until([&] { return seen != 0; });
@@ -262,7 +262,7 @@ TEST(CreateServer, TellsOfAFailedFactoryInDebugModeOnly) {  // SV-05
             loop.set_debug(debug);
             const ErrorCapture errors(loop);
             const auto factory = []() -> std::shared_ptr<Recorder> { throw RuntimeError("no"); };
-            const Server server = co_await loop.create_server(factory, "127.0.0.1", 0);
+            const Serving server = co_await loop.create_server(factory, "127.0.0.1", 0);
             const auto client = co_await client_of(port_of(server));
             co_await client->lost;
             const Lines expected{
@@ -277,7 +277,7 @@ TEST(CreateServer, TellsOfAFailedFactoryInDebugModeOnly) {  // SV-05
 TEST(Server, CloseStopsListeningAndKeepsConnections) {  // SO-01, SO-05
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const int port = port_of(server);
         const int fd = server.sockets()[0].fileno();
         EXPECT_EQ(server.repr(),
@@ -304,7 +304,7 @@ TEST(Server, WaitClosedWaitsForCloseAndForConnections) {  // SO-02
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
-        const Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
         auto early = create_task(server.wait_closed());
         co_await asyncio::sleep(5ms);
         EXPECT_FALSE(early.done());  // it is not closed yet
@@ -329,7 +329,7 @@ TEST(Server, WaitClosedWaitsForCloseAndForConnections) {  // SO-02
 
 TEST(Server, CancelledWaitsLeaveItAsItWas) {  // SO-02, SO-03
     run([]() -> Coroutine<> {
-        const Server server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         for (int kind = 0; kind < 2; ++kind) {
             for (int ticks = 0; ticks < 3; ++ticks) {
                 auto task = create_task(kind ? server.start_serving() : server.wait_closed());
@@ -356,7 +356,7 @@ TEST(Server, ServesForeverUntilItIsCancelled) {  // SO-04
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
-        const Server server =
+        const Serving server =
             co_await loop.create_server(served.factory(), "127.0.0.1", 0, {.start_serving = false});
         auto forever = create_task(server.serve_forever());
         co_await asyncio::sleep(0s);
@@ -381,7 +381,7 @@ TEST(Server, ServesForeverUntilItIsCancelled) {  // SO-04
 
 TEST(Server, CloseEndsServeForever) {  // SO-01, SO-04
     run([]() -> Coroutine<> {
-        const Server server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         auto forever = create_task(server.serve_forever());
         co_await asyncio::sleep(0s);
         server.close();
@@ -392,7 +392,7 @@ TEST(Server, CloseEndsServeForever) {  // SO-01, SO-04
 
 TEST(Server, ServeForeverCancelledBeforeItBeginsServesOn) {  // SO-04
     run([]() -> Coroutine<> {
-        const Server server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
+        const Serving server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         auto forever = create_task(server.serve_forever());
         forever.cancel();
         co_await end_of(forever);
@@ -411,7 +411,7 @@ TEST(Server, ClosesAndAbortsItsClients) {  // SO-06
     for (const bool abort : {false, true}) {
         run([abort]() -> Coroutine<> {
             Served served;
-            const Server server =
+            const Serving server =
                 co_await get_running_loop().create_server(served.factory(), "127.0.0.1", 0);
             std::vector<std::shared_ptr<Recorder>> clients;
             for (int i = 0; i < 5; ++i) clients.push_back(co_await client_of(port_of(server)));
@@ -439,7 +439,7 @@ TEST(Server, ClosesAndAbortsItsClients) {  // SO-06
 TEST(Server, IsAContextManager) {  // SO-07
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
-        const Server server =
+        const Serving server =
             co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
         auto body = [&](Server& entered) -> Coroutine<int> {
             EXPECT_EQ(entered, server);
@@ -450,7 +450,7 @@ TEST(Server, IsAContextManager) {  // SO-07
         EXPECT_EQ(co_await with(server, body), 7);
         EXPECT_TRUE(server.sockets().empty());
 
-        const Server other = co_await loop.create_server(echo, "127.0.0.1", 0);
+        const Serving other = co_await loop.create_server(echo, "127.0.0.1", 0);
         auto fails = [](Server&) -> Coroutine<> {
             throw ValueError("body");
             co_return;
@@ -578,7 +578,7 @@ TEST(Server, LimitsItsConnections) {  // SV-04
     run([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
-        const Server server =
+        const Serving server =
             co_await loop.create_server(served.factory(), "127.0.0.1", 0, {.max_connections = 2});
         std::vector<std::shared_ptr<Recorder>> clients;
         for (int i = 0; i < 5; ++i) clients.push_back(co_await client_of(port_of(server)));
@@ -615,7 +615,7 @@ TEST(Server, AcceptsNoMoreThanItsBacklogAtOnce) {  // SV-04
             at_once.insert(iterations.count());
             return served.all.emplace_back(recorder());
         };
-        const Server server = co_await loop.create_server(factory, {.sock = socket, .backlog = 3});
+        const Serving server = co_await loop.create_server(factory, {.sock = socket, .backlog = 3});
         co_await until([&] { return at_once.size() == 10; });
         for (const int i : at_once) EXPECT_LE(at_once.count(i), 3u);
         clients.clear();
@@ -632,7 +632,7 @@ TEST(Server, PausesOnceWhenDescriptorsRunOutAndRecovers) {  // SV-04
             EventLoop& loop = get_running_loop();
             const ErrorCapture errors(loop);
             Served served;
-            const Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+            const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
             std::vector<Socket> clients;
             for (int i = 0; i < 3; ++i) clients.emplace_back(AF_INET, SOCK_STREAM);
             std::vector<Socket> fill;
@@ -687,7 +687,7 @@ bool no_more_accepts(unsigned error) {
         EventLoop& loop = get_running_loop();
         const ErrorCapture errors(loop);
         Served served;
-        const Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
         if (!no_more_accepts(static_cast<unsigned>(error))) std::_Exit(77);
         const Socket client(AF_INET, SOCK_STREAM);
         const SocketAddress at = server.sockets()[0].getsockname();
@@ -725,7 +725,7 @@ TEST(Server, ConnectionsThatResetAtOnceAreTheirOwnErrors) {  // SV-04, TR-13
         EventLoop& loop = get_running_loop();
         const ErrorCapture errors(loop);
         Served served;
-        const Server server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
+        const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
         const SocketAddress at = server.sockets()[0].getsockname();
         for (int bytes = 0; bytes < 30; ++bytes) {
             Socket client(AF_INET, SOCK_STREAM);
@@ -796,7 +796,7 @@ TEST(Server, CancelledWhileItLeavesWithIsClosed) {  // SO-07
     run([]() -> Coroutine<> {
         for (int ticks = 0; ticks < 3; ++ticks) {
             Served served;
-            const Server server =
+            const Serving server =
                 co_await get_running_loop().create_server(served.factory(), "127.0.0.1", 0);
             const auto client = co_await client_of(port_of(server));
             co_await until([&] { return served.all.size() == 1; });
@@ -852,7 +852,7 @@ TEST(CreateUnixServer, ChecksItsArguments) {  // SV-03
         EXPECT_EQ(co_await failure(loop.create_unix_server(echo, folder.path() + "/no/such")),
                   "FileNotFoundError: [Errno 2] No such file or directory");
         const std::string name = std::string(1, '\0') + folder.path();
-        const Server server = co_await loop.create_unix_server(echo, name);
+        const Serving server = co_await loop.create_unix_server(echo, name);
         EXPECT_EQ((co_await failure(loop.create_unix_server(echo, name))).substr(0, 38),
                   "AddressInUseError: [Errno 98] Address ");
     });

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <limits>
 #include <list>
@@ -586,12 +587,19 @@ Coroutine<support::Lines> seen_with(Connection& c, F act, bool there) {
     };
     if (there) c.feed("abcdef");
     self = create_task(read());
+    // The task uses what is here: it is waited for even if this is cancelled.
+    std::exception_ptr cancelled;
     if (!there) {
-        co_await sleep(0s);
+        const auto slept = co_await as_result(sleep(0s));
+        cancelled = slept.error();
         // From a callback, as a transport does it.
         loop.call_soon([&] { c.feed("abcdef"); });
     }
-    co_await wait(self);
+    while (!self.done()) {
+        const auto waited = co_await as_result(wait(self));
+        if (waited.error()) cancelled = waited.error();
+    }
+    if (cancelled) std::rethrow_exception(cancelled);
     seen.push_back(self.cancelled() ? "cancelled" : "not cancelled");
     const auto left = co_await as_result(wait_for(c.reader.read(99), 1ms));
     seen.push_back(left.has_value() ? "left " + left.value() : text_of(left));

@@ -1085,7 +1085,7 @@ TEST(Transport, AcceptsOnAfterAnExitLeftTheLoop) {  // S-60
         if (++made == 1) throw SystemExit(7);
         return std::make_shared<Recorder>();
     };
-    const Server server = loop->run_until_complete(loop->create_server(factory, "127.0.0.1", 0));
+    const Serving server = loop->run_until_complete(loop->create_server(factory, "127.0.0.1", 0));
     const SocketAddress at = server.sockets()[0].getsockname();
     std::vector<Socket> clients;
     for (int i = 0; i < 4; ++i) {

@@ -333,8 +333,8 @@ class Channel {
     // 1".
     template <std::integral N>
     explicit Channel(N capacity)
-        : core_(detail::Ref<detail::ChannelCore>::adopt(new detail::ChannelCore(
-              capacity > 0 ? static_cast<std::size_t>(capacity) : 0))) {}
+        : core_(detail::Ref<detail::ChannelCore>::adopt(
+              new detail::ChannelCore(capacity > 0 ? static_cast<std::size_t>(capacity) : 0))) {}
 
     // Waits for room, and sends `item`. Raises: QueueShutDown "channel is closed".
     // If cancelled: it is not sent, and goes with the call.

@@ -30,6 +30,17 @@ LEFT_OUT = {
     "test_uring.Uring.*AsksTheKernel*": "traces a child",
     "test_fairness.*": "measures time for seconds",
     "test_deep.*": "a million tasks: minutes for each run",
+    "test_http.Http.AChildOfFork*": "forks, and runs loops in plain threads",
+    # A loop in a plain thread of the test, out of which nobody takes an exception; or a plain thread
+    # that goes on with a loop, or signals it, after that has failed.
+    "test_signals.*.WakesALoopThatSleeps": "a signal after the loop",
+    "test_signals.SignalHandler.EveryLoopThatAsksIsTold": "loops in threads",
+    "test_signals.SignalHandler.LoopsComeAndGoUnderAStormOfSignals": "loops in threads",
+    "test_threads.Frames.MadeOnOneThreadAreFreedOnAnother": "loops in threads",
+    "test_threads.HandleOfALoop.*": "threads that use a loop",
+    "test_threads.Loops.*": "loops in threads",
+    "test_threads.Posting.*": "threads that use a loop",
+    "test_threads.Threadsafe.*": "loops in threads",
     # They wait without a limit for what was lost, as it may be.
     "test_datagrams.*.BuffersAndPauses": "counts datagrams",
 }
