@@ -9,17 +9,37 @@
 #include <cxxabi.h>
 #include <netdb.h>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 namespace asyncio::inline v1 {
 
 namespace {
 
+// A static object that is never destroyed: exceptions may be looked at, and tasks cancelled, while
+// the program's statics go away. Not from operator new: who asks for it may be noexcept, and
+// memory out.
+template <class T>
+class Forever {
+  public:
+    template <class... A>
+    explicit Forever(A&&... arguments) {
+        ::new (static_cast<void*>(storage_)) T(std::forward<A>(arguments)...);
+    }
+    // Safe because the constructor has made a T there.
+    const T& operator*() const noexcept {
+        return *std::launder(reinterpret_cast<const T*>(storage_));
+    }
+
+  private:
+    alignas(T) std::byte storage_[sizeof(T)];
+};
+
 const std::string& empty_string() noexcept {
-    // Never destroyed: exceptions may be looked at while the program's statics go away.
-    static const std::string* const empty = new std::string;
+    static const Forever<std::string> empty;
     return *empty;
 }
 
@@ -299,12 +319,12 @@ constexpr int ssl_protocol_failure = 1;
 }  // namespace
 
 const std::error_category& gai_category() noexcept {
-    static const auto* const category = new GaiCategory;  // Never destroyed, as codes refer to it.
+    static const Forever<GaiCategory> category;
     return *category;
 }
 
 const std::error_category& ssl_category() noexcept {
-    static const auto* const category = new SslCategory;  // Never destroyed, as codes refer to it.
+    static const Forever<SslCategory> category;
     return *category;
 }
 
@@ -457,9 +477,9 @@ bool is_exit_error(const std::exception_ptr& error) noexcept {
 }
 
 std::exception_ptr cancelled_error(const std::string* message) {
-    // Never destroyed: tasks may be cancelled while the program's statics go away.
-    static const auto* const without_message =
-        new std::exception_ptr(std::make_exception_ptr(CancelledError()));
+    // The exception itself has the reserve of the C++ runtime, where memory is out.
+    static const Forever<std::exception_ptr> without_message(
+        std::make_exception_ptr(CancelledError()));
     if (!message) return *without_message;
     return std::make_exception_ptr(CancelledError(*message));
 }

@@ -644,12 +644,13 @@ TEST(Signals, AfterTheEndAreRefused) {  // P-07
     run_real([]() -> Coroutine<> {
         Process process = co_await create_subprocess_exec("true");
         co_await process.wait();
+        // What wakes wait() also puts connection_lost() into the queue.
         co_await sleep(0s);
         co_await sleep(0s);
         const auto after = [&](auto f) { return support::raised<ProcessLookupError>(f); };
-        EXPECT_EQ(after([&] { process.terminate(); }), "");
-        EXPECT_EQ(after([&] { process.kill(); }), "");
-        EXPECT_EQ(after([&] { process.send_signal(SIGUSR1); }), "");
+        EXPECT_EQ(after([&] { process.terminate(); }), "ProcessLookupError");
+        EXPECT_EQ(after([&] { process.kill(); }), "ProcessLookupError");
+        EXPECT_EQ(after([&] { process.send_signal(SIGUSR1); }), "ProcessLookupError");
         Process wrong = co_await create_subprocess_exec("sleep", "1000");
         EXPECT_THROW(wrong.send_signal(1000), OSError);
         wrong.kill();
@@ -659,11 +660,29 @@ TEST(Signals, AfterTheEndAreRefused) {  // P-07
 
 TEST(Signals, JustBeforeItsEndIsKnownAreIgnored) {  // P-07
     run_real([]() -> Coroutine<> {
-        Process process = co_await create_subprocess_exec("true");
+        // The loop does not look between its end and the signal.
+        Process process = co_await create_subprocess_exec("sleep", "1000");
+        const auto pid = static_cast<id_t>(process.pid());
         siginfo_t info{};
-        EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(process.pid()), &info, WEXITED | WNOWAIT), 0);
+        EXPECT_EQ(::kill(process.pid(), SIGKILL), 0);
+        EXPECT_EQ(::waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
         process.terminate();
+        EXPECT_FALSE(process.returncode());
+        EXPECT_EQ(co_await process.wait(), -SIGKILL);
+    });
+}
+
+TEST(Signals, WhileOthersHoldItsPipesAreIgnored) {  // P-07
+    run_real([]() -> Coroutine<> {
+        Process process = co_await create_subprocess_shell("sleep 1000 & echo $!", kOutput);
+        const pid_t holder = std::stoi(co_await process.stdout_.readline());
         EXPECT_EQ(co_await process.wait(), 0);
+        co_await sleep(0s);
+        co_await sleep(0s);
+        process.terminate();
+        process.kill();
+        EXPECT_EQ(::kill(holder, SIGKILL), 0);
+        EXPECT_EQ(co_await process.stdout_.read(), "");
     });
 }
 

@@ -1100,6 +1100,21 @@ TEST(WaitFor, IsDestroyedWithItsLoop) {
 
 // ---- without memory -----------------------------------------------------------------------------
 
+// What is made once a program: the first time is now, where this test is a process of its own, as
+// under CTest. Those who ask for it are noexcept.
+TEST(ErrorsWithoutText, NeedNoMemory) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const OSError no_text;
+    support::blocks_left = 0;
+    const std::exception_ptr error = detail::cancelled_error(nullptr);
+    const std::string& text = no_text.strerror();
+    const std::error_category* const categories[] = {&gai_category(), &ssl_category()};
+    EXPECT_EQ(support::blocks_left.exchange(-1), 0);
+    EXPECT_TRUE(detail::is_cancelled_error(error));
+    EXPECT_EQ(text, "");
+    EXPECT_NE(categories[0], categories[1]);
+}
+
 TEST(WaitFor, GivesTheBadAllocWhereThereIsNoMemoryForItsError) {  // L26
     if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
     for (const auto limit : {Duration(1s), Duration(0s)}) {
