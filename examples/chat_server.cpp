@@ -164,7 +164,8 @@ Coroutine<> serve(int port) {
     const auto empty = co_await asyncio::as_result(asyncio::wait_for(server.wait_closed(), 1s));
     if (!empty.has_value()) server.abort_clients();
     co_await server.wait_closed();
-    co_await asyncio::as_result(asyncio::wait_for(printing, 1s));
+    [[maybe_unused]] const auto printed =
+        co_await asyncio::as_result(asyncio::wait_for(printing, 1s));
     ended.value();  // raises what ended it
 }
 
