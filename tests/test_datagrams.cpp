@@ -110,10 +110,15 @@ int dead_port() {
     return taken.getsockname().port();
 }
 
-// Waits until `fn()`; the test's time limit ends it otherwise.
+// Waits until `fn()`, for 20 seconds at most.
 template <class F>
 Coroutine<> until(F fn) {
-    while (!fn()) co_await asyncio::sleep(1ms);
+    const auto end = std::chrono::steady_clock::now() + 20s;
+    while (!fn()) {
+        if (std::chrono::steady_clock::now() > end)
+            throw asyncio::RuntimeError("it has never come");
+        co_await asyncio::sleep(1ms);
+    }
 }
 
 // A plain socket bound to loopback.
@@ -200,7 +205,7 @@ TEST(DatagramEndpointOfProtocol, ManyWaitingDatagramsAreToldInOrder) {  // PR-07
         for (int i = 0; i < 100; ++i) {
             send_from(client, std::to_string(i), name_of(server.first));
         }
-        co_await until([&] { return server.second->lines.size() == 101; });
+        co_await until([&] { return server.second->lines.size() >= 101; });
         for (int i = 0; i < 100; ++i) {
             EXPECT_EQ(server.second->lines[static_cast<std::size_t>(i) + 1],
                       "got " + std::to_string(i));
@@ -1124,7 +1129,7 @@ TEST(DatagramEndpoint, AReceiveInsideAProtocolsMethodSpoilsNothing) {
         const auto outer = co_await loop.create_datagram_endpoint(given, local());
         send_from(client, "outer one", name_of(outer.first));
         send_from(client, "outer two", name_of(outer.first));
-        co_await until([&] { return eager->lines.size() == 3; });
+        co_await until([&] { return eager->lines.size() >= 3; });
         EXPECT_EQ(eager->lines, (support::Lines{"made", "got outer one", "got outer two"}));
         EXPECT_EQ((co_await eager->tasks.at(0)).data, "inner one");
         eager->inner = {};

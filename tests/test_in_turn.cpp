@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,9 +31,10 @@ class InTurn : public testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(On, InTurn, testing::Values("epoll", "io_uring"),
                          [](const auto& param) { return std::string(param.param); });
 
+// Raises what `f` raises.
 template <class F>
 void on_a_new_thread(F f) {
-    std::thread(f).join();
+    std::async(std::launch::async, f).get();
 }
 
 Coroutine<> echo(StreamReader reader, StreamWriter writer) {

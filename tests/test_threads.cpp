@@ -2137,7 +2137,7 @@ TEST(Handles, AreCopiedMovedAndDroppedOnEveryThread) {  // design: handles on fo
     const auto loop = EpollEventLoop::create();
     constexpr int kRounds = 300;
     loop->run_until_complete([&]() -> Coroutine<> {
-        std::vector<std::thread> threads;
+        std::vector<std::jthread> threads;
         Future<std::string> shared;
         auto value = []() -> Coroutine<std::string> {
             co_await asyncio::sleep(0s);
