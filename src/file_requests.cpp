@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <string_view>
 
 #include "asyncio/exceptions.hpp"
@@ -24,6 +25,15 @@
 #include "shared_reads.hpp"
 
 namespace asyncio::inline v1::detail {
+
+Ref<SharedDescriptor> SharedDescriptor::own(int fd) {
+    try {
+        return Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+    } catch (...) {
+        ::close(fd);
+        throw;
+    }
+}
 
 int SharedDescriptor::close() noexcept {
     const int fd = std::exchange(fd_, -1);
@@ -121,7 +131,12 @@ bool FileRequest::open_as(int how) noexcept {
         if (fd >= 0) ::close(fd);
         return false;
     }
-    file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+    try {
+        file = SharedDescriptor::own(fd);
+    } catch (const std::bad_alloc&) {
+        error = ENOMEM;
+        return false;
+    }
     return true;
 }
 
@@ -356,7 +371,7 @@ FileOpening open_here(const std::string& path, int flags) {
     FileOpening opened;
     const int fd = open_cached(path, flags);
     if (fd < 0) return opened;
-    opened.file = Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
+    opened.file = SharedDescriptor::own(fd);
     if (::fstat(fd, &opened.stat) != 0) {
         opened.file = nullptr;
         return opened;

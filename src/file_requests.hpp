@@ -28,7 +28,8 @@ namespace asyncio::inline v1::detail {
 // A descriptor that requests and a file share; closed with the last of them.
 class SharedDescriptor final : public Pooled {
   public:
-    explicit SharedDescriptor(int fd) noexcept : fd_(fd) {}
+    // Takes `fd` over. Raises: std::bad_alloc, and then it is closed.
+    static Ref<SharedDescriptor> own(int fd);
     void retain() noexcept { refs_.add(); }
     void release() noexcept {
         if (refs_.drop()) delete this;
@@ -39,6 +40,7 @@ class SharedDescriptor final : public Pooled {
     int close() noexcept;
 
   private:
+    explicit SharedDescriptor(int fd) noexcept : fd_(fd) {}
     ~SharedDescriptor() { close(); }
 
     RefCount refs_{1};

@@ -208,14 +208,14 @@ class Temporary {
         const int dir =
             above_standard(::open(directory_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
         if (dir < 0) throw_file_error(errno, target);
-        place_ = Descriptor::adopt(new SharedDescriptor(dir));
+        place_ = SharedDescriptor::own(dir);
         constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
         for (int attempt = 0;; ++attempt) {
             name_ = temporary_name(base_);
             const int fd = above_standard(
                 ::openat(dir, name_.c_str(), kFlags, static_cast<mode_t>(permissions & 07777)));
             if (fd >= 0) {
-                file_ = Descriptor::adopt(new SharedDescriptor(fd));
+                file_ = SharedDescriptor::own(fd);
                 return;
             }
             if (errno != EEXIST || attempt == 100) {
@@ -241,7 +241,7 @@ class Temporary {
         // A directory that may not be read: all that its file system has to write, then.
         if (how < 0) how = ::fcntl(file_->get(), F_DUPFD_CLOEXEC, kFirstOwn);
         if (how < 0) throw_file_error(errno, directory_);
-        synced_by_ = Descriptor::adopt(new SharedDescriptor(how));
+        synced_by_ = SharedDescriptor::own(how);
     }
     // Raises: OSError; then the target is as it was.
     void rename() {
@@ -630,13 +630,13 @@ std::string temporary_root(std::string_view given) {
 // Without a name from the start where the file system can, else unlinked at once.
 Descriptor open_temporary(const std::string& dir) {
     const int fd = above_standard(::open(dir.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (fd >= 0) return Descriptor::adopt(new SharedDescriptor(fd));
+    if (fd >= 0) return SharedDescriptor::own(fd);
     if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) throw_file_error(errno, dir);
     std::string name = joined(dir, "tmpXXXXXX");
     const int named = above_standard(::mkostemp(name.data(), O_CLOEXEC));
     if (named < 0) throw_file_error(errno, dir);
     ::unlink(name.c_str());
-    return Descriptor::adopt(new SharedDescriptor(named));
+    return SharedDescriptor::own(named);
 }
 
 Coroutine<File> make_temporary_file(std::string dir) {
@@ -659,7 +659,7 @@ class TreeRemover {
         const int fd = above_standard(::open(above.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
         if (fd < 0 && errno == ENOENT) return;
         if (fd < 0) throw_file_error(errno, path_);
-        const auto place = Descriptor::adopt(new SharedDescriptor(fd));
+        const auto place = SharedDescriptor::own(fd);
         const std::string name = path_.substr(slash + 1);
         path_.resize(slash);
         if (enter(fd, name)) work();

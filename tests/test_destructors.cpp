@@ -187,29 +187,37 @@ TEST_F(Destructors, OfALocalReachTheAwaiter) {
     EXPECT_EQ(log.text(), "");
 }
 
+// docs/traps.md.
+constexpr const char* kLosesFrames =
+    "g++ 12 does not free a frame whose parameter's or local's destructor throws";
+
 Coroutine<int> with_parameter(Bad, int value) {
     co_await sleep(0s);
     co_return value;
 }
 
 TEST_F(Destructors, OfAParameterAreLogged) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
     EXPECT_EQ(loop->run_until_complete(with_parameter(Bad(), 3)), 3);
     expect_told();
     turn();
 }
 
 TEST_F(Destructors, OfAParameterOfAnAwaitedCoroutineAreLogged) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
     auto outer = []() -> Coroutine<int> { co_return co_await with_parameter(Bad(), 4); };
     EXPECT_EQ(loop->run_until_complete(outer()), 4);
     expect_told();
 }
 
 TEST_F(Destructors, OfAParameterOfOneThatNeverBeganAreLogged) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
     with_parameter(Bad(), 5).close();
     expect_told();
 }
 
 TEST_F(Destructors, OfWhatIsSuspendedDoNotHoldTheLoopsCloseUp) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
     int gone = 0;
     struct Count {
         int* gone;

@@ -500,7 +500,7 @@ TEST(ForkInRun, AReceiverOfTheParentTakesNothingInTheChild) {  // L14.
 }
 
 TEST(ForkInRun, AThreadOfAPoolMayFork) {  // L14.
-    if (support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
+    if (support::kAddressSanitizer || support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
     ThreadPoolExecutor pool(2);
     std::atomic<bool> shut{false};
     auto job = [&] {
@@ -593,7 +593,7 @@ class Busy {
 };
 
 TEST(ForkInRun, LocksThatOtherThreadsHoldAreFreeInTheChild) {  // L14.
-    if (support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
+    if (support::kAddressSanitizer || support::kThreadSanitizer) GTEST_SKIP() << kNoThreads;
     Busy busy;
     std::atomic<bool> stop{false};
     std::vector<std::thread> threads;
