@@ -107,9 +107,9 @@ std::string path_of(World& w, Input& in) {
 
 // Awaits anything for a moment; what it gives goes to `take`.
 template <class A, class F>
-Coroutine<> await(const char* what, A awaitable, F take) {
+Coroutine<> await(const char* what, A awaitable, F take, Delay moment = 2ms) {
     trace(what);
-    auto result = co_await as_result(wait_for(std::move(awaitable), 2ms));
+    auto result = co_await as_result(wait_for(std::move(awaitable), moment));
     if (result.error()) {
         look_at(result.error());
     } else {
@@ -515,12 +515,12 @@ Coroutine<> play(World& w, Input& in) {
         std::filesystem::create_symlink("nothing", folder + "/link");
         auto a = create_task(act(w, in, 20));
         auto b = create_task(act(w, in, 20));
-        co_await as_result(wait_for(a, 1s));
-        co_await as_result(wait_for(b, 1s));
+        co_await await("the first", a, nothing, 1s);
+        co_await await("the second", b, nothing, 1s);
         for (Process& p : w.processes) {
             if (!p) continue;
             attempt("kill", [&] { p.kill(); });
-            co_await as_result(p.wait());
+            co_await await("its end", p.wait(), nothing, 1s);
         }
         for (Server& s : w.servers) {
             if (s) s.close();
@@ -532,7 +532,7 @@ Coroutine<> play(World& w, Input& in) {
             if (e) e.close();
         }
         for (File& f : w.files) {
-            if (f) co_await as_result(f.close());
+            if (f) co_await await("close", f.close(), nothing, 1s);
         }
         w.loop.remove_reader(w.left.fileno());
         w.loop.remove_writer(w.left.fileno());
