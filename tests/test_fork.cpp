@@ -540,7 +540,8 @@ TEST(ForkInRun, AChildThatReturnsFromAJobEnds) {  // L14.
 TEST(ForkInRun, TheChildMayDestroyTheParentsLoop) {  // L14.
     auto loop = EpollEventLoop::create();
     loop->run_until_complete([]() -> Coroutine<> {
-        co_await as_result(get_running_loop().getaddrinfo("localhost", 80));
+        [[maybe_unused]] const auto found =
+            co_await as_result(get_running_loop().getaddrinfo("localhost", 80));
         co_await to_thread([] {});
     });
     for (int i = 0; i < 20; ++i) {
