@@ -881,8 +881,8 @@ TEST(Circle, ACancelRaisesAnErrorThatNamesIt) {  // L20
 TEST(Circle, EveryLengthIsEndedByRun) {  // L20
     for (const std::size_t n : {2u, 3u, 25u, 1'000u}) {
         std::vector<Task<>> tasks(n);
+        const auto next = [&](std::size_t i) -> Coroutine<> { co_await tasks[(i + 1) % n]; };
         const Lines errors = errors_of_run([&]() -> Coroutine<> {
-            const auto next = [&](std::size_t i) -> Coroutine<> { co_await tasks[(i + 1) % n]; };
             for (std::size_t i = 0; i < n; ++i) tasks[i] = create_task(next(i));
             co_return;
         });
