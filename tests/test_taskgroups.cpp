@@ -351,7 +351,9 @@ TEST(TaskGroup, WithoutMemoryForAMemberNothingRuns) {  // L25, L26
                 auto whole = [&]() -> Coroutine<> { co_await with(TaskGroup{}, body); };
                 const auto outcome = co_await as_result(whole());
                 // An eager child has begun, and then it was what found no memory.
-                if (!outcome.has_value()) EXPECT_TRUE(eager && ran == 1) << given;
+                if (!outcome.has_value()) {
+                    EXPECT_TRUE(eager && ran == 1) << given;
+                }
                 EXPECT_EQ(all_tasks().size(), 1u) << given;
             });
             EXPECT_EQ(ran, made) << given;
