@@ -352,7 +352,8 @@ TEST(TaskGroup, WithoutMemoryForAMemberNothingRuns) {  // L25, L26
                 const auto outcome = co_await as_result(whole());
                 // An eager child has begun, and then it was what found no memory.
                 if (!outcome.has_value()) {
-                    EXPECT_TRUE(eager && ran == 1) << given;
+                    EXPECT_TRUE(eager) << given;
+                    made = ran;
                 }
                 EXPECT_EQ(all_tasks().size(), 1u) << given;
             });
