@@ -413,6 +413,7 @@ TEST_F(Watch, ALimitIsNamed) {
 }
 
 TEST_F(Watch, NoDescriptorLeftIsNoSuchLimit) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << support::kNeedsDescriptors;
     asyncio::run([&]() -> Coroutine<> {
         rlimit limit;
         EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);

@@ -35,7 +35,7 @@ namespace {
 std::atomic<std::ptrdiff_t> blocks{0};
 std::atomic<std::ptrdiff_t> left{-1};
 
-bool refused() noexcept {
+[[maybe_unused]] bool refused() noexcept {
     if (left.load(std::memory_order_relaxed) < 0) return false;
     return left.fetch_sub(1, std::memory_order_relaxed) == 0;
 }
