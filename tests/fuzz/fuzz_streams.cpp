@@ -17,22 +17,14 @@
 #include <utility>
 #include <vector>
 
+#include "fuzz_support.hpp"
+
 namespace {
 
 using namespace asyncio;
 using namespace std::chrono_literals;
 
-// The program's bytes; zeros at its end.
-class Input {
-  public:
-    Input(const std::uint8_t* data, std::size_t size) : at_(data), end_(data + size) {}
-    bool empty() const { return at_ == end_; }
-    unsigned byte() { return empty() ? 0 : *at_++; }
-
-  private:
-    const std::uint8_t* at_;
-    const std::uint8_t* end_;
-};
+using fuzz::Input;
 
 [[noreturn]] void wrong(const char* what, const std::string& got, const std::string& expected) {
     std::fprintf(stderr, "%s:\n got      %s\n expected %s\n", what, detail::quoted(got).c_str(),
