@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace command {
@@ -154,6 +155,25 @@ struct Terminal {
         return t;
     }
 };
+
+// All of them at once; returns their results. As asyncio::gather, but when one fails the others are
+// cancelled and have ended before its error is raised: so they may refer to what the caller owns.
+template <class T>
+asyncio::Coroutine<std::vector<T>> together(std::vector<asyncio::Coroutine<T>> parts) {
+    std::vector<asyncio::Task<T>> tasks;
+    auto begin = [&](asyncio::TaskGroup& group) -> asyncio::Coroutine<> {
+        for (auto& part : parts) tasks.push_back(group.create_task(std::move(part)));
+        co_return;
+    };
+    try {
+        co_await asyncio::with(asyncio::TaskGroup{}, begin);
+    } catch (const asyncio::ExceptionGroup& errors) {
+        std::rethrow_exception(errors.exceptions().front());
+    }
+    std::vector<T> results;
+    for (auto& task : tasks) results.push_back(task.result());
+    co_return results;
+}
 
 // Calls `program(arguments)`, which checks them and gives the coroutine to run; returns the
 // program's status. --help, and arguments that are refused: the usage, and status 2.

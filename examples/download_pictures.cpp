@@ -205,8 +205,9 @@ asyncio::Coroutine<Totals> download_all(const Settings& settings, std::filesyste
         downloads.push_back(
             download(client, url, folder / names.unique_name_of(url), settings, places, progress));
     }
-    const std::vector<bool> outcomes = co_await asyncio::gather(std::move(downloads));
+    const auto ended = co_await asyncio::as_result(command::together(std::move(downloads)));
     drawing.cancel();
+    const std::vector<bool>& outcomes = ended.value();
     progress.say(progress.line());
     Totals totals;
     totals.saved = static_cast<int>(std::count(outcomes.begin(), outcomes.end(), true));

@@ -62,7 +62,7 @@ asyncio::Coroutine<> scan(std::string host, int first, int last) {
     asyncio::Semaphore places(kAtOnce);
     std::vector<asyncio::Coroutine<Finding>> tries;
     for (int port = first; port <= last; ++port) tries.push_back(try_port(address, port, places));
-    const auto findings = co_await asyncio::gather(std::move(tries));
+    const auto findings = co_await command::together(std::move(tries));
 
     int filtered = 0;
     int open = 0;

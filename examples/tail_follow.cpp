@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 namespace {
 
 // More than one line at a time, so that a busy log costs few calls; little enough to keep.
-constexpr std::int64_t kBlock = 64 * 1024;
+constexpr std::size_t kBlock = 64 * 1024;
 // So much of what was read last is kept, to see whether it is still there.
 constexpr std::int64_t kMark = 1024;
 // A file that is not there has nothing to watch, and its folder may be missing too: it is tried
@@ -60,20 +60,27 @@ class Log {
     const File& file() const { return file_; }
     // From the end on.
     Coroutine<> skip() {
-        const std::int64_t size = co_await file_.seek(0, SEEK_END);
-        const std::int64_t begin = std::max<std::int64_t>(size - kMark, 0);
-        mark_ = co_await file_.pread(static_cast<std::size_t>(size - begin), begin);
+        position_ = (co_await file_.stat()).size;
+        const std::int64_t begin = std::max<std::int64_t>(position_ - kMark, 0);
+        mark_ = co_await file_.pread(static_cast<std::size_t>(position_ - begin), begin);
     }
+    // A file that was emptied may be as long as before by now: then what was read last is no longer
+    // before the position. It is read with what follows, since the file may be emptied in between.
+    // (What begins with the same bytes cannot be told from what was appended.)
     Coroutine<> print_what_is_new() {
-        if (co_await rewritten()) {
-            warn("file truncated");
-            mark_.clear();
-            co_await file_.seek(0);
-        }
         while (true) {
-            const std::string text = co_await file_.read(kBlock);
+            const std::int64_t begin = position_ - std::ssize(mark_);
+            std::string text = co_await file_.pread(mark_.size() + kBlock, begin);
+            if (!text.starts_with(mark_)) {
+                warn("file truncated");
+                mark_.clear();
+                position_ = 0;
+                continue;
+            }
+            text.erase(0, mark_.size());
             if (text.empty()) break;
             print(text);
+            position_ += std::ssize(text);
             mark_ += text;
             if (std::ssize(mark_) > kMark)
                 mark_.erase(0, mark_.size() - static_cast<std::size_t>(kMark));
@@ -81,15 +88,8 @@ class Log {
     }
 
   private:
-    // A file that was emptied may be as long as before by now: then what was read last is no longer
-    // before the position. (What begins with the same bytes cannot be told from what was appended.)
-    Coroutine<bool> rewritten() {
-        const std::string there =
-            co_await file_.pread(mark_.size(), file_.tell() - std::ssize(mark_));
-        co_return there != mark_;
-    }
-
     File file_;
+    std::int64_t position_ = 0;
     std::string mark_;
 };
 

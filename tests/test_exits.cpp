@@ -140,8 +140,10 @@ TEST(ExitOnAnotherThread, EndsTheProgramWhileTheLoopRuns) {
         ExitedWithCode(3), "^$");
 }
 
-// As exit() destroys a static one: the memory stays.
+// As exit() destroys a static one: the memory stays. (The sanitizer of undefined behaviour says of
+// each call that there is no loop any more, and is right.)
 TEST(DestroyingARunningLoop, LeavesItRunning) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << "calls a destroyed loop";
     EventLoop* const loop = new_event_loop().release();
     int later = 0;
     loop->call_soon([&] { std::destroy_at(loop); });

@@ -1481,7 +1481,11 @@ void expect_an_end(F get) {
             EXPECT_EQ(get(), 3) << at;
         } catch (const std::length_error& e) {
             EXPECT_GT(at, 0);
-            EXPECT_STREQ(e.what(), "fragile");
+            // The thread sanitizer does not see how the runtime counts an exception's owners: to it
+            // the other thread frees the text while this one reads it.
+            if (!kThreadSanitizer) {
+                EXPECT_STREQ(e.what(), "fragile");
+            }
         }
     }
     Fragile::reset(0);

@@ -4,7 +4,7 @@ import shutil
 import sys
 import tempfile
 
-from program import run
+from program import run, sanitized
 
 if not shutil.which('xz'):
     sys.exit(77)
@@ -34,10 +34,11 @@ with tempfile.TemporaryDirectory() as directory:
     assert (root / 'again').exists() and (root / 'new.xz').exists(), out
 
 # Too few descriptors for a process: that is said of each file, on a line.
-with tempfile.TemporaryDirectory() as directory:
-    for i in range(3):
-        pathlib.Path(directory, f'file {i}').write_text('x')
-    out = run('sh', '-c', 'ulimit -n 6; exec "$@"', 'sh', sys.argv[1], directory, status=1)
-    assert 'Too many open files' in out and 'Group' not in out, out
+if not sanitized(sys.argv[1]):
+    with tempfile.TemporaryDirectory() as directory:
+        for i in range(3):
+            pathlib.Path(directory, f'file {i}').write_text('x')
+        out = run('sh', '-c', 'ulimit -n 6; exec "$@"', 'sh', sys.argv[1], directory, status=1)
+        assert 'Too many open files' in out and 'Group' not in out, out
 
 run(sys.argv[1], status=2)

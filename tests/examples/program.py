@@ -29,6 +29,12 @@ def interrupt(process, timeout=10):
     return process.returncode, rest
 
 
+def sanitized(program):
+    """Whether it has the undefined behaviour sanitizer, whose check of types needs descriptors."""
+    with open(program, 'rb') as file:
+        return b'__ubsan_' in file.read()
+
+
 def port_of(process):
     """The port of a line like: listening on ('127.0.0.1', 8080)."""
     line = process.stdout.readline()
