@@ -20,7 +20,7 @@ WORKLOADS = [
     Workload("await_chain_10", 0.9, 500_000),
     Workload("spawn_join", 0.4),
     Workload("spawn_many", 0.6, 1_000_000, 200_000, steady=False, warm=True),
-    Workload("yield_1", 0.3),
+    Workload("yield_1", 0.4),
     Workload("yield_100", 0.35),
     Workload("queue_1", 0.5),
     Workload("queue_1024", 1.0),
