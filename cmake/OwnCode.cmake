@@ -18,7 +18,12 @@ if(ASYNCIO_SANITIZE)
     endif()
 endif()
 
+# Debug builds look whether a node enters the ready queue twice (src/ready_nodes.hpp). All code of this
+# tree does, and what uses the library by add_subdirectory; users of what is installed never do.
+set(asyncio_debug_checks "$<$<CONFIG:Debug>:ASYNCIO_READY_ONCE>")
+
 function(asyncio_own_code target)
+    target_compile_definitions(${target} PRIVATE "${asyncio_debug_checks}")
     target_compile_options(${target} PRIVATE ${asyncio_warnings} ${asyncio_sanitizers})
     target_link_options(${target} PRIVATE ${asyncio_sanitizers})
     set_target_properties(${target} PROPERTIES

@@ -46,6 +46,9 @@ Sentinel closed_inbox;
 Node* const Loop::kInboxClosed = &closed_inbox;
 
 Loop::Loop(std::unique_ptr<Backend> b) : backend(std::move(b)), virtual_(backend->is_virtual()) {
+#ifdef ASYNCIO_READY_ONCE
+    ready.look_with(ready_nodes_);
+#endif
     owner_thread.store(&thread_state, std::memory_order_relaxed);
 }
 
@@ -95,8 +98,7 @@ class Loop::Running {
     ~Running() {
         // What is left of an iteration when an exception leaves the loop goes back to the front
         // (S-60).
-        NodeQueue left = NodeQueue::from_chain(std::exchange(loop_.batch_, nullptr));
-        loop_.ready.prepend(left);
+        loop_.ready.put_back(NodeQueue::from_chain(std::exchange(loop_.batch_, nullptr)));
         thread_state.loop = outer_;
         thread_state.task = task_;
         thread_state.context = context_;
@@ -192,6 +194,7 @@ void Loop::run_plain() {
             check_interrupt();
             batch_ = n->next_;
             if (batch_) prefetch<0, 128>(batch_);
+            ready.leaves(n);
             n->run();
             n = batch_;
         } while (n);
@@ -388,6 +391,7 @@ void Loop::run_batch() {
 }
 
 void Loop::run_node(Node& node) {
+    ready.leaves(&node);
     if (debug) [[unlikely]] {
         run_watched(*this, node);
     } else {

@@ -13,6 +13,7 @@
 #include "asyncio/time.hpp"
 #include "backend/backend.hpp"
 #include "look_around.hpp"
+#include "ready_nodes.hpp"
 #include "timers.hpp"
 
 namespace asyncio::inline v1 {
@@ -151,6 +152,7 @@ class Loop final : public LoopCore, public Pooled {
     // push_ready().
     void run_next(Node& node) noexcept {
         if (!plain_ || !runs_here()) return push_ready(&node);
+        ready.note(&node);
         node.next_ = batch_;
         batch_ = &node;
     }
@@ -220,6 +222,9 @@ class Loop final : public LoopCore, public Pooled {
     void drop_queued() noexcept;
     void destroy_tasks() noexcept;
 
+#ifdef ASYNCIO_READY_ONCE
+    ReadyNodes ready_nodes_;
+#endif
     std::atomic<bool> running_{false};
     bool of_parent_ = false;          // see leave_to_parent()
     std::int64_t stopped_clock_ = 0;  // virtual time of a closed loop

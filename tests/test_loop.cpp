@@ -9,7 +9,10 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <random>
+#include <set>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -24,7 +27,7 @@ using asyncio::detail::Channel;
 using asyncio::detail::kNever;
 using asyncio::detail::Loop;
 using asyncio::detail::Node;
-using asyncio::detail::NodeQueue;
+using asyncio::detail::ReadyQueue;
 using asyncio::detail::TimerEntry;
 using asyncio::detail::Transferred;
 
@@ -34,12 +37,12 @@ class Scripted final : public Backend {
   public:
     std::int64_t time = 1'000'000'000;
     int clock_reads = 0;
-    std::vector<std::int64_t> waits;          // their timeouts, ns
-    std::function<void(NodeQueue&)> in_wait;  // what a wait does
+    std::vector<std::int64_t> waits;           // their timeouts, ns
+    std::function<void(ReadyQueue&)> in_wait;  // what a wait does
 
     void received() { called_ = true; }  // as the receive of a channel says it
 
-    void wait(std::int64_t timeout, NodeQueue& ready) override {
+    void wait(std::int64_t timeout, ReadyQueue& ready) override {
         waits.push_back(timeout);
         if (in_wait) return in_wait(ready);
         if (timeout > 0) time += timeout;
@@ -235,5 +238,135 @@ TEST_F(LoopTurns, ATimerWaitsForItsTimeAndNoLonger) {
     loop_.run_forever();
     EXPECT_EQ(system_.waits, std::vector<std::int64_t>{12'345});
 }
+
+// ---- a node enters the ready queue once (L36) --------------------------------------------------
+
+#ifdef ASYNCIO_READY_ONCE
+
+const char* const kTwice = "a node entered the ready queue twice: Nothing";
+
+class Nothing final : public Node {
+  public:
+    void run() override {}
+    void drop() noexcept override {}
+};
+
+class ReadyQueueOnce : public LoopTurns {
+  protected:
+    // What `action` does in a turn of the loop, in which the node of the argument is queued.
+    void in_a_turn(std::function<void(Nothing&)> action) {
+        Nothing node;
+        Again again(loop_, 2, [&] { action(node); });
+        loop_.push_ready(&node);
+        loop_.run_forever();
+    }
+};
+
+TEST_F(ReadyQueueOnce, TwiceInTheSameTurn) {
+    EXPECT_DEATH(in_a_turn([&](Nothing&) {
+                     Nothing node;
+                     loop_.push_ready(&node);
+                     loop_.push_ready(&node);
+                 }),
+                 kTwice);
+}
+
+TEST_F(ReadyQueueOnce, AgainBeforeItHasRunInThisOne) {
+    EXPECT_DEATH(in_a_turn([&](Nothing& queued) { loop_.push_ready(&queued); }), kTwice);
+    EXPECT_DEATH(in_a_turn([&](Nothing& queued) { loop_.run_next(queued); }), kTwice);
+}
+
+TEST_F(ReadyQueueOnce, ByAFuturesCallbacks) {
+    EXPECT_DEATH(in_a_turn([&](Nothing& queued) {
+                     queued.next_ = &queued;
+                     loop_.ready.push_ring(&queued);
+                 }),
+                 kTwice);
+}
+
+TEST_F(ReadyQueueOnce, ByAnotherThread) {
+    EXPECT_DEATH(in_a_turn([&](Nothing& queued) {
+                     loop_.push_from_thread(queued);
+                     loop_.take_posted();
+                 }),
+                 kTwice);
+}
+
+TEST_F(ReadyQueueOnce, ByTheBackEnd) {
+    Nothing node;
+    system_.in_wait = [&](ReadyQueue& ready) {
+        ready.push(&node);
+        ready.push(&node);
+    };
+    EXPECT_DEATH(loop_.run_once(0), kTwice);
+}
+
+TEST_F(ReadyQueueOnce, ByATimer) {
+    EXPECT_DEATH(in_a_turn([&](Nothing& queued) {
+                     static TimerEntry entry;
+                     entry.owner = &queued;
+                     entry.when = 0;
+                     loop_.add_timer(entry);
+                     system_.time += 1'000'000;
+                     loop_.push_ready(&queued);
+                 }),
+                 kTwice);
+}
+
+// What is no second time: as it runs, and after it was taken out, dropped or put back.
+TEST_F(ReadyQueueOnce, OnceEachTurnIsFine) {
+    Nothing node;
+    int turn = 0;
+    turns(1000, [&] {
+        if (++turn % 3 == 0) loop_.push_ready(&node);
+        if (turn % 6 == 0) loop_.forget(node);
+        if (turn % 6 == 5) loop_.run_next(node);
+    });
+}
+
+TEST_F(ReadyQueueOnce, AnExceptionThatLeavesTheLoopPutsTheOthersBack) {
+    Nothing behind;
+    int turn = 0;
+    Again again(loop_, 3, [&] {
+        if (++turn == 2) throw std::runtime_error("leaves");
+    });
+    loop_.push_ready(&behind);
+    EXPECT_THROW(loop_.run_forever(), std::runtime_error);
+    EXPECT_DEATH(
+        {
+            loop_.push_ready(&behind);
+            loop_.push_ready(&behind);
+        },
+        kTwice);
+    loop_.push_ready(&again);
+    loop_.run_forever();
+    EXPECT_EQ(turn, 4);
+}
+
+// The set itself, against the standard library's: with few slots, so that they collide and move.
+TEST(ReadyNodes, HoldsWhatWasInsertedAndNotErased) {
+    std::vector<Nothing> nodes(300);
+    std::set<Node*> expected;
+    asyncio::detail::ReadyNodes set;
+    std::minstd_rand random(7);
+    for (int i = 0; i < 100'000; ++i) {
+        const std::size_t most = i % 20'000 < 10'000 ? nodes.size() : 20;
+        Nothing& node = nodes[random() % most];
+        if (random() % 2 == 0) {
+            ASSERT_EQ(set.insert(node), expected.insert(&node).second) << i;
+        } else {
+            set.erase(node);
+            expected.erase(&node);
+        }
+    }
+}
+
+#else
+
+TEST(ReadyQueueOnce, IsLookedAtInDebugBuilds) {
+    GTEST_SKIP() << "this build does not look whether a node enters the ready queue twice";
+}
+
+#endif
 
 }  // namespace

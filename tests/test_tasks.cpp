@@ -1503,6 +1503,23 @@ TEST(TaskFactory, ThatRaisesMakesNoTask) {
     EXPECT_EQ(log.lines().size(), 1u) << "the coroutine was never awaited";
 }
 
+// L36. Whoever wakes a task twice for one wait ends its next await by itself. These calls are
+// compiled into the program, not into the library.
+TEST(ReadyQueue, TakesATaskOnce) {
+#ifdef ASYNCIO_READY_ONCE
+    EXPECT_DEATH(run_virtual([]() -> Coroutine<> {
+                     auto task = create_task(sleep(1s), {.name = "woken"});
+                     co_await sleep(0s);
+                     auto& state = static_cast<detail::TaskBase&>(*task.state());
+                     state.wake();
+                     state.wake();
+                 }),
+                 "a node entered the ready queue twice: woken");
+#else
+    GTEST_SKIP() << "this build does not look whether a node enters the ready queue twice";
+#endif
+}
+
 // ---- without memory -----------------------------------------------------------------------------
 
 // In a build with the frame pool only some blocks come from operator new; with the address

@@ -1267,6 +1267,19 @@ TEST(Threadsafe, TakesCallablesAndMoveOnlyResults) {
     run_coroutine_threadsafe([]() -> Coroutine<> { co_return; }, other.loop()).result();
 }
 
+// L35. What tells the ConcurrentFuture is a callback of its caller's, and says so in the task's
+// repr.
+TEST(Threadsafe, TheTasksCallbackIsTheCallers) {
+    LoopThread other;
+    auto look = []() -> Coroutine<std::string> { co_return repr(current_task()); };
+    const auto line = std::to_string(__LINE__ + 1);
+    const std::string text = run_coroutine_threadsafe(look, other.loop()).result(100s);
+    const std::size_t callbacks = text.find("cb=[");
+    ASSERT_NE(callbacks, std::string::npos) << text;
+    EXPECT_NE(text.find("test_threads.cpp:" + line, callbacks), std::string::npos) << text;
+    EXPECT_EQ(text.find("threads.hpp", callbacks), std::string::npos) << text;
+}
+
 TEST(Threadsafe, PassesExceptionsOn) {  // TH-02
     LoopThread other;
     auto fail = []() -> Coroutine<int> {

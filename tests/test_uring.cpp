@@ -751,7 +751,7 @@ TEST(UringFiles, WhereASecondRingIsRefusedThreadsServe) {
 }
 
 std::int64_t wait_ns(detail::Backend& backend, std::int64_t timeout) {
-    detail::NodeQueue ready;
+    detail::ReadyQueue ready;
     const std::int64_t before = backend.now();
     backend.wait(timeout, ready);
     return backend.now() - before;

@@ -779,8 +779,9 @@ class CopyToConcurrent {
 template <class R>
 class StartThreadsafe {
   public:
-    StartThreadsafe(Coroutine<R> coroutine, Ref<ConcurrentBase> future) noexcept
-        : coroutine_(std::move(coroutine)), future_(std::move(future)) {}
+    StartThreadsafe(Coroutine<R> coroutine, Ref<ConcurrentBase> future,
+                    std::source_location where) noexcept
+        : coroutine_(std::move(coroutine)), future_(std::move(future)), where_(where) {}
     StartThreadsafe(StartThreadsafe&&) noexcept = default;
     StartThreadsafe& operator=(StartThreadsafe&&) = delete;
     ~StartThreadsafe() {
@@ -791,7 +792,7 @@ class StartThreadsafe {
         try {
             Task<R> task = make_task<R>(running_core(), std::move(coroutine_), {});
             CancelTaskWith* const cancels = cancel_task_with(*future, task.state());
-            task.add_done_callback(CopyToConcurrent<R>(future, cancels));
+            task.add_done_callback(CopyToConcurrent<R>(future, cancels), {}, where_);
         } catch (...) {
             // Its waiter is told, and the loop's exception handler. One that leaves the loop is not
             // the waiter's, who must not wait for ever either.
@@ -808,6 +809,7 @@ class StartThreadsafe {
   private:
     Coroutine<R> coroutine_;
     Ref<ConcurrentBase> future_;
+    std::source_location where_;
 };
 
 // Cancels a ConcurrentFuture that still has other handles. It is not one itself: what a future of
@@ -885,8 +887,8 @@ auto run_coroutine_threadsafe(A&& awaitable, EventLoop& loop,
     auto coroutine = detail::to_coroutine(std::forward<A>(awaitable));
     ConcurrentFuture<R> future;
     future.state()->set_source(&loop.core());
-    loop.call_soon_threadsafe(detail::StartThreadsafe<R>(std::move(coroutine), future.state()), {},
-                              where);
+    loop.call_soon_threadsafe(
+        detail::StartThreadsafe<R>(std::move(coroutine), future.state(), where), {}, where);
     return future;
 }
 

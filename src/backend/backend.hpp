@@ -28,7 +28,7 @@ class Backend {
 
     // Waits for events, at most `timeout` ns (kForever: no limit; 0: only looks), and appends what
     // they made ready to `ready`. May return early. Raises: OSError.
-    virtual void wait(std::int64_t timeout, NodeQueue& ready) = 0;
+    virtual void wait(std::int64_t timeout, ReadyQueue& ready) = 0;
     // Appends `on_read` / `on_write` to `ready` in each wait in which `fd` is readable / writable,
     // at most once each (level-triggered, FD-01); null: not watched for that. Both null: forgets
     // `fd`. Raises: OSError; ValueError for a negative descriptor.

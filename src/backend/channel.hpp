@@ -41,14 +41,14 @@ class Channel {
     bool node_queued() const noexcept { return read_queued_ || write_queued_; }
 
     // Begins, or goes on, to read: on_read is queued now if there is something, else once there is.
-    void start_reading(NodeQueue& ready) noexcept {
+    void start_reading(ReadyQueue& ready) noexcept {
         wants_read_ = true;
         if (readable_) queue_read(ready);
     }
     // An on_read that is queued already still runs.
     void stop_reading() noexcept { wants_read_ = false; }
     // To be called at the end of on_read: there may be more.
-    void read_again(NodeQueue& ready) noexcept {
+    void read_again(ReadyQueue& ready) noexcept {
         if (readable_ && wants_read_) queue_read(ready);
     }
     bool awaits_room() const noexcept { return awaits_room_; }
@@ -73,12 +73,12 @@ class Channel {
     friend class UringBackend;
     friend class FaultBackend;  // of the tests
 
-    void queue_read(NodeQueue& ready) noexcept {
+    void queue_read(ReadyQueue& ready) noexcept {
         if (read_queued_) return;
         read_queued_ = true;
         ready.push(&on_read_);
     }
-    void queue_write(NodeQueue& ready) noexcept {
+    void queue_write(ReadyQueue& ready) noexcept {
         if (write_queued_) return;
         write_queued_ = true;
         ready.push(&on_write_);

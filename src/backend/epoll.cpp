@@ -23,7 +23,7 @@ class EpollBackend final : public Backend {
         if (!add_eventfd(epoll_.get())) fail();
     }
 
-    void wait(std::int64_t timeout, NodeQueue& ready) override {
+    void wait(std::int64_t timeout, ReadyQueue& ready) override {
         epoll_event events[256];
         const int n = wait_for_events(events, 256, timeout);
         if (n < 0 && errno != EINTR) fail();
@@ -199,7 +199,7 @@ class EpollBackend final : public Backend {
     }
 
     // Returns false for an event that is nobody's.
-    bool queue(const epoll_event& e, NodeQueue& ready) noexcept {
+    bool queue(const epoll_event& e, ReadyQueue& ready) noexcept {
         if (e.data.u64 == kEventfd) return true;  // somebody has called wake()
         const auto fd = static_cast<std::size_t>(e.data.u64 & 0xffffffff);
         const Entry& entry = entries_[fd];
@@ -214,12 +214,12 @@ class EpollBackend final : public Backend {
         if (e.events & ~std::uint32_t{EPOLLIN}) push(entry.on_write, ready);
         return entry.on_read || entry.on_write;
     }
-    void push(Node* n, NodeQueue& ready) noexcept {
+    void push(Node* n, ReadyQueue& ready) noexcept {
         if (!n) return;
         called_ = true;
         if (n->queued()) ready.push(n);
     }
-    static void queue_channel(Channel& channel, std::uint32_t events, NodeQueue& ready) noexcept {
+    static void queue_channel(Channel& channel, std::uint32_t events, ReadyQueue& ready) noexcept {
         if (events & ~std::uint32_t{EPOLLOUT}) {
             channel.readable_ = true;
             if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) channel.hung_up_ = true;

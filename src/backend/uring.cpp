@@ -92,7 +92,7 @@ class UringBackend final : public Backend {
     }
     ~UringBackend() override = default;
 
-    void wait(std::int64_t timeout, NodeQueue& ready) override {
+    void wait(std::int64_t timeout, ReadyQueue& ready) override {
         ready.prepend(moved_);
         take_over();
         ready.prepend(moved_);
@@ -495,7 +495,7 @@ class UringBackend final : public Backend {
 
     // ---- completions
 
-    void complete(const io_uring_cqe& c, NodeQueue& ready) noexcept {
+    void complete(const io_uring_cqe& c, ReadyQueue& ready) noexcept {
         const Name name = Name::of(c.user_data);
         const bool more = (c.flags & IORING_CQE_F_MORE) != 0;
         const int buffer = c.flags & IORING_CQE_F_BUFFER
@@ -542,7 +542,7 @@ class UringBackend final : public Backend {
     }
 
     // A poll of add_reader or add_writer has ended. Room for both of each entry has been made.
-    void fired(const Name& name, Node* node, bool write, int result, NodeQueue& ready) noexcept {
+    void fired(const Name& name, Node* node, bool write, int result, ReadyQueue& ready) noexcept {
         if (result == -EBADF || refuses_) return;  // closed by somebody: as epoll, which forgets it
         again_.push_back({name.fd, name.generation, write});
         if (!node || is_interrupted(result)) return;
@@ -551,17 +551,17 @@ class UringBackend final : public Backend {
         ready.push(node);
     }
 
-    void has_room(int fd, Entry& entry, int result, NodeQueue& ready) noexcept {
+    void has_room(int fd, Entry& entry, int result, ReadyQueue& ready) noexcept {
         if (!is_interrupted(result)) return room(*entry.channel, ready);
         if (entry.channel->awaits_room_) poll_out(fd, entry);
     }
-    static void room(Channel& channel, NodeQueue& ready) noexcept {
+    static void room(Channel& channel, ReadyQueue& ready) noexcept {
         if (!channel.awaits_room_) return;
         channel.awaits_room_ = false;
         channel.queue_write(ready);
     }
 
-    void polled(int fd, Entry& entry, int result, bool more, NodeQueue& ready) noexcept {
+    void polled(int fd, Entry& entry, int result, bool more, ReadyQueue& ready) noexcept {
         if (!more) entry.polls = false;
         // Who reads finds out what the error is.
         const bool failed = result < 0 && !is_interrupted(result);
@@ -578,7 +578,7 @@ class UringBackend final : public Backend {
     }
 
     void received(int fd, Entry& entry, int result, int buffer, bool more,
-                  NodeQueue& ready) noexcept {
+                  ReadyQueue& ready) noexcept {
         Channel& channel = *entry.channel;
         if (!more) entry.receives = entry.cancels = false;
         if (result == -ENOBUFS) {
@@ -742,7 +742,7 @@ class UringBackend final : public Backend {
     std::vector<Entry> entries_;  // by descriptor
     std::vector<Again> again_;
     std::vector<int> starved_;
-    NodeQueue moved_;
+    ReadyQueue moved_;
     std::vector<std::unique_ptr<Incoming>> spare_;
     int delivered_ = -1;  // the buffer that the last receive gave
     std::string delivered_stash_;

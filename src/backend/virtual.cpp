@@ -20,7 +20,7 @@ class VirtualBackend final : public Backend {
     VirtualBackend& operator=(const VirtualBackend&) = delete;
     ~VirtualBackend() override { ::sem_destroy(&woken_); }
 
-    void wait(std::int64_t timeout, NodeQueue&) override {
+    void wait(std::int64_t timeout, ReadyQueue&) override {
         if (timeout > 0) {
             // A time that is never is not reached.
             now_ = std::min(saturating_add(now_, timeout), kNever - 1);

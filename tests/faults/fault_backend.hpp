@@ -33,7 +33,7 @@ class FaultBackend final : public Backend {
     FaultBackend(std::unique_ptr<Backend> real, FaultPlan& plan) noexcept
         : real_(std::move(real)), plan_(plan) {}
 
-    void wait(std::int64_t timeout, NodeQueue& ready) override {
+    void wait(std::int64_t timeout, ReadyQueue& ready) override {
         unsigned how = 0;
         if (plan_.fails("wait", how)) {
             if (how % 4 == 0) raise(one_of(how / 4, {EBADF, ENOMEM, EINVAL}));
@@ -181,7 +181,7 @@ class FaultBackend final : public Backend {
         channel.awaits_room_ = true;
         writable_.push_back(&channel);
     }
-    void tell(NodeQueue& ready) noexcept {
+    void tell(ReadyQueue& ready) noexcept {
         for (Channel* c : std::exchange(readable_, {})) {
             c->readable_ = true;
             if (c->wants_read_) c->queue_read(ready);

@@ -177,6 +177,75 @@ class NodeQueue {
     Node* tail_ = nullptr;
 };
 
+class ReadyNodes;
+
+// A loop's ready queue. Where ASYNCIO_READY_ONCE is defined (debug builds of this project, never an
+// installed header) it ends the program if a node enters that has neither run nor been dropped
+// since it entered before. The layout is the same everywhere; the functions that look have names of
+// their own for the linker, so that code with and without them may meet in one program.
+#ifdef ASYNCIO_READY_ONCE
+class [[gnu::abi_tag("once")]] ReadyQueue : public NodeQueue {
+#else
+class ReadyQueue : public NodeQueue {
+#endif
+  public:
+    void push(Node* n) noexcept {
+        note(n);
+        NodeQueue::push(n);
+    }
+    void push_ring(Node* last) noexcept {
+#ifdef ASYNCIO_READY_ONCE
+        for (Node* n = last->next_; n != last; n = n->next_) note(n);
+        note(last);
+#endif
+        NodeQueue::push_ring(last);
+    }
+    void prepend(NodeQueue& other) noexcept {
+#ifdef ASYNCIO_READY_ONCE
+        for (Node* n = other.front(); n; n = n->next_) note(n);
+#endif
+        NodeQueue::prepend(other);
+    }
+    // What was taken out and did not run goes back to the front.
+    void put_back(NodeQueue nodes) noexcept { NodeQueue::prepend(nodes); }
+    // Takes the first one out, to be dropped.
+    Node* pop() noexcept {
+        Node* const n = NodeQueue::pop();
+        leaves(n);
+        return n;
+    }
+    bool remove(Node* node) noexcept {
+        if (!NodeQueue::remove(node)) return false;
+        leaves(node);
+        return true;
+    }
+
+    // `node` enters in another way than by the functions above.
+    void note([[maybe_unused]] Node* node) noexcept {
+#ifdef ASYNCIO_READY_ONCE
+        if (nodes_) note_in(*nodes_, *node);
+#endif
+    }
+    // `node`, which was taken out with the others, is about to run.
+    void leaves([[maybe_unused]] Node* node) noexcept {
+#ifdef ASYNCIO_READY_ONCE
+        if (nodes_) leaves_from(*nodes_, *node);
+#endif
+    }
+#ifdef ASYNCIO_READY_ONCE
+    // Looks from now on. `nodes` stays as long as this.
+    void look_with(ReadyNodes& nodes) noexcept { nodes_ = &nodes; }
+#endif
+
+  private:
+#ifdef ASYNCIO_READY_ONCE
+    ASYNCIO_API static void note_in(ReadyNodes& nodes, Node& node) noexcept;
+    ASYNCIO_API static void leaves_from(ReadyNodes& nodes, Node& node) noexcept;
+#endif
+
+    ReadyNodes* nodes_ = nullptr;  // null: nobody looks
+};
+
 // A timer: embedded in what it wakes. Sorted by (when, sequence): equal deadlines are FIFO (S-07).
 struct TimerEntry {
     static constexpr std::uint32_t kNotQueued = 0xffffffff;
@@ -191,7 +260,7 @@ struct TimerEntry {
 };
 
 struct LoopCore {
-    NodeQueue ready;
+    ReadyQueue ready;
     std::atomic<bool> closed{false};
     bool debug = false;
     bool has_task_factory = false;
