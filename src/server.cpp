@@ -188,10 +188,19 @@ void ServerState::start_serving() {
     if (serving_) return;
     serving_ = true;
     retain();  // the loop's, until close()
-    for (const Socket& socket : sockets_) {
-        listeners_.push_back(
-            std::make_unique<Listener>(*this, socket.fileno(), settings_.given_socket));
-        listeners_.back()->start(settings_.backlog);
+    try {
+        for (const Socket& socket : sockets_) {
+            listeners_.push_back(
+                std::make_unique<Listener>(*this, socket.fileno(), settings_.given_socket));
+            listeners_.back()->start(settings_.backlog);
+        }
+    } catch (...) {
+        // With all of its sockets or with none: it may be tried again, and the loop does not keep
+        // what nobody can reach.
+        for (const auto& listener : listeners_) listener->stop();
+        serving_ = false;
+        release();
+        throw;
     }
     if (full()) set_full(true);
 }

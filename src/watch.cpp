@@ -21,6 +21,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <new>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -70,7 +71,8 @@ class WatchHub final : public LoopMember, public std::enable_shared_from_this<Wa
     void remove(Watcher& watcher) noexcept;
     // Whether its path leads to what it was added for.
     bool still_watches(const Watcher& watcher) noexcept;
-    // Takes what the system has, and gives it to those whom it concerns. Raises: OSError.
+    // Takes what the system has, and gives it to those whom it concerns. What there is no memory
+    // for is lost to all, who are told so. Raises: OSError, likewise.
     void take_all();
     void loop_closed() noexcept override;
 
@@ -93,6 +95,7 @@ class WatchHub final : public LoopMember, public std::enable_shared_from_this<Wa
     void end_wait() noexcept;
     bool read_some(std::vector<RawEvent>& events);
     void tell(std::vector<RawEvent>& events);
+    void miss_all();
     void arm_look();
     void look();
     void wake_all(std::exception_ptr error) noexcept;
@@ -123,18 +126,24 @@ class Watcher {
 
     const std::string& path() const noexcept { return path_; }
     WatchHub& hub() const noexcept { return *hub_; }
-    bool over() const noexcept { return over_ && kept_.empty(); }
+    bool over() const noexcept { return over_ && kept_.empty() && !lost_due_ && !gone_due_; }
 
-    // The next event that it was told of.
+    // The next event that it was told of. Raises: std::bad_alloc, then it is the next one still.
     std::optional<FileEvent> next() {
-        if (kept_.empty()) return std::nullopt;
-        const Kept kept = std::move(kept_.front());
-        kept_.pop_front();
-        if (kept_.empty()) std::deque<Kept>().swap(kept_);  // no memory while nothing happens
         FileEvent event;
-        event.path = path_of(kept.name);
-        event.kind = kept.kind;
-        if (kept.kind == FileChange::MOVED) event.from = path_of(kept.from);
+        if (!kept_.empty()) {
+            const Kept& kept = kept_.front();
+            event.path = path_of(kept.name);
+            event.kind = kept.kind;
+            if (kept.kind == FileChange::MOVED) event.from = path_of(kept.from);
+            kept_.pop_front();
+            if (kept_.empty()) std::deque<Kept>().swap(kept_);  // no memory while nothing happens
+            return event;
+        }
+        if (!lost_due_ && !gone_due_) return std::nullopt;
+        event.path = path_;
+        event.kind = lost_due_ ? FileChange::LOST : FileChange::GONE;
+        (lost_due_ ? lost_due_ : gone_due_) = false;
         return event;
     }
     // What the next change ends.
@@ -192,6 +201,17 @@ class Watcher {
         lost_ = false;
         if (gone) end();
     }
+    // Something was told, perhaps of this one, that there was no memory for.
+    void miss() {
+        concerned = false;
+        batch_.clear();
+        self_ = false;
+        lost_ = false;
+        if (over_) return;
+        lost_due_ = true;
+        if (ended_ || !there() || !hub_->still_watches(*this)) return end();
+        wake();
+    }
     // Nothing is told of it, and its path may lead elsewhere by now.
     void look() {
         if (!over_ && !there()) end();
@@ -233,6 +253,10 @@ class Watcher {
         if (!batch_.empty()) batch_.pop_back();
     }
     void keep(Kept kept) {
+        if (lost_due_) {
+            kept_.push_back(Kept{FileChange::LOST, {}, {}});
+            lost_due_ = false;
+        }
         if (kept_.size() >= kMostKept) {
             if (kept_.back().kind == FileChange::LOST) return;
             kept = Kept{FileChange::LOST, {}, {}};
@@ -242,7 +266,7 @@ class Watcher {
     }
     void end() {
         over_ = true;
-        kept_.push_back(Kept{FileChange::GONE, {}, {}});
+        gone_due_ = true;
         wake();
     }
 
@@ -255,8 +279,10 @@ class Watcher {
     bool self_ = false;   // the batch says that it was renamed or removed
     bool lost_ = false;   // the batch has a gap
     bool ended_ = false;  // the system says no more of it
-    bool over_ = false;   // GONE is kept, or was given out
+    bool over_ = false;   // GONE is due, or was given out
     std::deque<Kept> kept_;
+    bool lost_due_ = false;  // after those that are kept; costs no memory
+    bool gone_due_ = false;  // after all
     Future<void> waiter_{nullptr};
 };
 
@@ -319,11 +345,11 @@ void WatchHub::add(Watcher& watcher) {
     }
     if (watch < 0) throw_file_error(errno, watcher.path());
     watcher.watch = watch;
-    by_watch_[watch].push_back(&watcher);
-    all_.push_back(&watcher);
     try {
+        by_watch_[watch].push_back(&watcher);
+        all_.push_back(&watcher);
         watcher.identify();
-    } catch (const OSError&) {
+    } catch (...) {
         remove(watcher);
         throw;
     }
@@ -332,10 +358,11 @@ void WatchHub::add(Watcher& watcher) {
 void WatchHub::remove(Watcher& watcher) noexcept {
     std::erase(all_, &watcher);
     const auto found = by_watch_.find(watcher.watch);
-    if (found == by_watch_.end()) return;
-    std::erase(found->second, &watcher);
-    if (!found->second.empty()) return;
-    by_watch_.erase(found);
+    if (found != by_watch_.end()) {
+        std::erase(found->second, &watcher);
+        if (!found->second.empty()) return;
+        by_watch_.erase(found);
+    }
     // In a child of fork(2) the instance is the parent's.
     if (::getpid() == process_) ::inotify_rm_watch(fd_, watcher.watch);
 }
@@ -361,7 +388,12 @@ void WatchHub::begin_wait() {
             }
         });
         waited_in_ = &loop;
-        arm_look();
+        try {
+            arm_look();
+        } catch (...) {
+            std::exchange(waited_in_, nullptr)->remove_reader(fd_);
+            throw;
+        }
     }
     ++waiting_;
 }
@@ -398,9 +430,20 @@ bool WatchHub::read_some(std::vector<RawEvent>& events) {
 void WatchHub::take_all() {
     constexpr int kMostReads = 64;  // then others have their turn
     std::vector<RawEvent> events;
-    for (int i = 0; i < kMostReads && read_some(events); ++i) {
+    try {
+        for (int i = 0; i < kMostReads && read_some(events); ++i) {
+        }
+        if (!events.empty()) tell(events);
+    } catch (const std::bad_alloc&) {
+        miss_all();
+    } catch (const OSError&) {
+        miss_all();
+        throw;
     }
-    if (!events.empty()) tell(events);
+}
+
+void WatchHub::miss_all() {
+    for (Watcher* watcher : all_) watcher->miss();
 }
 
 void WatchHub::tell(std::vector<RawEvent>& events) {

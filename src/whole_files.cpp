@@ -59,14 +59,19 @@ namespace {
 using Descriptor = Ref<SharedDescriptor>;
 
 // Raises: OSError.
-Descriptor open_or_throw(const std::string& path, int flags, unsigned permissions = 0) {
+void perform_opening(FileRequest& opening) {
+    opening.perform();
+    if (opening.error != 0) throw_file_error(opening.error, opening.path);
+}
+
+// Raises: OSError.
+Descriptor open_or_throw(const std::string& path, int flags, unsigned permissions) {
     check_path(path);
     const auto request = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
     request->path = path;
     request->flags = flags;
     request->permissions = permissions;
-    request->perform();
-    if (request->error != 0) throw_file_error(request->error, path);
+    perform_opening(*request);
     return request->file;
 }
 
@@ -93,8 +98,7 @@ constexpr std::size_t kStreamPiece = 64 * 1024;  // what a pipe holds
 // All of the file that `opening` opens. Raises: OSError.
 std::string read_whole(const Ref<FileRequest>& opening) {
     const std::string& path = opening->path;
-    opening->perform();
-    if (opening->error != 0) throw_file_error(opening->error, path);
+    perform_opening(*opening);
     const struct stat& s = opening->stat;
     refuse_directory(s, path);
     // One of no size may be made up by the kernel, and then a stream, or as long as it likes.
@@ -215,7 +219,13 @@ class Temporary {
             const int fd = above_standard(
                 ::openat(dir, name_.c_str(), kFlags, static_cast<mode_t>(permissions & 07777)));
             if (fd >= 0) {
-                file_ = SharedDescriptor::own(fd);
+                try {
+                    file_ = SharedDescriptor::own(fd);
+                } catch (...) {
+                    // The destructor of what is not made yet does not run.
+                    ::unlinkat(dir, name_.c_str(), 0);
+                    throw;
+                }
                 return;
             }
             if (errno != EEXIST || attempt == 100) {
@@ -371,11 +381,18 @@ Coroutine<> replace_path(std::string path, std::string data, ReplaceOptions opti
 class Copy {
   public:
     Copy(std::string from, std::string to, CopyOptions options)
-        : from_(std::move(from)), to_(std::move(to)), options_(options) {}
+        : from_(std::move(from)), to_(std::move(to)), options_(options) {
+        opening_->path = from_;
+        opening_->flags = O_RDONLY;
+    }
 
+    // What waits for the other end of a FIFO, as long as somebody wants it.
+    const Ref<FileRequest>& opening() const noexcept { return opening_; }
     // Raises: OSError.
     void begin() {
-        in_ = open_or_throw(from_, O_RDONLY);
+        check_path(from_);
+        perform_opening(*opening_);
+        in_ = std::move(opening_->file);
         const struct stat source = stat_of(in_, from_);
         refuse_directory(source, from_);
         const int exclusive = options_.overwrite ? 0 : O_EXCL;
@@ -398,6 +415,12 @@ class Copy {
     // Copies some more; gives how much, 0 at the end. Raises: OSError.
     std::int64_t step() {
         block_write_signals();
+        // Read already, while a FIFO's other end was waited for.
+        if (std::string& first = opening_->data; !first.empty()) {
+            const std::size_t size = first.size();
+            write_whole(out_, to_, std::exchange(first, {}));
+            return static_cast<std::int64_t>(size);
+        }
         while (true) {
             const ssize_t n = method_ == Method::kRange  ? copy_range()
                               : method_ == Method::kSend ? send()
@@ -464,6 +487,8 @@ class Copy {
     const std::string from_;
     const std::string to_;
     const CopyOptions options_;
+    const Ref<FileRequest> opening_ =
+        Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
     Descriptor in_;
     Descriptor out_;
     mode_t mode_ = 0;  // that the copy is to get, if it has not
@@ -473,6 +498,7 @@ class Copy {
 };
 
 Coroutine<std::int64_t> copy_path(std::shared_ptr<Copy> copy) {
+    const Abandon at_end(copy->opening());
     auto begin = [copy] { copy->begin(); };
     co_await on_file_thread(std::move(begin));
     std::int64_t total = 0;

@@ -931,6 +931,29 @@ TEST_F(Files, AFifoIsReadWholeAndItsWriterSeesNoReaderGo) {
     ::close(go[1]);
 }
 
+// N16. What is read while the other end is waited for is the copy's, too.
+TEST_F(Files, AFifoIsCopiedWhole) {
+    const std::string p = fifo();
+    int go[2];
+    ASSERT_EQ(::pipe2(go, O_CLOEXEC), 0);
+    constexpr int kTimes = 500;
+    const pid_t writer = write_to_fifo(p, "some text", kTimes, go[0]);
+    run([&]() -> Coroutine<> {
+        for (int i = 0; i < kTimes; ++i) {
+            EXPECT_EQ(::write(go[1], "g", 1), 1);
+            if (i % 3 == 1) ::usleep(300);  // the writer comes first
+            const auto copied = co_await asyncio::wait_for(asyncio::copy_file(p, path("x")), 10s);
+            EXPECT_EQ(copied, 9);
+            EXPECT_EQ(content(path("x")), "some text");
+        }
+    });
+    int status = 0;
+    ::waitpid(writer, &status, 0);
+    EXPECT_EQ(status, 0);
+    ::close(go[0]);
+    ::close(go[1]);
+}
+
 // N16. So many at once that their reads are shared with a thread.
 TEST_F(Files, ManyFifosAreReadAtOnce) {
     run([&]() -> Coroutine<> {
@@ -1023,7 +1046,17 @@ TEST_F(Files, CancelledOpensOfAFifoGiveTheirThreadsBack) {
         for (auto& task : reading) {
             EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
         }
+        std::vector<asyncio::Task<std::int64_t>> copying;
+        for (int i = 0; i < 20; ++i) {
+            copying.push_back(asyncio::create_task(asyncio::copy_file(p, path("copy"))));
+        }
+        co_await asyncio::sleep(20ms);  // as many as there are threads have begun
+        for (auto& task : copying) task.cancel();
+        for (auto& task : copying) {
+            EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
+        }
         co_await asyncio::wait_for(asyncio::write_file(path("x"), "text"), 10s);
+        EXPECT_FALSE(fs::exists(path("copy")));
         EXPECT_EQ(content(path("x")), "text");
     });
 }

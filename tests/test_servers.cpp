@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -376,6 +377,43 @@ TEST(Server, ServesForeverUntilItIsCancelled) {  // SO-04
         EXPECT_EQ(co_await failure(server.serve_forever()),
                   "RuntimeError: server <Server sockets=()> is closed");
         co_await client->lost;
+    });
+}
+
+TEST(Server, ThatCannotListenDoesNotServeAndMayBeAskedAgain) {  // L32
+    run([]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        const auto descriptors = [] {
+            return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+        };
+        const ServerOptions later{.start_serving = false};
+        Server first = co_await loop.create_server(echo, "127.0.0.1", 0, later);
+        const int port = port_of(first);
+        const auto before = descriptors();
+        // Two sockets may have one address, until one of them listens.
+        std::vector<Server> others;
+        for (int i = 0; i < 2; ++i) {
+            others.push_back(co_await loop.create_server(echo, "127.0.0.1", port, later));
+        }
+        co_await first.start_serving();
+        for (const Server& other : others) {
+            for (int i = 0; i < 2; ++i) {
+                EXPECT_NE(co_await failure(other.start_serving()), "no failure");
+                EXPECT_FALSE(other.is_serving());
+            }
+        }
+        first.close();
+        others.pop_back();  // the last handle goes, and with it the socket
+        EXPECT_EQ(descriptors(), before);
+        co_await others[0].start_serving();
+        EXPECT_TRUE(others[0].is_serving());
+        const auto client = co_await client_of(port);
+        client->transport().write("hello");
+        co_await until([&] { return client->received == "hello"; });
+        client->transport().close();
+        co_await client->lost;
+        others[0].close();
+        co_await others[0].wait_closed();
     });
 }
 

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -498,6 +499,72 @@ TEST_F(Watch, ACancelEndsIt) {
             co_await changes.aclose();
         }
     });
+}
+
+// N8. The instance, which all of a loop share, forgets the one that could not be made.
+TEST_F(Watch, WithoutMemoryForItNothingIsWatched) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    fs::create_directory(path("sub"));
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        asyncio::run([&]() -> Coroutine<> {
+            auto other = asyncio::watch(dir_);
+            auto make = [&]() -> Coroutine<> {
+                support::blocks_left = given;
+                auto changes = asyncio::watch(path("sub"));
+                enough = support::blocks_left.exchange(-1) >= 0;
+                co_await changes.next();
+            };
+            auto made = asyncio::create_task(make);
+            co_await asyncio::sleep(0s);
+            const bool refused = made.done();
+            EXPECT_NE(refused, enough) << given;
+            append("sub/x", "");
+            append("x", "");
+            const Lines seen = co_await take(other, 1);
+            EXPECT_EQ(seen, (Lines{"CREATED '/x'"})) << given;
+            const auto r = co_await asyncio::as_result(made);
+            EXPECT_EQ(r.holds<std::bad_alloc>(), refused) << given;
+            fs::remove(path("x"));
+            fs::remove(path("sub/x"));
+        });
+    }
+}
+
+// N8. Events without memory are lost, and who waits is told so.
+TEST_F(Watch, WithoutMemoryForEventsTheyAreLost) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const std::string name = "a name that is too long for the string itself";
+    int lost = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        asyncio::run([&]() -> Coroutine<> {
+            const support::ErrorCapture errors(asyncio::get_running_loop());
+            auto changes = asyncio::watch(dir_);
+            auto others = asyncio::watch(dir_);
+            auto next = asyncio::create_task(changes.next());
+            co_await asyncio::sleep(1ms);
+            append(name, "");
+            support::blocks_left = given;
+            const auto slept = co_await asyncio::as_result(asyncio::sleep(1ms));
+            enough = support::blocks_left.exchange(-1) >= 0;
+            const auto first = co_await asyncio::as_result(asyncio::wait_for(next, 10s));
+            EXPECT_TRUE(first.has_value() || first.holds<std::bad_alloc>()) << given;
+            if (first.has_value() && first.value()->kind == FileChange::LOST) {
+                ++lost;
+                Lines seen = co_await take(others, 1);
+                EXPECT_EQ(seen, (Lines{"LOST ''"})) << given;
+                fs::remove(path(name));
+                const Lines removed{"DELETED '/" + name + "'"};
+                seen = co_await take(changes, 1);
+                EXPECT_EQ(seen, removed) << given;
+                seen = co_await take(others, 1);
+                EXPECT_EQ(seen, removed) << given;
+            }
+            fs::remove(path(name));
+        });
+    }
+    EXPECT_GE(lost, 5);
 }
 
 TEST_F(Watch, ALoopClosesWhileItWaits) {

@@ -16,7 +16,7 @@ enum class FileChange : std::uint8_t {
     ATTRIBUTES,  // permissions, owner, times, number of links
     DELETED,     // removed, or moved elsewhere
     MOVED,       // renamed within the directory: `from` is the old path
-    LOST,        // so much has happened that the system has dropped events: look at everything
+    LOST,        // more has happened than there was room or memory for: look at everything
     GONE,        // the path leads no longer to what is watched: the last event
 };
 
