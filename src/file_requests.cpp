@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -45,6 +46,13 @@ int SharedDescriptor::close() noexcept {
 namespace {
 
 constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // the system's own limit is 2 GiB
+
+constexpr int kLongestPause = 50;  // ms, between two looks at a FIFO's other end
+
+bool names_fifo(const std::string& path) noexcept {
+    struct stat s{};
+    return ::stat(path.c_str(), &s) == 0 && S_ISFIFO(s.st_mode);
+}
 
 ssize_t read_some(int fd, const FilePiece& p) noexcept {
     return p.offset == FileRequest::kNoOffset ? ::read(fd, p.memory, p.size)
@@ -108,6 +116,7 @@ void FileRequest::perform() noexcept {
 }
 
 void FileRequest::open() noexcept {
+    if ((flags & O_ACCMODE) == O_WRONLY && names_fifo(path) && !open_for_reader()) return;
     // As open_here() does it, where it has not: a thread that waits for the other end of a FIFO is
     // to look up now and then, whether anybody still wants it.
     const bool existing = (flags & (O_CREAT | O_TRUNC | O_TMPFILE)) == 0;
@@ -140,6 +149,20 @@ bool FileRequest::open_as(int how) noexcept {
     return true;
 }
 
+// Opens a FIFO to write, once somebody has opened it to read: so that a thread can look up now and
+// then, whether anybody still wants it. Returns false if that is an error.
+bool FileRequest::open_for_reader() noexcept {
+    int pause = 0;
+    while (!open_as(flags | O_NONBLOCK)) {
+        if (error != ENXIO) return false;
+        error = left_.load(std::memory_order_relaxed) ? ECANCELED : 0;  // whom nobody hears
+        if (error != 0) return false;
+        ::poll(nullptr, 0, pause);
+        pause = std::min(2 * pause + 1, kLongestPause);
+    }
+    return true;
+}
+
 // Makes of what open_here() has opened what open(2) would have given. False: it is to be opened
 // again, while this descriptor stays open.
 bool FileRequest::use_opened() noexcept {
@@ -158,7 +181,6 @@ bool FileRequest::use_opened() noexcept {
 // Until somebody has opened the other end of a FIFO. To open it again and let the system wait would
 // be to wait for another writer, if one came and went since this end was opened: so it is asked.
 void FileRequest::await_writer() noexcept {
-    constexpr int kLongest = 50;  // ms
     const int fd = file->get();
     int pause = 0;
     while (!left_.load(std::memory_order_relaxed)) {
@@ -169,7 +191,7 @@ void FileRequest::await_writer() noexcept {
         const ssize_t n = ::read(fd, &byte, 1);
         if (n > 0) data.assign(1, byte);
         if (n != 0 && !(n < 0 && errno == EINTR)) return;
-        pause = std::min(2 * pause + 1, kLongest);
+        pause = std::min(2 * pause + 1, kLongestPause);
     }
     error = ECANCELED;  // whom nobody hears
 }

@@ -137,6 +137,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
     void end() noexcept;
     void open() noexcept;
     bool open_as(int how) noexcept;
+    bool open_for_reader() noexcept;
     bool use_opened() noexcept;
     void await_writer() noexcept;
     void move_pieces() noexcept;

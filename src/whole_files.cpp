@@ -64,17 +64,6 @@ void perform_opening(FileRequest& opening) {
     if (opening.error != 0) throw_file_error(opening.error, opening.path);
 }
 
-// Raises: OSError.
-Descriptor open_or_throw(const std::string& path, int flags, unsigned permissions) {
-    check_path(path);
-    const auto request = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
-    request->path = path;
-    request->flags = flags;
-    request->permissions = permissions;
-    perform_opening(*request);
-    return request->file;
-}
-
 struct stat stat_of(const Descriptor& file, const std::string& path) {
     struct stat s{};
     if (::fstat(file->get(), &s) != 0) throw_file_error(errno, path);
@@ -173,10 +162,15 @@ void write_whole(const Descriptor& file, const std::string& path, std::string da
 
 Coroutine<> write_path(std::string path, std::string data) {
     check_path(path);
-    auto write = [path = std::move(path), data = std::move(data)]() mutable {
-        Descriptor file = open_or_throw(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-        write_whole(file, path, std::move(data));
-        close_or_throw(std::move(file), path);
+    const auto opening = Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
+    opening->path = std::move(path);
+    opening->flags = O_WRONLY | O_CREAT | O_TRUNC;
+    opening->permissions = 0666;
+    const Abandon at_end(opening);
+    auto write = [opening, data = std::move(data)]() mutable {
+        perform_opening(*opening);
+        write_whole(opening->file, opening->path, std::move(data));
+        close_or_throw(std::move(opening->file), opening->path);
     };
     co_await on_file_thread(std::move(write));
 }
@@ -384,10 +378,13 @@ class Copy {
         : from_(std::move(from)), to_(std::move(to)), options_(options) {
         opening_->path = from_;
         opening_->flags = O_RDONLY;
+        making_->path = to_;
+        making_->flags = O_WRONLY | O_CREAT | (options.overwrite ? 0 : O_EXCL);
     }
 
     // What waits for the other end of a FIFO, as long as somebody wants it.
     const Ref<FileRequest>& opening() const noexcept { return opening_; }
+    const Ref<FileRequest>& making() const noexcept { return making_; }
     // Raises: OSError.
     void begin() {
         check_path(from_);
@@ -395,10 +392,11 @@ class Copy {
         in_ = std::move(opening_->file);
         const struct stat source = stat_of(in_, from_);
         refuse_directory(source, from_);
-        const int exclusive = options_.overwrite ? 0 : O_EXCL;
-        const unsigned permissions = options_.permissions ? source.st_mode & 0777 : 0666;
+        check_path(to_);
+        making_->permissions = options_.permissions ? source.st_mode & 0777 : 0666;
         // Emptied only when it is known to be another file, and one that can have the permissions.
-        out_ = open_or_throw(to_, O_WRONLY | O_CREAT | exclusive, permissions);
+        perform_opening(*making_);
+        out_ = std::move(making_->file);
         const struct stat target = stat_of(out_, to_);
         if (source.st_dev == target.st_dev && source.st_ino == target.st_ino) {
             throw OSError(detail::quoted(from_) + " and " + detail::quoted(to_) +
@@ -489,6 +487,8 @@ class Copy {
     const CopyOptions options_;
     const Ref<FileRequest> opening_ =
         Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
+    const Ref<FileRequest> making_ =
+        Ref<FileRequest>::adopt(new FileRequest(FileRequest::Op::kOpen));
     Descriptor in_;
     Descriptor out_;
     mode_t mode_ = 0;  // that the copy is to get, if it has not
@@ -499,6 +499,7 @@ class Copy {
 
 Coroutine<std::int64_t> copy_path(std::shared_ptr<Copy> copy) {
     const Abandon at_end(copy->opening());
+    const Abandon at_end_too(copy->making());
     auto begin = [copy] { copy->begin(); };
     co_await on_file_thread(std::move(begin));
     std::int64_t total = 0;

@@ -1061,6 +1061,61 @@ TEST_F(Files, CancelledOpensOfAFifoGiveTheirThreadsBack) {
     });
 }
 
+// N16. Nor one that nobody reads.
+TEST_F(Files, CancelledWritesToAFifoGiveTheirThreadsBack) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        std::vector<asyncio::Task<File>> opening;
+        std::vector<asyncio::Task<void>> writing;
+        std::vector<asyncio::Task<std::int64_t>> copying;
+        for (int i = 0; i < 20; ++i) {
+            copying.push_back(asyncio::create_task(asyncio::copy_file(make("y", "text"), p)));
+            opening.push_back(asyncio::create_task(open_file(p, i % 2 == 0 ? "w" : "a")));
+            writing.push_back(asyncio::create_task(asyncio::write_file(p, "text")));
+        }
+        co_await iterations(5);
+        co_await asyncio::sleep(20ms);  // as many as there are threads have begun
+        for (auto& task : opening) task.cancel();
+        for (auto& task : writing) task.cancel();
+        for (auto& task : copying) task.cancel();
+        for (auto& task : copying) {
+            EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
+        }
+        for (auto& task : opening) {
+            EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
+        }
+        for (auto& task : writing) {
+            EXPECT_TRUE((co_await asyncio::as_result(task)).holds<asyncio::CancelledError>());
+        }
+        co_await asyncio::wait_for(asyncio::write_file(path("x"), "text"), 10s);
+        EXPECT_EQ(content(path("x")), "text");
+    });
+}
+
+TEST_F(Files, AFifoIsWrittenWhenSomebodyReads) {
+    const std::string p = fifo();
+    run([&]() -> Coroutine<> {
+        auto writing = asyncio::create_task(asyncio::write_file(p, pattern(200'000)));
+        co_await iterations(20);
+        EXPECT_FALSE(writing.done());
+        const std::string read = co_await asyncio::wait_for(asyncio::read_file(p), 10s);
+        EXPECT_TRUE(read == pattern(200'000));
+        co_await writing;
+        // A reader that is blocked in the system's own call.
+        std::string got;
+        std::thread reader([&] { got = content(p); });
+        co_await asyncio::wait_for(asyncio::write_file(p, "text"), 10s);
+        reader.join();
+        EXPECT_EQ(got, "text");
+        // A copy, too.
+        auto copying = asyncio::create_task(asyncio::copy_file(make("x", pattern(200'000)), p));
+        co_await iterations(20);
+        EXPECT_FALSE(copying.done());
+        EXPECT_TRUE((co_await asyncio::wait_for(asyncio::read_file(p), 10s)) == pattern(200'000));
+        EXPECT_EQ(co_await copying, 200'000);
+    });
+}
+
 TEST_F(Files, ADeviceIsReadAsItIs) {
     run([&]() -> Coroutine<> {
         EXPECT_EQ(co_await asyncio::read_file("/dev/null"), "");

@@ -209,8 +209,9 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const File& file);
 // All of a file. Raises: OSError and its kin, with the path.
 // If cancelled: what is read is dropped.
 [[nodiscard]] ASYNCIO_API Coroutine<std::string> read_file(std::string_view path);
-// Makes or empties a file and writes `data`. Raises: OSError and its kin, with the path.
-// If cancelled: what has begun goes on to its end.
+// Makes or empties a file and writes `data`; to a FIFO when somebody reads it. Raises: OSError and
+// its kin, with the path.
+// If cancelled: what has begun goes on to its end; a wait for a FIFO's reader ends.
 [[nodiscard]] ASYNCIO_API Coroutine<> write_file(std::string_view path, std::string data);
 
 struct ReplaceOptions {
@@ -240,6 +241,7 @@ struct CopyOptions {
 // Copies a file's bytes inside the system where it can (copy_file_range(2), sendfile(2)), else
 // through memory, in pieces, so that neither the loop nor other files wait; gives their number.
 // Permissions are set before the first byte; where they may not be, nothing is copied.
+// A FIFO is copied, from or to, when somebody is at its other end.
 // Raises: OSError and its kin, with the path, also if both are the same file.
 // If cancelled: the copy ends after the piece it is at, and what was copied stays.
 [[nodiscard]] ASYNCIO_API Coroutine<std::int64_t> copy_file(std::string_view from,
