@@ -5,17 +5,16 @@
 // What is on the way is marked (kCancelling). A request that comes to where it has been before has
 // found tasks that await one another in a circle: none of them can end, and no cancel could end
 // them, since each passes it on. Then the last await of the way raises an error that names the
-// circle. A task that awaits the one whose TaskGroup waits for it is in such a circle, too.
+// circle. A task that awaits the one whose TaskGroup waits for it is in such a circle, too; one
+// that leads through more groups is found when the request has gone round it: see circles.hpp.
 #include <algorithm>
-#include <string>
 #include <vector>
 
 #include "asyncio/futures.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/tasks/gather.hpp"
 #include "awaiters.hpp"
-#include "function_name.hpp"
-#include "loop.hpp"
+#include "circles.hpp"
 
 namespace asyncio::inline v1::detail {
 namespace {
@@ -26,28 +25,6 @@ TaskBase* awaited_task(const TaskBase& t) noexcept {
     return t.waiting_ ? t.waiting_->as_task() : nullptr;
 }
 
-std::string text_of(const TaskBase& t) {
-    std::string text = quoted(t.name());
-    if (!t.leaf_) return text;
-    const auto place = t.leaf_->place;
-    return text + " in " + function_name(place.function_name()) + "() at " + place.file_name() +
-           ':' + std::to_string(place.line());
-}
-
-// `'a' in f() at x.cpp:1 -> 'b' in g() at x.cpp:2 -> 'a'`
-std::string circle_text(const std::vector<const TaskBase*>& circle) {
-    constexpr std::size_t kMost = 20;
-    std::string text;
-    for (std::size_t i = 0; i < circle.size(); ++i) {
-        const bool shown = i < kMost / 2 || i + kMost / 2 >= circle.size();
-        if (shown) text += text_of(*circle[i]) + " -> ";
-        if (i == kMost / 2 && !shown) {
-            text += "(" + std::to_string(circle.size() - kMost) + " more) -> ";
-        }
-    }
-    return text + quoted(circle.front()->name());
-}
-
 }  // namespace
 
 class CancelWalk {
@@ -55,8 +32,17 @@ class CancelWalk {
     explicit CancelWalk(const std::exception_ptr& error) noexcept : error_(error) {}
 
     // Returns what `start.cancel()` returns: false if it is done already.
-    bool run(FutureBase& start) noexcept {
-        Waitable* next = &start;
+    bool run(FutureBase& start) noexcept { return run(&start); }
+
+    // The same for a task that was asked before it began to wait.
+    void go_on(TaskBase& task) noexcept {
+        task.flags_ |= FutureBase::kCancelling;
+        first_ = last_ = &task;
+        run(task.waiting_);
+    }
+
+  private:
+    bool run(Waitable* next) noexcept {
         for (;;) {
             bool accepted = false;
             next = descend(*next, accepted);
@@ -68,7 +54,6 @@ class CancelWalk {
         }
     }
 
-  private:
     // Passes one thing. Returns what the request goes on to, or null: it has ended here, and was
     // accepted or not.
     Waitable* descend(Waitable& w, bool& accepted) noexcept {
@@ -91,6 +76,9 @@ class CancelWalk {
         future->flags_ |= FutureBase::kCancelling;
         future->mark_retrieved();
         if (gather) return enter_gather(*gather);
+        if ((task->flags_ & FutureBase::kGroupParent) && last_task()) {
+            task->flags_ |= FutureBase::kPassedOn;
+        }
         if (!first_) first_ = task;
         last_ = task;
         ++task->cancel_requests_;
@@ -155,23 +143,16 @@ class CancelWalk {
                (first_ && first_ != last && has_group_ancestor(*first_, future));
     }
 
-    // The task that awaits is taken out of what it awaits, and gets an error there.
     void break_circle(const FutureBase& closing) noexcept {
         TaskBase* const task = last_task();
         if (!task || !task->waiting_ || task->core().closed) return;
         try {
             const std::vector<const TaskBase*> circle = circle_from(closing);
             // A mark of another request, on whose way this one was made, is no circle.
-            if (circle.empty()) return;
-            task->extra().await_error = std::make_exception_ptr(
-                RuntimeError("Tasks await one another in a circle: " + circle_text(circle)));
+            if (!circle.empty()) take_out(*task, circle);
         } catch (const std::bad_alloc&) {
-            return;  // Nobody could be told.
+            // Nobody could be told.
         }
-        FutureBase* const awaited = task->waiting_->as_future();
-        if (!awaited || !awaited->remove_node(task)) return;
-        if (GatherBase* const gather = awaited->as_gather()) gather->given_up_ = true;
-        task->wake();
     }
 
     // The tasks of the way from `closing` on; none if it is not on the way. If it is the parent of
@@ -225,6 +206,15 @@ class CancelWalk {
     TaskBase* last_ = nullptr;
     GatherBase* gather_ = nullptr;  // the innermost gather on the way
 };
+
+// S-45: a cancel was due when the task began to wait.
+void TaskBase::cancel_now() noexcept {
+    std::exception_ptr error;
+    // Safe because bit 0 is clear only for the pointer that extra() stored.
+    if ((name_ & 1) == 0) error = reinterpret_cast<TaskExtra*>(name_)->cancel_error;
+    flags_ &= static_cast<std::uint16_t>(~kMustCancel);  // due again if nothing takes it
+    CancelWalk(error).go_on(*this);
+}
 
 bool TaskBase::cancel_wait(const std::exception_ptr& error) { return CancelWalk(error).run(*this); }
 

@@ -119,6 +119,10 @@ GatherBase::GatherBase(LoopCore& core, FutureList children, bool keep_errors)
 GatherBase::~GatherBase() {
     for (std::size_t i = 0; i < distinct_; ++i) nodes_[i].unlink();
     delete[] nodes_;
+    if (!given_up_ || done()) return;
+    for (const auto& c : children_) {
+        if (GatherBase* const inner = c->as_gather()) inner->given_up_ = true;
+    }
 }
 
 void GatherBase::watch() {
@@ -170,6 +174,7 @@ void GatherBase::on_child(FutureBase& child) noexcept {
 
 void GatherBase::finish_all() noexcept {
     if (cancel_requested_) {
+        for (std::size_t i = 0; i < children_.size(); ++i) children_[i]->mark_retrieved();
         finish_failed(cancel_error(*children_[children_.size() - 1]));
         return;
     }

@@ -16,6 +16,7 @@
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/events.hpp"
 #include "awaiters.hpp"
+#include "circles.hpp"
 #include "loop.hpp"
 
 namespace asyncio::inline v1 {
@@ -63,6 +64,9 @@ class GroupState : public Pooled {
         waiter = nullptr;
     }
     bool aborting() const noexcept { return aborting_; }
+    void add_members(std::vector<FutureBase*>& found) const;
+    // A cancel of `leaving`, which waits for the children, changes nothing.
+    void on_vain_cancel(TaskBase& leaving) const noexcept;
 
     Waiter* waiter = nullptr;  // of aexit(), while it waits
 
@@ -129,8 +133,6 @@ void GroupChild::awaiters(Awaiters& found) {
     if (group_->has_parent()) found.add(&group_->parent());
 }
 
-namespace {
-
 TaskBase* group_parent(const FutureBase& member) noexcept {
     Node* const last = member.callbacks_;
     if (member.done() || !last || (member.flags_ & FutureBase::kGroupMember) == 0) return nullptr;
@@ -141,8 +143,6 @@ TaskBase* group_parent(const FutureBase& member) noexcept {
         if (n == last) return nullptr;
     }
 }
-
-}  // namespace
 
 bool has_group_ancestor(const FutureBase& member, const FutureBase& task) noexcept {
     for (const TaskBase* t = group_parent(member); t; t = group_parent(*t)) {
@@ -213,7 +213,27 @@ void GroupState::abort() {
     aborting_ = true;
     // A cancel runs nothing of the user's, so the list stays as it is.
     for (GroupChild* c = first_; c; c = c->following) {
-        if (!c->task().done()) c->task().cancel_wait(nullptr);
+        FutureBase& task = c->task();
+        if (task.done()) continue;
+        if (task.flags_ & FutureBase::kGroupParent) task.flags_ |= FutureBase::kPassedOn;
+        task.cancel_wait(nullptr);
+    }
+}
+
+void GroupState::add_members(std::vector<FutureBase*>& found) const {
+    for (const GroupChild* c = first_; c; c = c->following) found.push_back(&c->task());
+}
+
+// If it has come here through others, it may have gone round: the children were asked before.
+void GroupState::on_vain_cancel(TaskBase& leaving) const noexcept {
+    if ((leaving.flags_ & FutureBase::kPassedOn) == 0) return;
+    leaving.flags_ &= static_cast<std::uint16_t>(~FutureBase::kPassedOn);
+    try {
+        std::vector<FutureBase*> members;
+        add_members(members);
+        break_circles(leaving, members);
+    } catch (const std::bad_alloc&) {
+        // A circle is not found: the next cancel may find it.
     }
 }
 
@@ -344,11 +364,20 @@ std::exception_ptr GroupState::end_exit(const std::exception_ptr& error,
 
 namespace {
 
+class GroupWaiter final : public Waiter {
+  public:
+    explicit GroupWaiter(const GroupState& group) noexcept : group_(group) {}
+    const GroupState& group() const noexcept { return group_; }
+
+  private:
+    const GroupState& group_;
+};
+
 // CPython's on_completed future: suspends the parent until it is set or cancelled.
 class GroupWait {
   public:
     using asyncio_native = void;
-    explicit GroupWait(GroupState& group) noexcept : group_(group) {}
+    explicit GroupWait(GroupState& group) noexcept : group_(group), waiter_(group) {}
     GroupWait(const GroupWait&) = delete;
     GroupWait& operator=(const GroupWait&) = delete;
     ~GroupWait() { group_.waiter = nullptr; }
@@ -363,7 +392,7 @@ class GroupWait {
 
   private:
     GroupState& group_;
-    Waiter waiter_;
+    GroupWaiter waiter_;
 };
 
 Coroutine<bool> leave_group(Ref<GroupState> group, std::exception_ptr error) {
@@ -373,6 +402,9 @@ Coroutine<bool> leave_group(Ref<GroupState> group, std::exception_ptr error) {
     };
     group->check_can_exit();
     const Forget forget{*group};
+    // Mostly the parent; whoever leaves the group waits for its tasks.
+    TaskBase& leaving = *thread_state.task;
+    leaving.flags_ |= FutureBase::kGroupParent;
     std::exception_ptr cancelled = group->begin_exit(error);
     std::exception_ptr last_cancelled;
     while (!group->empty()) {
@@ -383,7 +415,10 @@ Coroutine<bool> leave_group(Ref<GroupState> group, std::exception_ptr error) {
         }
         if (!cancel) continue;
         last_cancelled = cancel;
-        if (group->aborting()) continue;
+        if (group->aborting()) {
+            group->on_vain_cancel(leaving);
+            continue;
+        }
         cancelled = std::move(cancel);
         group->abort();
     }
@@ -397,6 +432,10 @@ Coroutine<bool> leave_group(Ref<GroupState> group, std::exception_ptr error) {
 [[noreturn]] void throw_moved_from() { throw RuntimeError("this TaskGroup has been moved from"); }
 
 }  // namespace
+
+void add_group_members(Waitable& what, std::vector<FutureBase*>& found) {
+    if (const auto* waiter = dynamic_cast<GroupWaiter*>(&what)) waiter->group().add_members(found);
+}
 
 GroupPlace::~GroupPlace() { delete child_; }
 

@@ -185,14 +185,6 @@ void TaskBase::must_cancel(const std::exception_ptr& error) noexcept {
     }
 }
 
-// S-45: a cancel was due when the task began to wait.
-void TaskBase::cancel_now() noexcept {
-    std::exception_ptr error;
-    // Safe because bit 0 is clear only for the pointer that extra() stored.
-    if ((name_ & 1) == 0) error = reinterpret_cast<TaskExtra*>(name_)->cancel_error;
-    if (waiting_->cancel_wait(error)) flags_ &= static_cast<std::uint16_t>(~kMustCancel);
-}
-
 std::uint32_t cancelling(const FutureBase& f) { return task_of(f).cancel_requests_; }
 
 std::uint32_t uncancel(FutureBase& f) {

@@ -290,6 +290,25 @@ TEST(GatherCancel, ChildrenThatSwallowItDoNotSaveIt) {  // B-16
     });
 }
 
+TEST(GatherCancel, WithReturnExceptionsLeavesNoErrorToBeReported) {  // T-16
+    const auto loop = VirtualTimeEventLoop::create();
+    const ErrorCapture errors(*loop);
+    loop->run_until_complete([]() -> Coroutine<> {
+        const auto fails = []() -> Coroutine<> {
+            (void)co_await as_result(sleep(1h));
+            throw ValueError("instead of a CancelledError");
+        };
+        const auto t = create_task([&]() -> Coroutine<> {
+            const auto inner = gather(fails);
+            co_await gather(return_exceptions, fails, inner, sleep(1h));
+        });
+        co_await sleep(1s);
+        t.cancel();
+        EXPECT_TRUE((co_await as_result(t)).holds<CancelledError>());
+    });
+    EXPECT_EQ(errors.lines(), Lines());
+}
+
 TEST(GatherCancel, AfterAnExceptionWasDeliveredDoesNothing) {  // B-17
     run_virtual([]() -> Coroutine<> {
         const auto slow = create_task(give(1, 5s));

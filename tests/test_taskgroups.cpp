@@ -12,13 +12,16 @@
 #include <asyncio/timeouts.hpp>
 #include <asyncio/with.hpp>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "counted_new.hpp"
+#include "support.hpp"
 
 namespace {
 
@@ -316,6 +319,315 @@ TEST(TaskGroupCircle, OneThatAwaitsAnotherGroupsTaskIsNone) {  // L20
         co_await with(TaskGroup{}, body);
         EXPECT_TRUE((co_await as_result(other)).holds<CancelledError>());
     });
+}
+
+// ---- circles through several groups: a request to cancel ends in each of them -------------------
+
+// What is to be a circle: the tasks by name, and what each child is to await. A task `name` leaves
+// a group with one child, `name + "'"`, that awaits the task `awaits` (by a task of its own, by a
+// gather, or itself).
+struct Rings {
+    enum class By { kItself, kTask, kGather, kNestedGroup, kTimeout, kDueCancel };
+
+    void add(const std::string& name, const std::string& awaits, By by = By::kItself) {
+        tasks[name] = create_task(parent(name, awaits, by), {.name = name});
+    }
+    Coroutine<> parent(std::string name, std::string awaits, By by) {
+        auto inner = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task(child(awaits, by), {.name = name + "'"});
+            co_return;
+        };
+        auto outer = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task(with(TaskGroup{}, inner), {.name = name + "+"});
+            co_return;
+        };
+        if (by == By::kNestedGroup) {
+            co_await with(TaskGroup{}, outer);
+        } else {
+            co_await with(TaskGroup{}, inner);
+        }
+    }
+    Coroutine<> child(std::string awaits, By by) {
+        Task<>& other = tasks[awaits];
+        if (by == By::kTask) {
+            co_await create_task([&]() -> Coroutine<> { co_await other; });
+        } else if (by == By::kGather) {
+            co_await gather(return_exceptions, sleep(1h), gather(other));
+        } else if (by == By::kTimeout) {
+            co_await wait_for(other, 1ms);
+        } else if (by == By::kDueCancel) {
+            co_await sleep(1ms);
+            current_task().cancel();
+            co_await other;
+        } else {
+            co_await other;
+        }
+    }
+
+    std::map<std::string, Task<>> tasks;
+};
+
+bool names_circle(const Task<>& task) {
+    if (task.cancelled()) return false;
+    return circles_in(task.exception()).find("in a circle") != std::string::npos;
+}
+
+TEST(TaskGroupCircle, ThroughTwoGroups) {  // L20
+    using By = Rings::By;
+    for (const By by :
+         {By::kItself, By::kTask, By::kGather, By::kNestedGroup, By::kTimeout, By::kDueCancel}) {
+        for (const std::size_t who : {0u, 1u, 2u, 3u}) {
+            const support::LogCapture log;
+            Rings rings;
+            run_virtual([&]() -> Coroutine<> {
+                rings.add("a", "b", by);
+                rings.add("b", "a", by == By::kNestedGroup ? By::kItself : by);
+                co_await sleep(1s);
+                // With a limit or a cancel of its own it is found before anybody asks.
+                const std::vector<AnyTask> all = all_tasks();
+                if (by != By::kTimeout && by != By::kDueCancel) {
+                    EXPECT_GE(all.size(), 5u);
+                    EXPECT_TRUE(all.at(who + 1).cancel());
+                }
+                co_await sleep(2h);
+                EXPECT_EQ(all_tasks().size(), 1u);
+            });
+            const bool a = names_circle(rings.tasks["a"]);
+            const bool b = names_circle(rings.tasks["b"]);
+            EXPECT_TRUE(a || b) << static_cast<int>(by) << ' ' << who;
+            EXPECT_EQ(log.text().find("_GatheringFuture"), std::string::npos) << log.text();
+        }
+    }
+}
+
+TEST(TaskGroupCircle, RunEndsThoseOfEveryLength) {  // L20
+    for (const int n : {2, 3, 7, 100}) {
+        const support::LogCapture log;
+        Rings rings;
+        run_virtual([&]() -> Coroutine<> {
+            for (int i = 0; i < n; ++i) {
+                rings.add(std::to_string(i), std::to_string((i + 1) % n));
+            }
+            co_await sleep(1s);
+        });
+        for (const auto& [name, task] : rings.tasks) {
+            EXPECT_TRUE(task.done());
+        }
+        EXPECT_TRUE(names_circle(rings.tasks["0"])) << n;
+        EXPECT_FALSE(log.lines().empty());
+    }
+}
+
+TEST(TaskGroupCircle, TheErrorNamesEachTaskAndWhereTheProgramStands) {  // L20
+    Rings rings;
+    std::string text;
+    run_virtual([&]() -> Coroutine<> {
+        rings.add("a", "b");
+        rings.add("b", "a");
+        co_await sleep(1s);
+        rings.tasks["a"].cancel();
+        co_await sleep(1s);
+        text = text_of(rings.tasks["b"].exception());
+    });
+    EXPECT_EQ(support::masked(text),
+              "ExceptionGroup[RuntimeError('Tasks await one another in a circle: "
+              "\"a\\'\" in Rings::child() at FILE:LINE -> "
+              "\\'b\\' in Rings::parent() at FILE:LINE -> "
+              "\"b\\'\" in Rings::child() at FILE:LINE -> \\'a\\' -> \"a\\'\"')]");
+}
+
+TEST(TaskGroupCircle, AFailureInOneOfTheGroupsFindsIt) {  // L20
+    Rings rings;
+    run_virtual([&]() -> Coroutine<> {
+        rings.add("a", "b");
+        Task<>& b = rings.tasks["b"];
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task([&]() -> Coroutine<> { co_await rings.tasks["a"]; });
+            group.create_task([]() -> Coroutine<> {
+                co_await sleep(1s);
+                throw ValueError("v");
+            });
+            co_return;
+        };
+        b = create_task(with(TaskGroup{}, body));
+        co_await sleep(2s);
+        EXPECT_EQ(all_tasks().size(), 1u);
+        EXPECT_TRUE(names_circle(b));
+    });
+}
+
+TEST(TaskGroupCircle, OneWhoGetsOverACancelMayCloseItLater) {  // L20
+    const support::LogCapture log;
+    // Beside a shield: the first cancel ends the wait for it, and is got over.
+    Rings rings;
+    run_virtual([&]() -> Coroutine<> {
+        rings.add("a", "b");
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task([&]() -> Coroutine<> {
+                const auto r = co_await as_result(shield(rings.tasks["a"]));
+                EXPECT_TRUE(r.holds<CancelledError>());
+                co_await rings.tasks["a"];
+            });
+            co_return;
+        };
+        rings.tasks["b"] = create_task(with(TaskGroup{}, body));
+        for (int i = 0; i < 3; ++i) {
+            co_await sleep(1s);
+            for (const AnyTask& t : all_tasks()) {
+                if (t != current_task()) t.cancel();
+            }
+        }
+        co_await sleep(1s);
+        EXPECT_EQ(all_tasks().size(), 1u);
+    });
+}
+
+TEST(TaskGroupCircle, ByAGroupThatAnotherTaskLeaves) {  // L20
+    const support::LogCapture log;
+    run_virtual([]() -> Coroutine<> {
+        TaskGroup group;
+        Task<> leaving;
+        co_await group.aenter();
+        group.create_task([&]() -> Coroutine<> { co_await leaving; });
+        leaving = create_task([&]() -> Coroutine<> { co_await group.aexit(nullptr); });
+        co_await sleep(1s);
+        for (int i = 0; i < 2 && !leaving.done(); ++i) {
+            for (const AnyTask& t : all_tasks()) {
+                if (t != current_task()) t.cancel();
+            }
+            co_await sleep(1s);
+        }
+        EXPECT_TRUE(leaving.done());
+        current_task().uncancel();
+    });
+}
+
+TEST(TaskGroupCircle, ManyThatCloseItAllGetTheError) {  // L20
+    const support::LogCapture log;
+    run_virtual([]() -> Coroutine<> {
+        constexpr std::size_t kMany = 1000;
+        Rings rings;
+        rings.add("a", "b");
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            for (std::size_t i = 0; i < kMany; ++i) {
+                group.create_task([&]() -> Coroutine<> { co_await rings.tasks["a"]; });
+            }
+            co_return;
+        };
+        rings.tasks["b"] = create_task(with(TaskGroup{}, body));
+        co_await sleep(1s);
+        rings.tasks["a"].cancel();
+        co_await sleep(1s);
+        EXPECT_EQ(all_tasks().size(), 1u);
+    });
+}
+
+TEST(TaskGroupCircle, GroupsThatAwaitOneAnotherInALineAreNone) {  // L20
+    // Each is asked again and again while its child gets over it; the last child ends by itself.
+    Rings rings;
+    run_virtual([&]() -> Coroutine<> {
+        rings.add("a", "b");
+        rings.add("b", "c");
+        Task<>& c = rings.tasks["c"];
+        auto body = [&](TaskGroup& group) -> Coroutine<> {
+            group.create_task([]() -> Coroutine<> {
+                for (int i = 0; i < 10; ++i) (void)co_await as_result(sleep(1s));
+            });
+            co_return;
+        };
+        c = create_task(with(TaskGroup{}, body));
+        co_await sleep(100ms);
+        for (int i = 0; i < 5; ++i) {
+            for (const AnyTask& t : all_tasks()) {
+                if (t != current_task()) t.cancel();
+            }
+            co_await sleep(100ms);
+        }
+        for (const char* name : {"a", "b", "c"}) {
+            const auto r = co_await as_result(rings.tasks[name]);
+            EXPECT_TRUE(r.holds<CancelledError>()) << name << ' ' << text_of(r.error());
+        }
+    });
+}
+
+// Tasks that wait for one another in every way, as chance has it. Those of a `stubborn` web get
+// over some of their cancels.
+class Web {
+  public:
+    Web(unsigned seed, bool stubborn) : random_(seed), stubborn_(stubborn) {
+        const unsigned n = 1 + below(8);
+        for (unsigned i = 0; i < n; ++i) tasks_.push_back(create_task(task(0)));
+    }
+    const std::vector<Task<>>& tasks() const { return tasks_; }
+
+  private:
+    unsigned below(unsigned n) { return static_cast<unsigned>(random_() % n); }
+    Task<> any() { return tasks_[below(static_cast<unsigned>(tasks_.size()))]; }
+
+    Coroutine<> task(int level) {
+        co_await sleep(Duration(below(1000)));
+        if (below(30) == 0) throw ValueError("v");
+        if (below(20) == 0) current_task().cancel();
+        if (stubborn_ && below(3) == 0) (void)co_await as_result(wait_somehow(level));
+        co_await wait_somehow(level);
+    }
+    Coroutine<> wait_somehow(int level) {
+        const Task<> other = any();
+        const std::vector<Task<>> two{other, any()};
+        switch (below(level > 3 ? 7 : 10)) {
+            case 0:
+                co_await shield(other);
+                break;
+            case 1:
+                (void)co_await wait(two);
+                break;
+            case 2:
+                co_await wait_for(other, 10ms);
+                break;
+            case 3:
+                co_await gather(two);
+                break;
+            case 4:
+                co_await gather(return_exceptions, two);
+                break;
+            case 5:
+            case 6:
+                co_await other;
+                break;
+            default: {
+                auto body = [&](TaskGroup& group) -> Coroutine<> {
+                    for (unsigned n = 1 + below(3); n > 0; --n) group.create_task(task(level + 1));
+                    if (below(3) == 0) co_await task(level + 1);
+                };
+                co_await with(TaskGroup{}, body);
+            }
+        }
+    }
+
+    std::mt19937 random_;
+    bool stubborn_;
+    std::vector<Task<>> tasks_;
+};
+
+TEST(TaskGroupCircle, AnyWebOfTasksIsEndedByCancels) {  // L20
+    const support::LogCapture log;
+    for (unsigned seed = 0; seed < 400; ++seed) {
+        std::optional<Web> web;
+        const bool stubborn = seed % 2 == 1;
+        // Raises DeadlockError if one cancel of each, at the end, is not enough.
+        run_virtual([&]() -> Coroutine<> {
+            web.emplace(seed, stubborn);
+            co_await sleep(1s);
+            for (int i = 0; stubborn && i < 1000 && all_tasks().size() > 1; ++i) {
+                for (const AnyTask& t : all_tasks()) {
+                    if (t != current_task()) t.cancel();
+                }
+                co_await sleep(1s);
+            }
+            EXPECT_TRUE(!stubborn || all_tasks().size() == 1) << seed;
+        });
+        for (const Task<>& t : web->tasks()) EXPECT_TRUE(t.done()) << seed;
+    }
 }
 
 // ---- without memory -----------------------------------------------------------------------------

@@ -297,8 +297,8 @@ Coroutine<int> act(World& w, Input& in, int steps) {
                 break;
             }
             case 1:
-                // Not tasks, which would await one another in circles: see the tests of Circle.
-                co_await await(w, in, "future", future_of(w, in));
+                // Also of tasks that await this one, in circles, which a cancel is to end.
+                co_await await(w, in, "future", any_of(w, in));
                 break;
             case 2: {
                 auto a = w.queue.put(1);

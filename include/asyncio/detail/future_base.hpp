@@ -49,6 +49,7 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     static constexpr std::uint16_t kGroupParent = 4096;  // a task that has entered a TaskGroup
     static constexpr std::uint16_t kGroupMember = 8192;  // a task of a TaskGroup
     static constexpr std::uint16_t kShieldLog = 16384;  // shield() has put a log node into its list
+    static constexpr std::uint16_t kPassedOn = 32768;  // kGroupParent: was cancelled through others
 
     void retain() noexcept { refs_.add(); }
     void release() noexcept {
