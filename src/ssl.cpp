@@ -276,12 +276,17 @@ std::string SslContextState::stamp() const {
 
 void SslContextState::keep_session(const std::string& key, SSL_SESSION* session) {
     const std::lock_guard lock(mutex_);
-    // A program that meets ever new hosts: which one is forgotten does not matter.
-    if (sessions_.size() >= kMostSessions && !sessions_.contains(key)) {
-        for (SSL_SESSION* s : sessions_.begin()->second) SSL_SESSION_free(s);
-        sessions_.erase(sessions_.begin());
+    const auto at = sessions_.find(key);
+    if (at == sessions_.end()) {
+        // A program that meets ever new hosts: which one is forgotten does not matter.
+        if (sessions_.size() >= kMostSessions) {
+            for (SSL_SESSION* s : sessions_.begin()->second) SSL_SESSION_free(s);
+            sessions_.erase(sessions_.begin());
+        }
+        sessions_.emplace(key, std::vector{session});
+        return;
     }
-    std::vector<SSL_SESSION*>& kept = sessions_[key];
+    std::vector<SSL_SESSION*>& kept = at->second;
     if (kept.size() >= kMostSessionsPerHost) {
         SSL_SESSION_free(kept.front());
         kept.erase(kept.begin());

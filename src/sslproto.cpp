@@ -101,6 +101,16 @@ class Scratch {
     std::size_t size_ = 0;
 };
 
+// What `make` makes, or that there is no memory for it: a limit of time is one in any case.
+template <class F>
+std::exception_ptr error_from(F&& make) noexcept {
+    try {
+        return std::make_exception_ptr(make());
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
 std::string seconds_text(std::int64_t ns) { return repr_double(static_cast<double>(ns) / 1e9); }
 
 }  // namespace
@@ -223,7 +233,7 @@ class TlsTransport final : public TransportBase, private SslSink {
 
     void arm(std::int64_t delay, CallTimer::Function fn);
     void disarm() noexcept;
-    void debug(const std::string& text) const;
+    void debug(std::string_view text) const;
     template <class F>
     bool call_app(F&& call);
 
@@ -344,8 +354,8 @@ std::string TlsTransport::repr() const {
     return text + '>';
 }
 
-void TlsTransport::debug(const std::string& text) const {
-    if (core_.debug) log::write(log::Level::DEBUG, repr() + text);
+void TlsTransport::debug(std::string_view text) const {
+    if (core_.debug) log::write(log::Level::DEBUG, repr().append(text));
 }
 
 void TlsTransport::arm(std::int64_t delay, CallTimer::Function fn) {
@@ -387,9 +397,11 @@ void TlsTransport::connected(Transport& below) {
     state_ = State::kDoHandshake;
     arm(handshake_timeout_, [](void* self) {
         auto& t = *static_cast<TlsTransport*>(self);
-        t.handshake_failed(std::make_exception_ptr(ConnectionAbortedError(
-            "SSL handshake is taking longer than " + seconds_text(t.handshake_timeout_) +
-            " seconds: aborting the connection")));
+        t.handshake_failed(error_from([&] {
+            return ConnectionAbortedError("SSL handshake is taking longer than " +
+                                          seconds_text(t.handshake_timeout_) +
+                                          " seconds: aborting the connection");
+        }));
     });
     std::string port;
     const std::any peer = below_->get_extra_info("peername");
@@ -867,7 +879,7 @@ void TlsTransport::start_shutdown() {
     state_ = State::kFlushing;
     arm(shutdown_timeout_, [](void* self) {
         auto& t = *static_cast<TlsTransport*>(self);
-        t.force_close(std::make_exception_ptr(TimeoutError("SSL shutdown timed out")));
+        t.force_close(error_from([] { return TimeoutError("SSL shutdown timed out"); }));
     });
     flush();
 }
@@ -904,7 +916,7 @@ void TlsTransport::fatal(std::exception_ptr error, const char* message) {
     const bool first = !failed_ && !lost_;
     force_close(error);
     if (find<OSError>(error)) {
-        if (first) debug(std::string(": ") + message + ": " + describe(error));
+        if (first && core_.debug) debug(std::string(": ") + message + ": " + describe(error));
         return;
     }
     if (!is_cancelled_error(error)) report_transport_error(*this, message, std::move(error));

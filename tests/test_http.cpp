@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "http_server.hpp"
 #include "resolver.hpp"
 #include "support.hpp"
@@ -742,6 +743,65 @@ TEST(Http, ASlowServerMeetsTheTimeout) {
         const auto r = co_await as_result(std::move(limited));
         support::error_text<asyncio::TimeoutError>(r);
     });
+}
+
+// L26.
+TEST(Http, TimesOutWithoutMemoryForTheError) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const HttpServer server([](const Request&, Connection& c) {
+        c.wait_for_end();
+        c.close_after();
+    });
+    int refused = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run([&]() -> Coroutine<> {
+            auto& loop = asyncio::get_running_loop();
+            const support::ErrorCapture errors(loop);
+            auto task = asyncio::create_task(http::get(server.url(), {.timeout = 50ms}));
+            co_await asyncio::sleep(0s);
+            // Before the timer of the request, whatever the clock says.
+            co_await asyncio::sleep(20ms);
+            support::blocks_left = given;
+            std::this_thread::sleep_for(40ms);
+            co_await asyncio::sleep(0s);
+            const auto r = co_await as_result(asyncio::wait_for(task, 5s));
+            enough = support::blocks_left.exchange(-1) >= 0;
+            if (r.holds<std::bad_alloc>()) {
+                ++refused;
+            } else {
+                EXPECT_TRUE(r.holds<http::Timeout>()) << given;
+            }
+        });
+    }
+    EXPECT_GE(refused, 1);
+}
+
+// L26.
+TEST(Http, ClosesWithoutMemoryForTheError) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const HttpServer server([](const Request&, Connection& c) {
+        c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        c.wait_for_end();
+        c.close_after();
+    });
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run([&]() -> Coroutine<> {
+            http::Client client;
+            http::Stream stream = co_await client.stream("GET", server.url());
+            http::Stream other = co_await client.stream("GET", server.url());
+            EXPECT_EQ(co_await stream.next_chunk(), "hello");
+            support::blocks_left = given;
+            stream.close();
+            client.close();
+            enough = support::blocks_left.exchange(-1) >= 0;
+            for (const http::Stream* const each : {&stream, &other}) {
+                const auto r = co_await as_result(each->next_chunk());
+                EXPECT_TRUE(r.holds<http::ClosedError>() || r.holds<std::bad_alloc>()) << given;
+            }
+        });
+    }
 }
 
 // N21.

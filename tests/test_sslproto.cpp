@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "counted_new.hpp"
+#include "ssl_state.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
 #include "tls_wire.hpp"
@@ -1136,6 +1138,56 @@ TEST(SSLNegotiation, SniCallbackMayRefuse) {
 }
 
 // ---- sessions -----------------------------------------------------------------------------------
+
+TEST(SSLProtocol, HandshakeTimesOutWithoutMemoryForItsError) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    int refused = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run_virtual([&]() -> Coroutine<> {
+            EventLoop& loop = get_running_loop();
+            auto below = FakeTransport::pair(loop);
+            End client(loop, for_client());
+            // Its own entry comes before the one of the handshake.
+            loop.call_later(60s, [&] { support::blocks_left = given; });
+            below.first->begin(client.tls.protocol);
+            const TimePoint start = loop.time();
+            const auto r = co_await as_result(wait_for(client.handshake, 100s));
+            enough = support::blocks_left.exchange(-1) >= 0;
+            EXPECT_EQ(loop.time() - start, 60s) << given;
+            if (r.holds<std::bad_alloc>()) {
+                ++refused;
+            } else {
+                EXPECT_TRUE(r.holds<ConnectionAbortedError>()) << given;
+            }
+            co_await until([&] { return below.first->lost; });
+        });
+    }
+    EXPECT_GE(refused, 1);
+}
+
+TEST(SSLSession, IsNotKeptWithoutMemory) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const std::string key = "a key that is too long for the string itself";
+    const ssl::SSLContext context = client_context();
+    detail::SslContextState& state = context.state();
+    for (std::ptrdiff_t given = 0;; ++given) {
+        SSL_SESSION* const session = SSL_SESSION_new();
+        support::blocks_left = given;
+        bool kept = true;
+        try {
+            state.keep_session(key, session);
+        } catch (const std::bad_alloc&) {
+            kept = false;
+            SSL_SESSION_free(session);
+        }
+        support::blocks_left = -1;
+        SSL_SESSION* const found = state.find_session(key);
+        EXPECT_EQ(found != nullptr, kept) << given;
+        SSL_SESSION_free(found);
+        if (kept) break;
+    }
+}
 
 struct Reuse {
     ssl::SSLContext client = client_context();

@@ -390,8 +390,8 @@ void ClientState::end_broken() {
 }
 
 void ClientState::fail_all(const std::exception_ptr& error) noexcept {
-    const std::vector<Exchange*> all = exchanges_;
-    for (Exchange* exchange : all) exchange->fail(error);
+    // Safe because it only wakes those who wait: none goes.
+    for (Exchange* exchange : exchanges_) exchange->fail(error);
 }
 
 // One timer at a time, and none a request: when it is due it looks whether there were any since.

@@ -37,8 +37,10 @@ StatusError::StatusError(int status, const std::string& url)
 
 namespace detail {
 
-std::exception_ptr error_of(CURLcode code, const char* text, long os_error,
-                            const std::string& url) {
+namespace {
+
+std::exception_ptr make_error(CURLcode code, const char* text, long os_error,
+                              const std::string& url) {
     const std::string said = text && *text ? text : curl_easy_strerror(code);
     switch (code) {
         case CURLE_OUT_OF_MEMORY:
@@ -76,6 +78,18 @@ std::exception_ptr error_of(CURLcode code, const char* text, long os_error,
             return std::make_exception_ptr(ProtocolError(std::errc::connection_reset, said, url));
         default:
             return std::make_exception_ptr(ProtocolError(std::errc::protocol_error, said, url));
+    }
+}
+
+}  // namespace
+
+std::exception_ptr error_of(CURLcode code, const char* text, long os_error,
+                            const std::string& url) noexcept {
+    try {
+        return make_error(code, text, os_error, url);
+    } catch (...) {
+        // No memory for it: that is the error, then.
+        return std::current_exception();
     }
 }
 

@@ -70,6 +70,16 @@ bool memory_is_left() noexcept {
     return some != nullptr;
 }
 
+// What `make` makes, or that there is no memory for it.
+template <class F>
+std::exception_ptr error_from(F&& make) noexcept {
+    try {
+        return std::make_exception_ptr(make());
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
 std::string without_brackets(std::string host) {
     if (host.starts_with('[')) host = host.substr(1, host.find_first_of("%]") - 1);
     return host;
@@ -158,21 +168,27 @@ void Exchange::finish(CURLcode code) {
     if (code != CURLE_OK) curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &os_error);
     end_hop();
     if (code == CURLE_OUT_OF_MEMORY && phase_ == Phase::kHeaders && !error_ && memory_is_left()) {
-        error_ = std::make_exception_ptr(
-            ProtocolError(std::errc::message_size,
-                          "a header line of the response is longer than 100 KiB", url_.text));
+        error_ = error_from([this] {
+            return ProtocolError(std::errc::message_size,
+                                 "a header line of the response is longer than 100 KiB", url_.text);
+        });
     } else if (code == CURLE_OPERATION_TIMEDOUT && !error_) {
         error_ = not_connected();  // the only limit that libcurl is given
     } else if (code != CURLE_OK && !error_ && !discarding_) {
         error_ = error_of(code, error_text_, os_error, url_.text);
     } else if (tls_cut_ && !error_ && !discarding_) {
-        error_ = std::make_exception_ptr(ProtocolError(
-            std::errc::connection_reset,
-            "the connection ended without the end of TLS: the body may be cut short", url_.text));
+        error_ = error_from([this] {
+            return ProtocolError(
+                std::errc::connection_reset,
+                "the connection ended without the end of TLS: the body may be cut short",
+                url_.text);
+        });
     } else if (phase_ == Phase::kHeaders && !error_) {
-        error_ = std::make_exception_ptr(
-            ProtocolError(std::errc::connection_reset,
-                          "the connection was closed before the end of the headers", url_.text));
+        error_ = error_from([this] {
+            return ProtocolError(std::errc::connection_reset,
+                                 "the connection was closed before the end of the headers",
+                                 url_.text);
+        });
     }
     phase_ = Phase::kDone;
     if (final_ || error_) deadline_timer_.cancel();
@@ -217,9 +233,11 @@ void Exchange::close() noexcept {
     buffer_.clear();
     unpacker_.reset();
     packed_left_ = false;
-    auto error = std::make_exception_ptr(ClosedError(
-        std::errc::operation_canceled,
-        client_->closed() ? "the HTTP client was closed" : "the stream is closed", url_.text));
+    std::exception_ptr error = error_from([this] {
+        return ClosedError(
+            std::errc::operation_canceled,
+            client_->closed() ? "the HTTP client was closed" : "the stream is closed", url_.text);
+    });
     if (!over) return fail(std::move(error));
     if (!error_) error_ = std::move(error);
 }
@@ -629,9 +647,11 @@ void Exchange::begin_clock() {
     EventLoop& loop = *client_->loop();
     if (settings_.timeout.is_none()) return;
     deadline_timer_ = loop.call_later(settings_.timeout, [this] {
-        fail(std::make_exception_ptr(
-            Timeout(std::errc::timed_out,
-                    "the request took longer than " + seconds_text(settings_.timeout), url_.text)));
+        fail(error_from([this] {
+            return Timeout(std::errc::timed_out,
+                           "the request took longer than " + seconds_text(settings_.timeout),
+                           url_.text);
+        }));
     });
 }
 
@@ -646,11 +666,13 @@ void Exchange::begin_connecting() {
     connect_by_ = now + std::min(limit.duration(), most);
 }
 
-std::exception_ptr Exchange::not_connected() const {
-    return std::make_exception_ptr(Timeout(
-        std::errc::timed_out,
-        "no connection within " + seconds_text(settings_.connect_timeout) + " (connect_timeout)",
-        url_.text));
+std::exception_ptr Exchange::not_connected() const noexcept {
+    return error_from([this] {
+        return Timeout(std::errc::timed_out,
+                       "no connection within " + seconds_text(settings_.connect_timeout) +
+                           " (connect_timeout)",
+                       url_.text);
+    });
 }
 
 // There is a connection, a new one or one used again, and the request is about to be sent. What

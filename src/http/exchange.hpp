@@ -136,7 +136,7 @@ class Exchange {
     void end_look_up() noexcept;
     void begin_clock();
     void begin_connecting();
-    std::exception_ptr not_connected() const;
+    std::exception_ptr not_connected() const noexcept;
     std::size_t head_size() const;
     void check_head_size() const;
 
