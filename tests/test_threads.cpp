@@ -1496,7 +1496,7 @@ void expect_an_end(F get) {
             EXPECT_GT(at, 0);
             // The thread sanitizer does not see how the runtime counts an exception's owners: to it
             // the other thread frees the text while this one reads it.
-            if (!kThreadSanitizer) {
+            if (!support::kThreadSanitizer) {
                 EXPECT_STREQ(e.what(), "fragile");
             }
         }
