@@ -298,6 +298,8 @@ class Endpoint final : public Channel,
     void read_dropped() noexcept;
     void write_dropped() noexcept;
     void life_dropped() noexcept { destroy(); }
+    // In debug mode. Raises: RuntimeError on another thread than the loop's.
+    void check_thread() const { check_thread_if_debug(core_); }
     std::string describe() const override { return "endpoint " + repr(); }
     void loop_closed() noexcept override { close(); }
 
@@ -668,7 +670,10 @@ Coroutine<void> DatagramEndpoint::send_many(std::span<const Datagram> datagrams)
     return detail::send_all(detail::Ref<detail::Endpoint>::share(&endpoint()), datagrams);
 }
 
-void DatagramEndpoint::close() const { endpoint().close(); }
+void DatagramEndpoint::close() const {
+    endpoint().check_thread();
+    endpoint().close();
+}
 bool DatagramEndpoint::is_closing() const { return endpoint().is_closed(); }
 int DatagramEndpoint::fileno() const { return endpoint().fileno(); }
 SocketAddress DatagramEndpoint::getsockname() const { return endpoint().socket().getsockname(); }

@@ -382,7 +382,13 @@ detail::ServerState& Server::state() const {
     return static_cast<detail::ServerHandle*>(handle_.get())->state();
 }
 
-void Server::close() const { state().close(); }
+detail::ServerState& Server::state_here() const {
+    detail::ServerState& found = state();
+    detail::check_thread_if_debug(found.core());
+    return found;
+}
+
+void Server::close() const { state_here().close(); }
 Coroutine<> Server::wait_closed() const { return detail::until_closed(*this, state()); }
 Coroutine<> Server::start_serving() const { return detail::begin_serving(*this, state()); }
 Coroutine<> Server::serve_forever() const { return detail::serve_until_cancelled(*this, state()); }
@@ -393,10 +399,10 @@ bool Server::is_serving() const { return state().serving(); }
 EventLoop& Server::get_loop() const { return state().loop(); }
 const std::vector<Socket>& Server::sockets() const { return state().sockets(); }
 void Server::close_clients() const {
-    for (const BaseTransport& client : state().clients()) client.close();
+    for (const BaseTransport& client : state_here().clients()) client.close();
 }
 void Server::abort_clients() const {
-    for (const BaseTransport& client : state().clients()) client.impl().abort();
+    for (const BaseTransport& client : state_here().clients()) client.impl().abort();
 }
 std::string Server::repr() const { return handle_ ? state().repr() : "<Server empty>"; }
 Coroutine<Server> Server::aenter() const {

@@ -170,6 +170,7 @@ std::optional<TimePoint> Timeout::when() const noexcept {
 void Timeout::reschedule(Deadline when) {
     if (scope_.state() != State::kActive) throw_not_active(scope_.state());
     if (!when.is_none()) detail::running_core();
+    detail::check_thread_if_debug(task_->core());
     when_ = when;
     scope_.arm_at(when.count());
 }

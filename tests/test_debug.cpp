@@ -252,6 +252,77 @@ TEST(Debug, StreamsAndTransportsOfAnotherThreadAreRefused) {  // L34, DM-02
     loop->close();
 }
 
+TEST(Debug, ServersAndEndpointsOfAnotherThreadAreRefused) {  // L34, DM-02
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->run_until_complete([]() -> Coroutine<> {
+        const auto factory = [] { return std::make_shared<Protocol>(); };
+        const Server server = co_await get_running_loop().create_server(factory, "127.0.0.1", 0);
+        auto [client, protocol] = co_await get_running_loop().create_connection(
+            factory, "127.0.0.1", server.sockets().at(0).getsockname().port());
+        co_await sleep(5ms);
+        const DatagramEndpoint udp =
+            co_await open_datagram_endpoint({.local_addr = {"127.0.0.1", 0}});
+        expect_refused([&] { server.close(); }, [&] { server.close_clients(); },
+                       [&] { server.abort_clients(); }, [&] { udp.close(); });
+        EXPECT_FALSE(udp.is_closing());
+        udp.close();
+        EXPECT_TRUE(server.is_serving());
+        EXPECT_EQ(server.sockets().size(), 1u);
+        // What only looks is for everybody.
+        std::thread([&] {
+            EXPECT_NE(server.repr().find("<Server sockets="), std::string::npos);
+        }).join();
+        server.close_clients();
+        server.close();
+        EXPECT_FALSE(server.is_serving());
+        co_await server.wait_closed();
+        client.close();
+    });
+    loop->close();
+}
+
+TEST(Debug, TimeoutsOfAnotherThreadAreRefused) {  // L34, DM-02
+    for (const bool debug : {true, false}) {
+        const auto loop = EpollEventLoop::create();
+        loop->set_debug(debug);
+        loop->run_until_complete([debug]() -> Coroutine<> {
+            auto limited = [&](Timeout& limit) -> Coroutine<> {
+                const auto before = limit.when();
+                std::thread([&] {
+                    // In every mode, as in Python: the time is that of the running loop.
+                    EXPECT_EQ(raised<RuntimeError>([&] { limit.reschedule(*before + 1s); }),
+                              "no running event loop");
+                }).join();
+                if (debug) {
+                    expect_refused([&] { limit.reschedule(std::nullopt); },
+                                   [&] {
+                                       const auto other = EpollEventLoop::create();
+                                       std::exception_ptr error;
+                                       other->call_soon([&] {
+                                           try {
+                                               limit.reschedule(*before + 1s);
+                                           } catch (const RuntimeError&) {
+                                               error = std::current_exception();
+                                           }
+                                           other->stop();
+                                       });
+                                       other->run_forever();
+                                       other->close();
+                                       if (error) std::rethrow_exception(error);
+                                   });
+                }
+                EXPECT_EQ(limit.when(), before);
+                limit.reschedule(std::nullopt);
+                EXPECT_FALSE(limit.when());
+                co_return;
+            };
+            co_await with(timeout(1h), limited);
+        });
+        loop->close();
+    }
+}
+
 TEST(Debug, SlowDoneCallbacksAreReportedWithTheirPlace) {  // EH-07
     const auto loop = EpollEventLoop::create();
     loop->set_debug(true);

@@ -25,6 +25,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -696,12 +697,12 @@ TEST(UringFiles, WhatIsInFlightIsTakenAlongToAnotherThread) {
 
 std::string* messages = nullptr;
 
-// In the child of a fork: io_uring_setup fails with EPERM from now on.
-bool forbid_io_uring() {
+// In the child of a fork: `call` fails with `error` from now on.
+bool forbid(unsigned call, unsigned error) {
     sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     sock_fprog program{4, code};
@@ -709,8 +710,8 @@ bool forbid_io_uring() {
            ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-int refused() {
-    if (!forbid_io_uring()) return 77;
+int refused(unsigned call, unsigned error, std::string_view where, std::string_view cure) {
+    if (!forbid(call, error)) return 77;
     std::string text;
     messages = &text;
     log::set_sink([](log::Level level, std::string_view line) {
@@ -719,8 +720,9 @@ int refused() {
     });
     const auto loop = UringEventLoop::create();
     if (std::string_view(loop->backend()) != "epoll") return 1;
-    if (text.find("no io_uring, epoll serves: io_uring_setup") == std::string::npos) return 2;
-    if (text.find("seccomp profile") == std::string::npos) return 3;
+    if (text.find("no io_uring, epoll serves: " + std::string(where)) == std::string::npos)
+        return 2;
+    if (text.find(cure) == std::string::npos) return 3;
     if (text.find('\n') != text.size() - 1) return 4;  // one line, for who debugs
     return loop->run_until_complete([]() -> Coroutine<int> {
         co_await sleep(1ms);
@@ -729,9 +731,9 @@ int refused() {
 }
 
 // The loop has its ring, and files get none.
-int refused_files() {
+int refused_files(unsigned error) {
     const auto loop = uring_loop();
-    if (!loop || !forbid_io_uring()) return 77;
+    if (!loop || !forbid(__NR_io_uring_setup, error)) return 77;
     loop->run_until_complete([]() -> Coroutine<> {
         File file = co_await cold_file(3);
         co_await read_block(file, 2);
@@ -739,15 +741,55 @@ int refused_files() {
     return testing::Test::HasFailure() ? 1 : 0;
 }
 
-TEST(UringFiles, WhereASecondRingIsRefusedThreadsServe) {
+// The loop moves to a thread where there is no memory for its ring: an error that can be caught,
+// and nothing that is lost (L11).
+int refused_elsewhere() {
+    const auto loop = uring_loop();
+    if (!loop) return 77;
+    loop->run_until_complete(sleep(1ms));
+    int result = 0;
+    std::thread([&] {
+        if (!forbid(__NR_io_uring_setup, ENOMEM)) {
+            result = 77;
+            return;
+        }
+        try {
+            loop->run_until_complete(sleep(1ms));
+            result = 1;
+        } catch (const OSError& error) {
+            if (error.code().value() != ENOMEM) result = 2;
+        }
+    }).join();
+    if (result != 0) return result;
+    // Here it may.
+    return loop->run_until_complete([]() -> Coroutine<int> {
+        co_await sleep(1ms);
+        co_return 0;
+    });
+}
+
+// What `check` gives in a child, which the filter is the end of; 77: it cannot be checked here.
+int in_filtered_child(const std::function<int()>& check) {
     const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) ::_exit(refused_files());
+    if (child == 0) ::_exit(check());
     int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no io_uring or seccomp filters here";
-    EXPECT_EQ(WEXITSTATUS(status), 0);
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status)) << status;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(UringFiles, WhereASecondRingIsRefusedThreadsServe) {
+    for (const unsigned error : {EPERM, ENOMEM}) {
+        const int status = in_filtered_child([&] { return refused_files(error); });
+        if (status == 77) GTEST_SKIP() << "no io_uring or seccomp filters here";
+        EXPECT_EQ(status, 0) << error;
+    }
+}
+
+TEST(Uring, WithoutMemoryForItsRingOnAnotherThreadItSaysSo) {
+    const int status = in_filtered_child(refused_elsewhere);
+    if (status == 77) GTEST_SKIP() << "no io_uring or seccomp filters here";
+    EXPECT_EQ(status, 0);
 }
 
 std::int64_t wait_ns(detail::Backend& backend, std::int64_t timeout) {
@@ -798,14 +840,25 @@ TEST(Uring, TimersOfARealTimeThreadAreNotPutOff) {
 }
 
 TEST(Uring, WhereItIsRefusedEpollServesAndALineSaysWhatToChange) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) ::_exit(refused());
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp filters here";
-    EXPECT_EQ(WEXITSTATUS(status), 0);
+    const struct {
+        unsigned call;
+        unsigned error;
+        const char* where;
+        const char* cure;
+    } cases[] = {
+        {__NR_io_uring_setup, EPERM, "io_uring_setup: ", "seccomp profile"},
+        {__NR_io_uring_setup, ENOSYS, "io_uring_setup: ", "Linux 6.0 or later is needed"},
+        {__NR_io_uring_setup, ENOMEM,
+         "io_uring_setup: ", "(raise the limit of locked memory, ulimit -l)"},
+        {__NR_io_uring_register, ENOMEM,
+         "io_uring_register of a buffer ring: ", "(raise the limit of locked memory, ulimit -l)"},
+    };
+    for (const auto& c : cases) {
+        const int status =
+            in_filtered_child([&] { return refused(c.call, c.error, c.where, c.cure); });
+        if (status == 77) GTEST_SKIP() << "no seccomp filters here";
+        EXPECT_EQ(status, 0) << c.where << c.error;
+    }
 }
 
 // L1: all receive buffers are the loop's, and the busiest stream must not take each that comes

@@ -127,6 +127,7 @@ class ASYNCIO_API Server {
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
     // Stops listening, at once. Connections stay; serve_forever() ends. Idempotent. SO-01.
+    // Raises: in debug mode RuntimeError on another thread than its loop's.
     void close() const;
     // Waits until it is closed and all its connections are gone. SO-02.
     // If cancelled: nothing changes.
@@ -146,6 +147,7 @@ class ASYNCIO_API Server {
     // Those it listens on; empty once it is closed. SO-05.
     const std::vector<Socket>& sockets() const;
     // close() or abort() of the transport of each of its connections. SO-06.
+    // Raises: in debug mode RuntimeError on another thread than its loop's.
     void close_clients() const;
     void abort_clients() const;
     // `<Server sockets=(<asyncio.TransportSocket fd=6, ...>,)>`.
@@ -168,6 +170,8 @@ class ASYNCIO_API Server {
 
   private:
     detail::ServerState& state() const;
+    // To change it. Raises: in debug mode RuntimeError on another thread than its loop's.
+    detail::ServerState& state_here() const;
     std::shared_ptr<void> handle_;  // a detail::ServerHandle
 };
 

@@ -137,6 +137,7 @@ class ASYNCIO_API DatagramEndpoint {
     Coroutine<void> send_many(std::span<const Datagram> datagrams) const;
 
     // Closes the socket: who waits gets ConnectionAbortedError. Idempotent.
+    // Raises: in debug mode RuntimeError on another thread than its loop's.
     void close() const;
     bool is_closing() const;
     // -1 once it is closed.

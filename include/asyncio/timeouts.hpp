@@ -108,7 +108,8 @@ class ASYNCIO_API Timeout {
     std::optional<TimePoint> when() const noexcept;
     // Sets another deadline, or none. A past one fires in the next iteration.
     // Raises: RuntimeError "Timeout has not been entered", "Cannot change state of expired Timeout"
-    // (or expiring, finished).
+    // (or expiring, finished), "no running event loop" on another thread; in debug mode on any but
+    // its loop's.
     void reschedule(Deadline when);
     // True from the moment that the deadline passed inside the scope.
     bool expired() const noexcept;
