@@ -6,6 +6,56 @@
 // between is a call of the back end: receive, send, accept.
 //
 // A node may still be queued when its owner closes: the owner lives until no node is queued.
+//
+// A channel is opened once: fd_ is -1 until Backend::open() or until hand_over() from another one,
+// and again from Backend::close() or hand_over() to another one on. hand_over() takes readable_ and
+// hung_up_ along.
+//
+//   reading  wants_read_  readable_  read_queued_
+//   -------  -----------  ---------  ------------  ----------------------------------------------
+//   idle     no           no         no            nobody reads; nothing is known to be there
+//   held     no           yes        no            nobody reads; something may be there
+//   waiting  yes          no         no            the next event queues on_read
+//   queued   any          any        yes           on_read runs in the next iteration
+//   looking  yes          yes        no            the owner receives (1)
+//
+//   from     to       by
+//   -------  -------  ---------------------------------------------------------------------------
+//   idle     waiting  start_reading()
+//   held     queued   start_reading()
+//   waiting  idle     stop_reading(). A node that is queued stays queued: on_read asks wants_read()
+//   idle     held     an event: data, a connection, the end, an error
+//   waiting  queued   an event
+//   queued   looking  read_runs(); or held, waiting or idle, as the other two flags say
+//   looking  waiting  a receive or accept that finds it empty (2)
+//   looking  queued   read_again()
+//   looking  held     stop_reading()
+//   held     idle     a receive that finds it empty (2)
+//
+//   (1) From read_runs() until read_again(), within on_read; an endpoint of datagrams calls that
+//       in the step of the task that it woke.
+//   (2) EAGAIN. On epoll, for a stream: any error, and less than was asked for unless hung_up_ is
+//       set. On io_uring, for a stream: all is taken of what the system had received. Datagrams:
+//       fewer than were asked for, unless hung_up_ is set.
+//   hung_up_: an event told of the end or an error, for which no second one comes. It stays set;
+//   for datagrams, until a receive finds nothing.
+//
+//   writing  awaits_room_  write_queued_
+//   -------  ------------  -------------  -------------------------------------------------------
+//   free     no            no             a send is tried at once
+//   full     yes           no             the next event queues on_write
+//   queued   no            yes            on_write runs in the next iteration
+//   both     yes           yes            the same, and once more after the next event
+//
+//   from     to       by
+//   -------  -------  ---------------------------------------------------------------------------
+//   free     full     a send that took less than all, but for an error; await_room()
+//   queued   both     the same
+//   full     queued   an event: room, a hang-up, an error
+//   both     queued   the same
+//   full     free     forget_room(), as the connection is lost
+//   both     queued   the same
+//   queued   free     write_runs(); both: full
 #pragma once
 
 #include <cstddef>

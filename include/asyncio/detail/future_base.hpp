@@ -2,6 +2,55 @@
 //
 // One object: state, result and, for a task, everything a step needs; 104 bytes plus the result.
 // What few tasks use (a given name, a cancel message) lives in `TaskExtra`, made when needed.
+//
+// The states of a task. Its node, the TaskBase, is in one list at a time.
+//
+//   state     state_     leaf_       waiting_        the node is in
+//   --------  ---------  ----------  --------------  ----------------------------------------
+//   new       pending    the root    null            the ready queue; eager: nothing
+//   running   pending    null        null (1)        nothing; it is the thread's current task
+//   waiting   pending    innermost   what it awaits  the ring of that future; of a SoleWaiter:
+//                        frame                       nothing, the waiter knows the task
+//   woken     pending    innermost   the same, done  the ready queue
+//                        frame       (circle: null)
+//   yielding  pending    innermost   null            the ready queue
+//                        frame
+//   foreign   pending    innermost   null            nothing: a foreign awaiter has a handle
+//                        frame                       that queues the task
+//   done      not        the root,   (exc_ is in     nothing
+//             pending    then null   its place)
+//   dropped   pending    null        null            nothing: its loop is closed
+//
+//   kStarted is set from the first step on (2), kRegistered (it is in the loop's list of tasks)
+//   until it is done or dropped.
+//   (1) From the begin of a step until the awaiter calls resumed() it is as it was.
+//   (2) The task that closes a generator has it before, so that a cancel comes inside.
+//
+//   from      to        by
+//   --------  --------  ---------------------------------------------------------------------
+//   new       running   run(): by the loop, or by start() if eager
+//   new       done      run() while kMustCancel is set: the body is not entered (S-43)
+//   running   waiting   suspend(); if kMustCancel is set, the cancel goes on to what it awaits
+//                       at once (S-45)
+//   running   yielding  suspend_yield()
+//   running   foreign   ForeignAwaiter
+//   running   done      collect(), at the root's final suspend; cancelled if kMustCancel is set
+//                       and the body returned (S-46)
+//   waiting   woken     the end of the future (schedule_callbacks()); SoleWaiter::set() or its
+//                       cancel; take_out() of a circle
+//   foreign   yielding  wake()
+//   woken     running   run(). Not its frame, if it was overtaken in a queue: look_again() lets
+//   yielding  running   it wait again
+//   any but   dropped   Loop::close(): the frames go, innermost first
+//   done
+//
+//   While a stream calls the function of a read_with() in the place of a waiting task, waiting_
+//   is null; then the task waits again, or is woken.
+//
+// cancel() is counted in cancel_requests_. Of a waiting task it goes on to what that awaits; if
+// this accepts it, its end wakes the task. In every other state but done, and where it is not
+// accepted, it sets kMustCancel, which becomes due as the table says, or where an awaiter resumes
+// (S-44). uncancel() to 0 clears it. A task that is done refuses: cancel() returns false.
 #pragma once
 
 #include <atomic>

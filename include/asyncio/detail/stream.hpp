@@ -1,6 +1,52 @@
 // What the handles of a stream point to: one object per connection, which is its protocol, the
 // reader's buffer and the writer's flow control at once, so that an idle connection costs one
 // block.
+//
+// How a stream is read.
+//
+//   state    reader_   its waiter     in_function_
+//   -------  --------  -------------  ------------  --------------------------------------------
+//   free     null                     no            nobody reads
+//   waiting  the read  pending        no            for more than is there
+//   woken    the read  set or         no            its task is in the ready queue. served_: it
+//                      cancelled                    has bytes that are in no buffer
+//   calling  the read  any            yes           the function of a read_with() looks at the
+//                                                   bytes; only what it feeds is in buffer_
+//
+//   from     to       by
+//   -------  -------  --------------------------------------------------------------------------
+//   free     waiting  enter(), after begin() has found too little
+//   waiting  woken    feed() of enough; feed_eof(); set_exception(); a cancel of the task
+//   waiting  calling  feed() for a read_with(), on the loop
+//   calling  waiting  the function has used nothing, and nothing else has ended the read
+//   calling  woken    it has used some or failed; the limit; the end or an error came meanwhile
+//   any but  calling  begin(), enter() or the step of a read_with(): back to where it was when
+//   calling           the function returns
+//   woken    free     settle_slow(), in the task's step: takes its bytes out of the buffer, or
+//                     puts back what it has, if it was cancelled
+//   woken    free     begin() of another read, which comes first: what the woken one has is put
+//                     back. It takes what is left when it runs, or raises RuntimeError
+//   any      free     the awaiter or the stream is destroyed
+//
+//   A read that begins while another one waits gets what the buffer has, or else RuntimeError;
+//   while a function is called it gets RuntimeError.
+//
+// How it ends. eof_ (no more bytes), exception_ (what a read raises that begins or finds too
+// little), lost_ (connection_lost() was called) and failed_ (with an error) stay once they are set.
+//
+// The transport's pause. reading_paused_ is set by feed() when over twice the limit is buffered and
+// no read waits for more, and cleared when a read leaves the limit or less, when one needs more
+// (enter()), and with another transport. cannot_pause_: the transport cannot; all is buffered.
+//
+// What drain() does, by the first line that holds:
+//
+//   exception_                  raises it
+//   writing_paused_, not lost_  waits for resume_writing() or the loss; raises the loss's error
+//   the transport closes        yields once; raises if it is lost then
+//   lost_                       raises ConnectionResetError
+//   else                        goes on
+//
+// wait_closed() waits until lost_, and raises exception_ if failed_.
 #pragma once
 
 #include <concepts>
