@@ -17,12 +17,14 @@ class CompletionQueue {
           unasked(futures_.size()) {
         // Now, since later nobody could be told that there is no memory.
         ended_.reserve(futures_.size());
+        if (!futures_.empty() && !timeout.is_none()) {
+            LoopCore& core = futures_[0]->core();
+            timer_ = new CallTimer(
+                core, saturating_add(loop_now(core), timeout.count()), false,
+                [](void* self) { static_cast<CompletionQueue*>(self)->on_timeout(); }, this);
+        }
+        // Last, since nothing may fail once the futures know the nodes.
         for (std::size_t i = 0; i < futures_.size(); ++i) nodes_[i].watch(*this, *futures_[i]);
-        if (futures_.empty() || timeout.is_none()) return;
-        LoopCore& core = futures_[0]->core();
-        timer_ = new CallTimer(
-            core, saturating_add(loop_now(core), timeout.count()), false,
-            [](void* self) { static_cast<CompletionQueue*>(self)->on_timeout(); }, this);
     }
 
     void retain() noexcept { uses_.add(); }

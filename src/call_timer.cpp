@@ -6,12 +6,24 @@ CallTimer::CallTimer(LoopCore& core, std::int64_t when, bool soon, Function fn, 
     : core_(core), fn_(fn), owner_(owner) {
     entry_.owner = this;
     entry_.when = when;
+    arm(soon);
+}
+
+void CallTimer::arm(bool soon) {
     if (soon) {
         entry_.index = TimerEntry::kDue;
-        core.push_ready(this);
+        core_.push_ready(this);
     } else {
-        add_timer(core, entry_);
+        add_timer(core_, entry_);
     }
+}
+
+bool CallTimer::move_to(std::int64_t when, bool soon) noexcept {
+    if (!entry_.queued()) return false;
+    remove_timer(core_, entry_);
+    entry_.when = when;
+    arm(soon);  // safe because the room that it has left is there still
+    return true;
 }
 
 void CallTimer::run() {

@@ -32,9 +32,10 @@ class ContextMap {
     }
     std::size_t size() const noexcept { return items_.size(); }
 
-    // A new map (count 1) like `from`, with `value` for `id`; a null value removes it.
-    static ContextMap* changed(const ContextMap* from, std::uint64_t id, Ref<ContextValue> value) {
-        auto* map = new ContextMap;
+    // A new map like `from`, with `value` for `id`; a null value removes it.
+    static Ref<ContextMap> changed(const ContextMap* from, std::uint64_t id,
+                                   Ref<ContextValue> value) {
+        auto map = Ref<ContextMap>::adopt(new ContextMap);
         if (from) map->items_ = from->items_;
         const auto it = map->items_.begin() + (map->lower_bound(id) - map->items_.cbegin());
         const bool found = it != map->items_.end() && it->id == id;
@@ -184,7 +185,7 @@ TokenBase TokenBase::set(const ContextVarBase& var, ContextValue* value) {
     token.state_->id = var.id_;
     token.state_->box = Ref<ContextBox>::share(&box);
     if (box.map) token.state_->old = Ref<ContextValue>::share(box.map->find(var.id_));
-    box.map = Ref<ContextMap>::adopt(ContextMap::changed(box.map.get(), var.id_, std::move(owned)));
+    box.map = ContextMap::changed(box.map.get(), var.id_, std::move(owned));
     return token;
 }
 
@@ -195,7 +196,7 @@ void TokenBase::reset(const ContextVarBase& var) const {
     }
     ContextBox& box = current_context_slot().box();
     if (state_->box.get() != &box) throw ValueError("Token was created in a different Context");
-    box.map = Ref<ContextMap>::adopt(ContextMap::changed(box.map.get(), var.id_, state_->old));
+    box.map = ContextMap::changed(box.map.get(), var.id_, state_->old);
     state_->used = true;
 }
 

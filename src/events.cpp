@@ -127,7 +127,15 @@ void forget_current(const EventLoop* loop) noexcept;
 EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
     impl_->loop = this;
     set_debug(debug_from_environment());
-    detail::list_loop(*impl_);
+    try {
+        detail::list_loop(*impl_);
+    } catch (const std::bad_alloc&) {
+        // There is no destructor yet that would give its descriptors back.
+        impl_->close();
+        impl_->forget_public_object();
+        impl_->orphan();
+        throw;
+    }
 }
 
 namespace {
@@ -149,8 +157,7 @@ EventLoop::~EventLoop() {
             close();
         } catch (const std::exception&) {
             // A destructor has nobody to raise it to.
-            log::write(log::Level::ERROR, "Exception while an event loop was closed:\n" +
-                                              detail::format_exception(std::current_exception()));
+            detail::log_current_exception("Exception while an event loop was closed:\n");
         }
     }
     forget_current(this);
@@ -360,8 +367,15 @@ void report_exception(LoopCore& core, const ExceptionContext& context) noexcept 
         log::write(log::Level::ERROR, context.message + '\n' + format_exception(context.exception));
     } catch (...) {
         // KeyboardInterrupt from a handler: this may be a destructor, which cannot pass it on.
-        log::write(log::Level::ERROR,
-                   "Exception in exception handler: " + describe(std::current_exception()));
+        log_current_exception("Exception in exception handler:\n");
+    }
+}
+
+void log_current_exception(const char* text) noexcept {
+    try {
+        log::write(log::Level::ERROR, text + format_exception(std::current_exception()));
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::ERROR, text);
     }
 }
 

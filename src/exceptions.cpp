@@ -8,12 +8,14 @@
 
 #include <cxxabi.h>
 #include <netdb.h>
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <span>
 
 namespace asyncio::inline v1 {
 
@@ -438,6 +440,14 @@ void set_nested(std::nested_exception& nested, std::exception_ptr cause) noexcep
     nested_of(nested) = std::move(cause);
 }
 
+namespace {
+
+std::exception_ptr take_nested(std::nested_exception& nested) noexcept {
+    return std::exchange(nested_of(nested), nullptr);
+}
+
+}  // namespace
+
 #else
 
 namespace {
@@ -461,6 +471,16 @@ void set_nested(std::nested_exception& nested, std::exception_ptr cause) noexcep
             std::nested_exception();  // Takes up the exception that is being handled: the cause.
     }
 }
+
+namespace {
+
+std::exception_ptr take_nested(std::nested_exception& nested) noexcept {
+    std::exception_ptr cause = nested.nested_ptr();
+    nested = std::nested_exception();  // and that of the exception that is being handled, if any
+    return cause;
+}
+
+}  // namespace
 
 #endif
 
@@ -562,19 +582,25 @@ std::string value_of(const std::exception_ptr& error) {
     return first_number<int, unsigned, long, unsigned long, long long, unsigned long long>(error);
 }
 
-std::string list_of(const std::vector<std::exception_ptr>& errors) {
+// What is nested more deeply than this is left out of texts.
+constexpr std::size_t kDeepestShown = 100;
+
+std::string describe_at(const std::exception_ptr& error, std::size_t depth);
+
+std::string list_of(const std::vector<std::exception_ptr>& errors, std::size_t depth) {
+    if (depth > kDeepestShown) return "[...]";
     std::string list;
     for (const std::exception_ptr& error : errors) {
         if (!list.empty()) list += ", ";
-        list += describe(error);
+        list += describe_at(error, depth);
     }
     return "[" + list + "]";
 }
 
 // What stands between the brackets of the repr().
-std::string arguments_of(const std::exception_ptr& error) {
+std::string arguments_of(const std::exception_ptr& error, std::size_t depth) {
     if (const auto* group = find<BaseExceptionGroup>(error)) {
-        return quoted(group->message()) + ", " + list_of(group->exceptions());
+        return quoted(group->message()) + ", " + list_of(group->exceptions(), depth + 1);
     }
     if (const auto* exit = find<SystemExit>(error); exit && !exit->has_text()) return exit->what();
     if (const auto* os = find<OSError>(error); os && os->has_number()) {
@@ -582,6 +608,11 @@ std::string arguments_of(const std::exception_ptr& error) {
     }
     std::string text = text_of(error);
     return text.empty() ? value_of(error) : quoted(text);
+}
+
+std::string describe_at(const std::exception_ptr& error, std::size_t depth) {
+    if (!error) return "None";
+    return type_name(error) + "(" + arguments_of(error, depth) + ")";
 }
 
 std::string title_of(const std::exception_ptr& error) {
@@ -604,6 +635,7 @@ void append_indented(std::string& out, std::string_view text, std::size_t depth)
 void append_exception(std::string& out, const std::string& label, const std::exception_ptr& error,
                       std::size_t depth) {
     if (depth > 0) out += '\n';
+    if (depth > kDeepestShown) return append_indented(out, label + "...", depth);
     append_indented(out, label + (error ? title_of(error) : "None"), depth);
     if (const auto* group = find<BaseExceptionGroup>(error)) {
         std::size_t number = 0;
@@ -650,10 +682,7 @@ std::string type_name(const std::exception_ptr& error) {
     return without_namespaces(full_type_name(error));
 }
 
-std::string describe(const std::exception_ptr& error) {
-    if (!error) return "None";
-    return type_name(error) + "(" + arguments_of(error) + ")";
-}
+std::string describe(const std::exception_ptr& error) { return describe_at(error, 0); }
 
 std::string format_exception(const std::exception_ptr& error) {
     std::string out;
@@ -667,8 +696,8 @@ std::string format_exception(const std::exception_ptr& error) {
 
 namespace {
 
-// Groups within groups go one after another from a certain depth on: a deep nest of them needs no
-// stack.
+// Groups within groups, and causes of causes, go one after another from a certain depth on: a deep
+// nest of them needs no stack.
 struct Going {
     unsigned depth = 0;
     std::vector<std::exception_ptr>* later = nullptr;
@@ -676,19 +705,30 @@ struct Going {
 thread_local Going going;
 constexpr unsigned kDeepest = 50;
 
-void let_go(std::vector<std::exception_ptr>& exceptions) noexcept {
-    if (going.depth < kDeepest) {
-        ++going.depth;
-        exceptions.clear();
-        --going.depth;
-        return;
+void clear_or_put_off(std::span<std::exception_ptr> errors) noexcept {
+    const bool deep = going.depth >= kDeepest;
+    if (deep) {
+        try {
+            going.later->insert(going.later->end(), errors.begin(), errors.end());
+        } catch (const std::bad_alloc&) {
+            // Without memory they go here, on the stack.
+        }
     }
-    try {
-        going.later->insert(going.later->end(), exceptions.begin(), exceptions.end());
-    } catch (const std::bad_alloc&) {
-        // Without memory they go here, on the stack.
+    ++going.depth;
+    std::fill(errors.begin(), errors.end(), nullptr);
+    --going.depth;
+}
+
+void let_go(std::span<std::exception_ptr> errors) noexcept {
+    if (going.later) return clear_or_put_off(errors);
+    std::vector<std::exception_ptr> later;
+    going.later = &later;
+    clear_or_put_off(errors);
+    while (!later.empty()) {
+        const std::exception_ptr next = std::move(later.back());
+        later.pop_back();
     }
-    exceptions.clear();
+    going.later = nullptr;
 }
 
 }  // namespace
@@ -698,20 +738,7 @@ struct BaseExceptionGroup::Members {
         : exceptions(std::move(e)), what(std::move(w)) {}
     Members(const Members&) = delete;
     Members& operator=(const Members&) = delete;
-    ~Members() {
-        if (going.later) {
-            let_go(exceptions);
-            return;
-        }
-        std::vector<std::exception_ptr> later;
-        going.later = &later;
-        let_go(exceptions);
-        while (!later.empty()) {
-            const std::exception_ptr next = std::move(later.back());
-            later.pop_back();
-        }
-        going.later = nullptr;
-    }
+    ~Members() { let_go(exceptions); }
 
     std::vector<std::exception_ptr> exceptions;
     std::string what;
@@ -760,22 +787,27 @@ std::exception_ptr group_with(const std::string& message,
 // Sorts one member, group or not, into the parts. A nested group of which only some members match
 // is taken apart, and each part keeps its place in the structure.
 void split_member(const std::exception_ptr& member, detail::Matches matches, void* context,
-                  detail::GroupParts& parts);
+                  unsigned depth, detail::GroupParts& parts);
 
+// Raises: RuntimeError for a nest that is too deep for the stack, as in Python.
 detail::GroupParts split_members(const std::vector<std::exception_ptr>& members,
-                                 detail::Matches matches, void* context) {
+                                 detail::Matches matches, void* context, unsigned depth = 0) {
+    constexpr unsigned kMost = 1000;
+    if (depth > kMost) throw RuntimeError("maximum depth of exception groups exceeded: 1000");
     detail::GroupParts parts;
-    for (const std::exception_ptr& member : members) split_member(member, matches, context, parts);
+    for (const std::exception_ptr& member : members) {
+        split_member(member, matches, context, depth, parts);
+    }
     return parts;
 }
 
 void split_member(const std::exception_ptr& member, detail::Matches matches, void* context,
-                  detail::GroupParts& parts) {
+                  unsigned depth, detail::GroupParts& parts) {
     if (matches(member, context)) return parts.matching.push_back(member);
     const auto* nested = detail::find<BaseExceptionGroup>(member);
     if (!nested) return parts.rest.push_back(member);
 
-    detail::GroupParts inner = split_members(nested->exceptions(), matches, context);
+    detail::GroupParts inner = split_members(nested->exceptions(), matches, context, depth + 1);
     // A nested group that is all on one side keeps its identity, and with it its cause.
     if (inner.matching.empty()) return parts.rest.push_back(member);
     if (inner.rest.empty()) return parts.matching.push_back(member);
@@ -838,6 +870,11 @@ GroupParts split_group(const BaseExceptionGroup& group, Matches matches, void* c
 }  // namespace detail
 
 // ---- Causes -----------------------------------------------------------------------------------
+
+void detail::drop_nested(std::nested_exception& nested) noexcept {
+    std::exception_ptr cause = take_nested(nested);
+    if (cause) let_go({&cause, 1});
+}
 
 std::exception_ptr cause_of(const std::exception_ptr& error) noexcept {
     const auto* nested = detail::find<std::nested_exception>(error);

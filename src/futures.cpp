@@ -69,11 +69,11 @@ void FutureBase::report_unretrieved() noexcept {
         }
     }
     mark_retrieved();
-    ExceptionContext context;
-    context.message = std::string(class_name()) + " exception was never retrieved";
-    context.exception = exc_;
-    context.future = AnyFuture::from_state(std::move(self));
-    report_exception(*core_, context);
+    report_or_log(*core_, "Future exception was never retrieved", [&](ExceptionContext& context) {
+        context.message = std::string(class_name()) + " exception was never retrieved";
+        context.exception = exc_;
+        context.future = AnyFuture::from_state(self);
+    });
 }
 
 bool FutureBase::cancel(std::string_view message) {

@@ -255,10 +255,11 @@ void AsyncGenStateBase::start_closing() {
     } catch (...) {
         // A task factory that throws: the handler is told (SC-07). The call that was made for the
         // task is gone, and with it the frame.
-        ExceptionContext context;
-        context.message = "could not close asynchronous generator " + repr();
-        context.exception = std::current_exception();
-        report_exception(*core_, context);
+        report_or_log(*core_, "could not close an asynchronous generator",
+                      [&](ExceptionContext& context) {
+                          context.message = "could not close asynchronous generator " + repr();
+                          context.exception = std::current_exception();
+                      });
     }
 }
 

@@ -112,6 +112,12 @@ class Loop::Running {
     ContextSlot* context_;
 };
 
+// A stop() is for one run, however that ends.
+struct Loop::StopOver {
+    Loop& loop;
+    ~StopOver() { loop.stopping = false; }
+};
+
 void Loop::throw_closed() const {
     if (!of_parent_) throw RuntimeError("Event loop is closed");
     throw RuntimeError(
@@ -160,10 +166,7 @@ void Loop::check_can_run() const {
 void Loop::run_forever() {
     check_can_run();
     const Running running(*this);
-    struct Reset {
-        bool& stopping;
-        ~Reset() { stopping = false; }
-    } reset{stopping};
+    const StopOver over{*this};
     if (stopping) iterate(kNever);  // asked to stop before: exactly one iteration (B-07)
     while (!stopping) {
         if (plain_) run_plain();
@@ -205,8 +208,8 @@ void Loop::run_plain() {
 bool Loop::run_once(std::int64_t timeout) {
     check_can_run();
     const Running running(*this);
+    const StopOver over{*this};
     iterate(timeout);
-    stopping = false;
     return !ready.empty();
 }
 
@@ -575,10 +578,11 @@ void Loop::drop_queued() noexcept {
 void Loop::destroy_tasks() noexcept {
     for (TaskBase* t = first_task; t; t = t->following_) {
         if (!(t->flags_ & FutureBase::kLogDestroyed)) continue;
-        ExceptionContext context;
-        context.message = "Task was destroyed but it is pending!";
-        context.task = AnyFuture::from_state(Ref<FutureBase>::share(t));
-        report_exception(*this, context);
+        constexpr const char* kText = "Task was destroyed but it is pending!";
+        report_or_log(*this, kText, [t](ExceptionContext& context) {
+            context.message = kText;
+            context.task = AnyFuture::from_state(Ref<FutureBase>::share(t));
+        });
     }
     for (TaskBase* t = first_task; t; t = t->following_) {
         // Safe because nothing runs any more: whatever waits in these lists is dropped unrun.

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "asyncio/events.hpp"
+#include "asyncio/log.hpp"
+#include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 #include "backend/backend.hpp"
 #include "look_around.hpp"
@@ -189,6 +191,7 @@ class Loop final : public LoopCore, public Pooled {
 
   private:
     class Running;
+    struct StopOver;
     using WatchedPlace = std::unordered_map<int, Watched>::iterator;
     void tell_watched(WatchedPlace place, HandleState* reader, HandleState* writer);
     void own(bool running) noexcept;
@@ -254,6 +257,20 @@ class Loop final : public LoopCore, public Pooled {
 void run_watched(Loop& loop, Node& node);
 // The exception handler of the loop, from any thread; the loop may be closed.
 void report_exception(LoopCore& core, const ExceptionContext& context) noexcept;
+// Logs `text` and the exception that is being handled; without memory `text` alone.
+void log_current_exception(const char* text) noexcept;
+// As report_exception, of what `fill(context)` notes. Without memory for that the log gets `text`
+// alone.
+template <class F>
+void report_or_log(LoopCore& core, const char* text, F fill) noexcept {
+    try {
+        ExceptionContext context;
+        fill(context);
+        report_exception(core, context);
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::ERROR, text);
+    }
+}
 // To be called where an exception came out of a callback that `where` registered: tells the handler
 // (EH-05). Raises: that exception if it is to leave the loop (S-60); what the handler raises that
 // is (EH-04).

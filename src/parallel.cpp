@@ -49,14 +49,13 @@ LoopThread::~LoopThread() {
 }
 
 void LoopThread::add(Job job) {
-    JobBase* const taken = job.release();
     try {
-        state_->thread = std::thread([taken, name = state_->name] {
+        // If there is no thread, or no memory, the job goes with the function.
+        state_->thread = std::thread([owned = std::move(job), name = state_->name]() mutable {
             ::pthread_setname_np(::pthread_self(), name.c_str());
-            taken->execute();
+            owned();
         });
     } catch (const std::system_error&) {
-        taken->discard();
         throw RuntimeError("can't start new thread");
     }
 }

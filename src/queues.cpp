@@ -14,13 +14,18 @@ void throw_queue_shut_down() { throw QueueShutDown(); }
 // ---- the queue ------------------------------------------------------------------------------
 
 void QueueBase::task_done() {
-    loop_.check_thread();
+    check_thread();
     if (unfinished_ == 0) throw ValueError("task_done() called too many times");
-    if (--unfinished_ == 0) finished_.set();
+    if (--unfinished_ == 0) finished_.raise_flag();
+}
+
+void QueueBase::check_threads() const {
+    loop_.check_thread();
+    finished_.loop_.check_thread();
 }
 
 void QueueBase::shut_down(bool immediate) noexcept {
-    if (immediate && unfinished_ == 0) finished_.set();
+    if (immediate && unfinished_ == 0) finished_.raise_flag();
     while (getters_.waiting()) getters_.wake_next();
     while (putters_.waiting()) putters_.wake_next();
 }

@@ -122,8 +122,7 @@ Runner::~Runner() {
         close();
     } catch (...) {
         // A destructor has nobody to raise it to.
-        log::write(log::Level::ERROR, "Exception while a Runner closed its loop:\n" +
-                                          detail::format_exception(std::current_exception()));
+        detail::log_current_exception("Exception while a Runner closed its loop:\n");
     }
 }
 

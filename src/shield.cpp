@@ -19,11 +19,12 @@ class LogNode final : public DoneNode, public Pooled {
         delete this;
         if (future->state_ != FutureState::kFailed) return;
         future->mark_retrieved();
-        ExceptionContext context;
-        context.message = type_name(future->exc_) + " exception in shielded future";
-        context.exception = future->exc_;
-        context.future = AnyFuture::from_state(future);
-        report_exception(future->core(), context);
+        report_or_log(
+            future->core(), "exception in shielded future", [&](ExceptionContext& context) {
+                context.message = type_name(future->exc_) + " exception in shielded future";
+                context.exception = future->exc_;
+                context.future = AnyFuture::from_state(future);
+            });
     }
     void drop() noexcept override { delete this; }
     // All of them are alike: a future has at most one.

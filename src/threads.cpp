@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <limits>
 #include <mutex>
 #include <sstream>
 #include <system_error>
@@ -331,8 +332,14 @@ void ThreadPoolExecutor::Pool::join(Joiner& joiner) {
     }
 }
 
-ThreadPoolExecutor::ThreadPoolExecutor(int max_workers, std::string_view thread_name_prefix,
+void detail::throw_too_many(const char* what) {
+    throw ValueError(std::string(what) +
+                     " must be <= " + std::to_string(std::numeric_limits<int>::max()));
+}
+
+ThreadPoolExecutor::ThreadPoolExecutor(Checked checked, std::string_view thread_name_prefix,
                                        Delay idle_time) {
+    const int max_workers = checked.max_workers;
     if (max_workers < 0) throw ValueError("max_workers must be greater than 0");
     pool_ =
         std::make_shared<Pool>(max_workers > 0 ? max_workers : default_workers(),
@@ -490,11 +497,10 @@ class OneThread final : public Executor {
         if (thread_.joinable()) thread_.detach();
     }
     void add(Job job) override {
-        JobBase* const taken = job.release();
         try {
-            thread_ = std::thread([taken] { taken->execute(); });
+            // If there is no thread, or no memory, the job goes with the function.
+            thread_ = std::thread([owned = std::move(job)]() mutable { owned(); });
         } catch (const std::system_error&) {
-            taken->discard();
             throw RuntimeError("can't start new thread");
         }
     }

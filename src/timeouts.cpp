@@ -22,15 +22,20 @@ void TimeoutScope::arm_after(std::int64_t delay) {
 }
 
 void TimeoutScope::arm_at(std::int64_t when, bool ahead) {
-    if (timer_) disarm();
-    if (when == kNever) return;
+    if (when == kNever) {
+        if (timer_) disarm();
+        return;
+    }
     LoopCore& core = task_->core();
     // A scope that was made ahead of its entry and is overdue by now fires when the loop next looks
     // at its timers; with virtual time, which other steps may have moved, it is exact.
     const bool look = !ahead || static_cast<Loop&>(core).backend->is_virtual();
-    timer_ = new CallTimer(
-        core, when, look && when <= loop_now(core),
-        [](void* self) { static_cast<TimeoutScope*>(self)->fire(); }, this);
+    const bool soon = look && when <= loop_now(core);
+    if (timer_ && timer_->move_to(when, soon)) return;
+    auto* const timer = new CallTimer(
+        core, when, soon, [](void* self) { static_cast<TimeoutScope*>(self)->fire(); }, this);
+    if (timer_) disarm();  // only now: without memory the limit of before holds
+    timer_ = timer;
 }
 
 void TimeoutScope::disarm() noexcept { std::exchange(timer_, nullptr)->abandon(); }
@@ -171,8 +176,8 @@ void Timeout::reschedule(Deadline when) {
     if (scope_.state() != State::kActive) throw_not_active(scope_.state());
     if (!when.is_none()) detail::running_core();
     detail::check_thread_if_debug(task_->core());
-    when_ = when;
     scope_.arm_at(when.count());
+    when_ = when;
 }
 
 bool Timeout::expired() const noexcept {

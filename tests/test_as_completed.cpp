@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -262,6 +263,29 @@ TEST(AsCompleted, WithATimeoutOfZeroOnTheRealLoop) {  // L38, S-37
             }
         });
     }
+}
+
+TEST(AsCompleted, WithoutMemoryLeavesTheTasksAsTheyWere) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    int refused = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run_virtual([&]() -> Coroutine<> {
+            Tasks tasks{create_task(give(1)), create_task(give(2)), create_task(give(3, 2s))};
+            co_await tasks[0];
+            support::blocks_left = given;
+            try {
+                const auto all = as_completed(tasks, AsCompletedOptions{.timeout = 1s});
+            } catch (const std::bad_alloc&) {
+                ++refused;
+            }
+            enough = support::blocks_left.exchange(-1) >= 0;
+            int sum = 0;
+            for (const auto& t : tasks) sum += co_await t;
+            EXPECT_EQ(sum, 6);
+        });
+    }
+    EXPECT_GE(refused, 2);
 }
 
 }  // namespace

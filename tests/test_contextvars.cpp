@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -175,6 +176,29 @@ TEST(ContextVar, HoldsMoveConstructibleObjectsAndLetsThemGo) {
         c.run([&] { EXPECT_EQ(*var.get(), 1); });
     }
     EXPECT_EQ(object.use_count(), 1);
+}
+
+TEST(ContextVars, ASetWithoutMemoryChangesNothing) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const auto witness = std::make_shared<int>();
+    ContextVar<std::shared_ptr<int>> first("first");
+    ContextVar<int> second("second");
+    const auto both = [&](std::ptrdiff_t given, bool& enough) {
+        first.set(witness);
+        support::blocks_left = given;
+        try {
+            second.set(1);
+            EXPECT_EQ(second.get(), 1);
+        } catch (const std::bad_alloc&) {
+            EXPECT_EQ(second.get(2), 2);
+        }
+        enough = support::blocks_left.exchange(-1) >= 0;
+    };
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        Context().run([&] { both(given, enough); });
+        EXPECT_EQ(witness.use_count(), 1) << given;
+    }
 }
 
 }  // namespace

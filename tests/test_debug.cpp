@@ -199,6 +199,28 @@ TEST(Debug, LocksAndQueuesOfAnotherThreadAreRefused) {  // L34, DM-02
     loop->close();
 }
 
+TEST(Debug, QueuesThatTasksJoinAreRefusedOnAnotherThread) {  // L34
+    const auto loop = EpollEventLoop::create();
+    loop->set_debug(true);
+    loop->run_until_complete([]() -> Coroutine<> {
+        Queue<int> queue;
+        queue.put_nowait(1);
+        auto join = create_task(queue.join());
+        co_await sleep(0s);
+        expect_refused([&] { queue.put_nowait(2); }, [&] { queue.task_done(); },
+                       [&] { static_cast<void>(queue.get_nowait()); },
+                       [&] { queue.shutdown(true); },
+                       [&] { run([&]() -> Coroutine<> { co_await queue.put(2); }()); },
+                       [&] { run([&]() -> Coroutine<> { co_await queue.get(); }()); });
+        EXPECT_EQ(queue.qsize(), 1u);
+        EXPECT_EQ(queue.get_nowait(), 1);
+        co_await sleep(0s);
+        EXPECT_FALSE(join.done());
+        queue.task_done();
+        co_await join;
+    });
+}
+
 TEST(Debug, WhatWasNeverWaitedForBelongsToNoLoop) {  // L34, DM-02
     const auto loop = EpollEventLoop::create();
     loop->set_debug(true);

@@ -169,6 +169,18 @@ TEST(EventLoop, UnclosedIsSaidInDebugMode) {  // LC-14, DM-05
     EXPECT_NE(log.text().find("unclosed event loop"), std::string::npos);
 }
 
+TEST(RunOnce, AStopIsOverThoughAnExceptionLeavesTheLoop) {  // L36
+    const auto loop = VirtualTimeEventLoop::create();
+    loop->call_soon([&] { loop->stop(); });
+    loop->call_soon([] { throw KeyboardInterrupt(); });
+    EXPECT_THROW(loop->run_once(0s), KeyboardInterrupt);
+    EXPECT_EQ(loop->run_until_complete([]() -> Coroutine<int> {
+        co_await sleep(1s);
+        co_return 1;
+    }),
+              1);
+}
+
 TEST(EventLoop, RunsOneIterationForAnotherLoop) {  // LC-13
     const auto loop = new_event_loop();
     std::vector<std::string> seen;

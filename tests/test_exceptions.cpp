@@ -909,4 +909,27 @@ TEST(Groups, ADeepNestIsDroppedWithoutRecursion) {  // L13
     other = nullptr;
 }
 
+TEST(Causes, ALongChainIsDroppedAndDescribedWithoutRecursion) {  // L13
+    std::exception_ptr chain = ptr(ValueError("first"));
+    for (int i = 0; i < 200'000; ++i) {
+        chain = with_cause(RuntimeError("r"), std::move(chain));
+        // Groups with causes, too.
+        if (i % 2 == 0) chain = with_cause(ExceptionGroup("g", {ptr(ValueError("x"))}), chain);
+    }
+    EXPECT_LT(format_exception(chain).size(), 100'000u);
+    chain = nullptr;
+    std::exception_ptr nest = ptr(ValueError("innermost"));
+    for (int i = 0; i < 200'000; ++i) nest = BaseExceptionGroup::make("g", {nest});
+    EXPECT_TRUE(format_exception(nest).ends_with("  1: ..."));
+    EXPECT_NE(describe(nest).find("[...]"), std::string::npos);
+}
+
+TEST(Groups, ADeepNestIsNotSplit) {  // L13
+    std::exception_ptr nest = ptr(ValueError("innermost"));
+    for (int i = 0; i < 500; ++i) nest = BaseExceptionGroup::make("g", {nest, ptr(KeyError("k"))});
+    EXPECT_TRUE(detail::find<BaseExceptionGroup>(nest)->split<ValueError>().first);
+    for (int i = 0; i < 100'000; ++i) nest = BaseExceptionGroup::make("g", {nest});
+    EXPECT_THROW(detail::find<BaseExceptionGroup>(nest)->split<ValueError>(), RuntimeError);
+}
+
 }  // namespace

@@ -52,6 +52,12 @@ TEST(RunOnThreads, GivesTheResultsInOrder) {
     });
 }
 
+TEST(RunOnThreads, TakesItsNumberWholeOrRefusesIt) {  // L17
+    const auto index = [](int i) -> Coroutine<int> { co_return i; };
+    EXPECT_THROW((void)run_on_threads((std::uint64_t{1} << 32) + 1, index), asyncio::ValueError);
+    EXPECT_THROW((void)run_on_threads(-(std::int64_t{1} << 32) + 1, index), asyncio::ValueError);
+}
+
 TEST(RunOnThreads, EachThreadHasALoopAndANameOfItsOwn) {
     run([]() -> Coroutine<> {
         std::mutex mutex;

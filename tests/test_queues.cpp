@@ -1261,6 +1261,37 @@ TEST(Queue, APutThatThrowsPassesTheRoomOn) {  // L19
     }
 }
 
+// Cannot be moved for a while.
+struct Stuck {
+    static inline bool stuck = false;
+    Stuck() = default;
+    Stuck(const Stuck&) = default;
+    Stuck(Stuck&&) {
+        if (stuck) throw ValueError("stuck");
+    }
+    Stuck& operator=(Stuck&&) = default;
+};
+
+TEST(Queue, AShutdownThatThrowsLeavesNobodyWaiting) {  // L19
+    run_virtual([]() -> Coroutine<> {
+        Queue<Stuck> queue(1);
+        queue.put_nowait(Stuck());
+        const auto put = create_task([&]() -> Coroutine<> { co_await queue.put(Stuck()); });
+        const auto join = create_task(queue.join());
+        co_await sleep(1s);
+        Stuck::stuck = true;
+        EXPECT_THROW(queue.shutdown(true), ValueError);
+        Stuck::stuck = false;
+        co_await sleep(1s);
+        EXPECT_TRUE(put.done());
+        EXPECT_TRUE((co_await as_result(put)).holds<QueueShutDown>());
+        // What it could not drop is there still.
+        EXPECT_FALSE(join.done());
+        queue.shutdown(true);
+        co_await join;
+    });
+}
+
 // Can be copied, but for so many times.
 struct Sticky {
     static inline int refusals = 0;

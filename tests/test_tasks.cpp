@@ -1582,4 +1582,38 @@ TEST(CancelTask, WithoutMemoryForTheMessageItIsCancelledWithoutOne) {  // L26
     EXPECT_EQ(without, 1);
 }
 
+// What must not raise says less where there is no memory.
+TEST(Reports, WithoutMemoryAreShort) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        enough = true;
+        const auto without = [&](auto report) {
+            support::blocks_left = given;
+            report();
+            enough = support::blocks_left.exchange(-1) >= 0 && enough;
+        };
+        const auto sink = log::set_sink([](log::Level, std::string_view) {});
+        const auto loop = VirtualTimeEventLoop::create();
+        loop->run_until_complete([&]() -> Coroutine<> {
+            auto failed = get_running_loop().create_future<int>();
+            failed.set_exception(ValueError("a reason that is too long to be kept in place"));
+            without([&] { failed = nullptr; });
+
+            auto inner = get_running_loop().create_future<int>();
+            auto outer = shield(inner);
+            outer.cancel();
+            co_await as_result(outer);
+            inner.set_exception(ValueError("a reason that is too long to be kept in place"));
+            support::blocks_left = given;
+            co_await sleep(0s);
+            enough = support::blocks_left.exchange(-1) >= 0 && enough;
+        });
+        const auto pending = loop->create_task(sleep(1h));
+        loop->run_once(0s);
+        without([&] { loop->close(); });
+        log::set_sink(sink);
+    }
+}
+
 }  // namespace

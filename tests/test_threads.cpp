@@ -696,6 +696,14 @@ TEST(Pool, HasAsManyThreadsAsPythonByDefault) {  // EF-04
               "max_workers must be greater than 0");
 }
 
+TEST(Pool, TakesItsNumberOfThreadsWholeOrRefusesIt) {  // L17
+    EXPECT_EQ(ThreadPoolExecutor(2'147'483'647LL).max_workers(), 2'147'483'647);
+    EXPECT_EQ(raised<ValueError>([] { ThreadPoolExecutor pool(std::uint64_t{1} << 32); }),
+              "max_workers must be <= 2147483647");
+    EXPECT_EQ(raised<ValueError>([] { ThreadPoolExecutor pool(-(std::int64_t{1} << 40)); }),
+              "max_workers must be greater than 0");
+}
+
 TEST(Pool, StartsThreadsWhenItNeedsThemAndUsesIdleOnesAgain) {
     Gate release;
     std::latch begun(3);

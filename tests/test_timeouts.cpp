@@ -1139,6 +1139,39 @@ TEST(WaitFor, GivesTheBadAllocWhereThereIsNoMemoryForItsError) {  // L26
     }
 }
 
+TEST(TimeoutScope, IsRescheduledWithoutMemory) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    run_virtual([]() -> Coroutine<> {
+        const TimePoint begin = get_running_loop().time();
+        const auto body = [&](Timeout& scope) -> Coroutine<> {
+            support::blocks_left = 0;
+            scope.reschedule(begin + 5s);
+            scope.reschedule(begin + 2s);
+            EXPECT_EQ(support::blocks_left.exchange(-1), 0);
+            co_await sleep(1h);
+        };
+        EXPECT_TRUE((co_await as_result(with(timeout(1s), body))).holds<TimeoutError>());
+        EXPECT_EQ(get_running_loop().time() - begin, 2s);
+        const auto at_once = [&](Timeout& scope) -> Coroutine<> {
+            support::blocks_left = 0;
+            scope.reschedule(begin);
+            EXPECT_EQ(support::blocks_left.exchange(-1), 0);
+            // It is due by now, and a timer of its own takes its place, or it stays.
+            support::blocks_left = 0;
+            try {
+                scope.reschedule(begin + 4s);
+            } catch (const std::bad_alloc&) {
+                EXPECT_EQ(scope.when(), begin);
+            }
+            support::blocks_left = -1;
+            scope.reschedule(begin + 3s);
+            co_await sleep(1h);
+        };
+        EXPECT_TRUE((co_await as_result(with(timeout(1s), at_once))).holds<TimeoutError>());
+        EXPECT_EQ(get_running_loop().time() - begin, 3s);
+    });
+}
+
 TEST(TimeoutScope, GivesTheBadAllocWhereThereIsNoMemoryForItsError) {  // L26
     if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
     int refused = 0;

@@ -640,6 +640,8 @@ namespace detail {
 
 // Makes `cause` what nested.nested_ptr() returns.
 ASYNCIO_API void set_nested(std::nested_exception& nested, std::exception_ptr cause) noexcept;
+// Gives its cause up, without recursion.
+ASYNCIO_API void drop_nested(std::nested_exception& nested) noexcept;
 
 template <class E>
 class ASYNCIO_API WithCause : public E, public std::nested_exception {
@@ -647,6 +649,12 @@ class ASYNCIO_API WithCause : public E, public std::nested_exception {
     WithCause(E error, std::exception_ptr cause) : E(std::move(error)) {
         set_nested(*this, std::move(cause));
     }
+    WithCause(const WithCause&) = default;
+    WithCause(WithCause&&) = default;
+    WithCause& operator=(const WithCause&) = default;
+    WithCause& operator=(WithCause&&) = default;
+    // A long chain of causes needs no stack.
+    ~WithCause() override { drop_nested(*this); }
 };
 
 }  // namespace detail

@@ -58,6 +58,8 @@ class [[nodiscard("it releases at once: keep it in a variable")]] ScopedLock {
 
 namespace detail {
 
+class QueueBase;
+
 // Awaitable of acquire(), scoped() and aenter() of a lock or semaphore L; gives true, a guard, or
 // nothing.
 template <class L, class R>
@@ -252,9 +254,7 @@ class ASYNCIO_API Event {
     // is cleared before they run. Raises: in debug mode RuntimeError from another thread.
     void set() {
         loop_.check_thread();
-        if (set_) return;
-        set_ = true;
-        if (!waiters_.empty()) wake_all();
+        raise_flag();
     }
     void clear() {
         loop_.check_thread();
@@ -272,7 +272,13 @@ class ASYNCIO_API Event {
   private:
     template <class E, class R>
     friend class detail::EventWait;
+    friend class detail::QueueBase;
 
+    void raise_flag() noexcept {
+        if (set_) return;
+        set_ = true;
+        if (!waiters_.empty()) wake_all();
+    }
     void wake_all() noexcept;
     std::exception_ptr settle(detail::Waiter& waiter) noexcept;
 

@@ -151,8 +151,8 @@ struct ThreadResults<void> {
 
 }  // namespace detail
 
-// Starts `n` threads with a loop each, runs the coroutine of `factory(index)` (or `factory()`) on
-// each as asyncio::run would, and gives their results, in order: a vector, or nothing for void.
+// Starts `count` threads with a loop each, runs the coroutine of `factory(index)` (or `factory()`)
+// on each as asyncio::run would, and gives their results, in order: a vector, or nothing for void.
 // `factory` is called on the threads, by all at once, in a copy of the context that awaits this.
 // The calling loop runs on meanwhile; it does none of the work.
 //     co_await run_on_threads(4, [](int) -> Coroutine<> { ... start_server(..., {.reuse_port =
@@ -162,14 +162,15 @@ struct ThreadResults<void> {
 // raised. Raises: also ValueError "n must be at least 1"; RuntimeError "can't start new thread",
 // within the group.
 // If cancelled: all of them are cancelled and waited for, then CancelledError is raised.
-template <class F>
-[[nodiscard("co_await it")]] auto run_on_threads(int n, F&& factory,
+template <std::integral N, class F>
+[[nodiscard("co_await it")]] auto run_on_threads(N count, F&& factory,
                                                  LoopThreadOptions options = {}) {
     static_assert(detail::kSafeTemporary<F>,
                   "name this callable first (auto f = ...;): this compiler would copy its captures "
                   "bitwise inside a co_await expression");
     using Factory = std::decay_t<F>;
     using R = detail::FactoryResult<Factory>;
+    const int n = detail::count_of(count, "n");
     detail::check_thread_count(n);
     RunOptions how;
     how.debug = options.debug;

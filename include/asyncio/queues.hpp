@@ -226,6 +226,7 @@ class [[nodiscard("co_await it")]] QueuePut {
   private:
     void put() {
         try {
+            queue_->check_thread();
             queue_->put_item(item());
         } catch (...) {
             // The room that it was woken for is another one's.
@@ -285,6 +286,7 @@ class [[nodiscard("co_await it")]] QueueGet {
   private:
     T take() {
         try {
+            queue_->check_thread();
             return queue_->take();
         } catch (...) {
             // The item that it was woken for is another one's.
@@ -362,14 +364,20 @@ class Queue : public detail::QueueBase {
 
     // From now on put fails, and get too once the queue is empty. All who wait are woken. If
     // `immediate` the items are dropped and count as done (which may end join()). Q-08.
+    // Raises: what moving or comparing a T raises; then it is shut down, and holds what is left.
     void shutdown(bool immediate = false) {
         check_thread();
         shutdown_ = true;
+        // Whatever a pop raises, nobody waits on.
+        struct Wake {
+            Queue& queue;
+            bool immediate;
+            ~Wake() { queue.shut_down(immediate); }
+        } const wake{*this, immediate};
         while (immediate && !empty()) {
             store_.pop();
             dropped();
         }
-        shut_down(immediate);
     }
 
     // `<Queue at 0x7f... maxsize=0 _queue=[1, 2] _getters[1] tasks=2>`

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <exception>
 #include <iosfwd>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -66,6 +67,14 @@ class BoundCall {
     F fn_;
     std::tuple<Args...> args_;
 };
+
+[[noreturn]] ASYNCIO_API void throw_too_many(const char* what);
+// `n` as an int; a negative one as -1. Raises: ValueError "WHAT must be <= 2147483647".
+template <std::integral N>
+int count_of(N n, const char* what) {
+    if (std::cmp_greater(n, std::numeric_limits<int>::max())) throw_too_many(what);
+    return std::cmp_less(n, 0) ? -1 : static_cast<int>(n);
+}
 
 // What a call of `F` gives, as a future holds it.
 template <class F, class... Args>
@@ -270,12 +279,16 @@ class ASYNCIO_API Executor {
 // has had nothing to do for a while.
 class ASYNCIO_API ThreadPoolExecutor : public Executor {
   public:
+    // With as many threads as min(32, processors + 4).
+    ThreadPoolExecutor() : ThreadPoolExecutor(0) {}
     // `max_workers`: 0 means min(32, processors + 4). Threads are called PREFIX_N (the system cuts
     // names to 15 characters). `idle_time`: how long a thread without a job stays.
-    // Raises: ValueError "max_workers must be greater than 0".
-    explicit ThreadPoolExecutor(int max_workers = 0,
-                                std::string_view thread_name_prefix = "asyncio",
-                                Delay idle_time = std::chrono::seconds(10));
+    // Raises: ValueError "max_workers must be greater than 0", "... <= 2147483647".
+    template <std::integral N>
+    explicit ThreadPoolExecutor(N max_workers, std::string_view thread_name_prefix = "asyncio",
+                                Delay idle_time = std::chrono::seconds(10))
+        : ThreadPoolExecutor(Checked{detail::count_of(max_workers, "max_workers")},
+                             thread_name_prefix, idle_time) {}
     // Runs what was submitted, and joins all threads, as shutdown() does.
     ~ThreadPoolExecutor() override;
 
@@ -307,8 +320,12 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
     static void forget_joiners() noexcept;
 
   private:
+    struct Checked {
+        int max_workers;
+    };
     struct Pool;
     struct Worker;
+    ThreadPoolExecutor(Checked max_workers, std::string_view thread_name_prefix, Delay idle_time);
     Pool& pool() const noexcept;
     std::shared_ptr<void> pool_;  // a Pool
 };
@@ -791,8 +808,14 @@ class StartThreadsafe {
         const Ref<ConcurrentBase> future = std::move(future_);
         try {
             Task<R> task = make_task<R>(running_core(), std::move(coroutine_), {});
-            CancelTaskWith* const cancels = cancel_task_with(*future, task.state());
-            task.add_done_callback(CopyToConcurrent<R>(future, cancels), {}, where_);
+            try {
+                CancelTaskWith* const cancels = cancel_task_with(*future, task.state());
+                task.add_done_callback(CopyToConcurrent<R>(future, cancels), {}, where_);
+            } catch (...) {
+                // No memory: nobody would hear of its end, so it does not begin.
+                task.cancel();
+                throw;
+            }
         } catch (...) {
             // Its waiter is told, and the loop's exception handler. One that leaves the loop is not
             // the waiter's, who must not wait for ever either.

@@ -364,7 +364,7 @@ TEST(OneFailure, WaitAndAsCompleted) {
         std::vector<Task<int>> more;
         for (int i = 0; i < 3; ++i) more.push_back(create_task(give(i, 1ms * i)));
         int sum = 0;
-        auto completed = as_completed(more);
+        auto completed = as_completed(more, AsCompletedOptions{.timeout = 1h});
         while (auto next = co_await completed.next()) sum += next->result();
         co_return sum == 3 ? kDone : 2;
     });
@@ -569,6 +569,33 @@ TEST(OneFailure, Threads) {
         EventLoop& loop = get_running_loop();
         const int three = co_await loop.run_in_executor(nullptr, [] { return 3; });
         co_return n == 50 && three == 3 ? kDone : 1;
+    });
+}
+
+// A call from another thread: the task begins only if its end will be told.
+TEST(OneFailure, ThreadsafeCalls) {
+    fail_each_virtual("threadsafe calls", []() -> Coroutine<int> {
+        const auto ran = std::make_shared<bool>(false);
+        auto task = [ran]() -> Coroutine<int> {
+            *ran = true;
+            co_return 1;
+        };
+        const auto future = run_coroutine_threadsafe(task, get_running_loop());
+        while (!future.done()) co_await sleep(1ms);
+        co_await sleep(1ms);
+        if (!future.cancelled() && !future.exception(0s)) co_return kDone;
+        if (*ran) co_return 1;
+        throw std::bad_alloc();
+    });
+}
+
+TEST(OneFailure, LoopsOnThreads) {
+    fail_each_virtual("loops on threads", []() -> Coroutine<int> {
+        const auto index = [](int i) -> Coroutine<int> { co_return i; };
+        const std::vector<int> all = co_await run_on_threads(1, index);
+        co_await to_thread([] {});
+        co_await get_running_loop().shutdown_default_executor();
+        co_return all.size() == 1 ? kDone : 1;
     });
 }
 

@@ -12,6 +12,8 @@ class ASYNCIO_API CallTimer final : public Node, public Pooled {
 
     // Calls `fn(owner)` at loop time `when`, ns; in the next iteration if `soon`.
     CallTimer(LoopCore& core, std::int64_t when, bool soon, Function fn, void* owner);
+    // Gives it another time, without memory. False: it is due, and is as it was.
+    bool move_to(std::int64_t when, bool soon) noexcept;
     // Cancels it, if it has not run, and frees it. To be called once by the owner.
     void abandon() noexcept;
 
@@ -21,6 +23,7 @@ class ASYNCIO_API CallTimer final : public Node, public Pooled {
   private:
     enum class State : unsigned char { kWaiting, kDone };
     ~CallTimer() = default;
+    void arm(bool soon);
 
     LoopCore& core_;
     TimerEntry entry_;

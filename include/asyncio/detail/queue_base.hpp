@@ -102,14 +102,18 @@ class ASYNCIO_API QueueBase {
     auto join() noexcept { return EventWait<Event, void>(finished_); }
 
   protected:
-    // In debug mode. Raises: RuntimeError on another thread than its loop's.
-    void check_thread() const { loop_.check_thread(); }
+    // In debug mode. Raises: RuntimeError on another thread than that of a loop whose tasks have
+    // waited for it, by join() too.
+    void check_thread() const {
+        if (debug_seen.load(std::memory_order_relaxed)) [[unlikely]]
+            check_threads();
+    }
 
     // `maxsize`: 0: any number.
     explicit QueueBase(std::size_t maxsize) noexcept
         : capacity_(maxsize > 0 ? maxsize : std::numeric_limits<std::size_t>::max()),
           maxsize_(maxsize) {
-        finished_.set();
+        finished_.raise_flag();
     }
     ~QueueBase() = default;
 
@@ -118,11 +122,12 @@ class ASYNCIO_API QueueBase {
         return maxsize > 0 ? static_cast<std::size_t>(maxsize) : 0;
     }
 
-    // Accounts for an item that was put, or taken, and wakes who waits for that.
+    // Accounts for an item that was put, or taken, and wakes who waits for that. check_thread()
+    // comes before.
     void added() noexcept {
         ++size_;
         ++unfinished_;
-        finished_.clear();
+        finished_.set_ = false;
         if (size_ == capacity_ && putters_.woken()) putters_.overtake_woken();
         if (getters_.waiting()) getters_.wake_next();
     }
@@ -152,6 +157,7 @@ class ASYNCIO_API QueueBase {
   private:
     friend class QueueWait;
 
+    void check_threads() const;
     // A getter, or a putter, finds an item, or room.
     bool may_go(QueueLine::Kind kind) const noexcept {
         return kind == QueueLine::Kind::kGet ? !empty() : !full();
