@@ -1015,6 +1015,52 @@ TEST(Http, WorksInDebugMode) {
 
 // L14. What is shared by all loops is free in a child of fork, whatever other threads did; what was
 // under way is the parent's, and stays so.
+// In a child without standard streams: how many descriptors below 3 were seen open, or 100 if the
+// requests were not well.
+int client_descriptors_below_three(const std::string& url) {
+    ::alarm(20);
+    for (int fd = 0; fd < 3; ++fd) ::close(fd);
+    int low = 0;
+    const auto look = [&low] {
+        for (int fd = 0; fd < 3; ++fd) low += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+    };
+    const auto loop = asyncio::new_event_loop();
+    loop->run_until_complete([&]() -> Coroutine<> {
+        http::Client client;
+        look();
+        for (int i = 0; i < 3; ++i) {
+            auto a = asyncio::create_task(client.get(url));
+            auto b = asyncio::create_task(client.get(url));
+            auto shared = asyncio::create_task(http::get(url));
+            for (const auto& task : {a, b, shared}) {
+                if ((co_await task).body != "hello") low = 100;
+                look();
+            }
+        }
+        // A connection that nobody accepts.
+        if (!(co_await as_result(client.get("http://127.0.0.1:1/"))).holds<http::Error>())
+            low = 100;
+        look();
+    });
+    look();
+    loop->close();
+    return low;
+}
+
+// N13. Neither its sockets nor what libcurl opens for itself.
+TEST(Http, DescriptorsAreNeverThoseOfTheStandardStreams) {
+    if (support::kThreadSanitizer) GTEST_SKIP() << "it starts no threads in a child";
+    const HttpServer server(hello);
+    const std::string url = server.url();
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) std::_Exit(client_descriptors_below_three(url));
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status)) << status;
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST(Http, AChildOfForkMayUseTheClient) {
     if (support::kThreadSanitizer) GTEST_SKIP() << "it starts no threads in a child";
     if (support::kAddressSanitizer) GTEST_SKIP() << "its malloc keeps other threads' locks";

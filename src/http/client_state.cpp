@@ -1,12 +1,14 @@
 #include "http/client_state.hpp"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <mutex>
 #include <new>
@@ -38,6 +40,42 @@ struct Shared {
 };
 
 constinit Shared shared_state;
+
+// Where a program has closed its standard streams, sockets and libcurl's own descriptors must not
+// get their numbers: what it prints would go there.
+constexpr int kFirstOwn = 3;
+
+// A socket that is to live, above the standard streams. Returns -1 with errno if there is none.
+int open_socket(const curl_sockaddr& address) noexcept {
+    const int fd = ::socket(address.family, address.socktype | SOCK_CLOEXEC, address.protocol);
+    if (fd < 0 || fd >= kFirstOwn) [[likely]]
+        return fd;
+    const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstOwn);
+    ::close(fd);
+    return moved;
+}
+
+// While it lives, what others open is above the standard streams.
+class StandardStreamsTaken {
+  public:
+    StandardStreamsTaken() noexcept {
+        int fd;
+        do {
+            fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+            if (fd >= 0) fds_[count_++] = fd;
+        } while (fd >= 0 && fd < kFirstOwn);
+    }
+    StandardStreamsTaken(const StandardStreamsTaken&) = delete;
+    StandardStreamsTaken& operator=(const StandardStreamsTaken&) = delete;
+    ~StandardStreamsTaken() {
+        for (std::size_t i = 0; i < count_; ++i) ::close(fds_[i]);
+    }
+
+  private:
+    // One more than there are: the first of the others says that all are taken.
+    std::array<int, kFirstOwn + 1> fds_{};
+    std::size_t count_ = 0;
+};
 
 // The mutex is held while the process forks, so that it is free in the child. Nothing else is
 // locked by whoever holds it.
@@ -122,7 +160,10 @@ ClientState::ClientState(const ClientOptions& options)
         throw ValueError("a number of connections must be >= 0");
     }
     init_libcurl();
-    multi_ = curl_multi_init();
+    {
+        const StandardStreamsTaken taken;
+        multi_ = curl_multi_init();  // which opens what wakes it
+    }
     if (!multi_) throw std::bad_alloc();
     curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &ClientState::on_socket);
     curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
@@ -297,7 +338,7 @@ void ClientState::watch(int fd, int what) {
 // first one: what is watched under that number is watched anew.
 curl_socket_t ClientState::on_open(void* self, curlsocktype, curl_sockaddr* address) noexcept {
     auto& client = *static_cast<ClientState*>(self);
-    const int fd = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    const int fd = open_socket(*address);
     if (fd < 0) return CURL_SOCKET_BAD;
     try {
         client.fresh_.push_back(fd);
