@@ -1603,7 +1603,7 @@ TEST(Reports, WithoutMemoryAreShort) {  // L26
             auto inner = get_running_loop().create_future<int>();
             auto outer = shield(inner);
             outer.cancel();
-            co_await as_result(outer);
+            static_cast<void>(co_await as_result(outer));
             inner.set_exception(ValueError("a reason that is too long to be kept in place"));
             support::blocks_left = given;
             co_await sleep(0s);
