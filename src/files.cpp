@@ -13,7 +13,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <limits>
+#include <new>
 #include <ostream>
 
 #include "asyncio/locks.hpp"
@@ -135,8 +137,15 @@ class StateRequest final : public FileRequest {
     void keep_effect() noexcept {
         if (!lent_) return;
         if (op == Op::kWrite) state_->wrote(written - before_);
-        // What a stream has given cannot be read again.
-        if (op == Op::kRead && !state_->seekable) state_->buffer.append(data);
+        if (op == Op::kRead && !state_->seekable) keep_read();
+    }
+    // What a stream has given cannot be read again.
+    void keep_read() noexcept {
+        try {
+            state_->buffer.append(data);
+        } catch (const std::bad_alloc&) {
+            failure = std::current_exception();  // and not as if nothing were missing
+        }
     }
     void run_on() noexcept override {
         if (lent_) taken_ = std::move(*lent_);

@@ -5,6 +5,8 @@
 // is left. The loop goes on as soon as it has nothing to take, and hears of the other's in the end.
 #include "shared_reads.hpp"
 
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
@@ -34,9 +36,20 @@ void SharedReads::run() {
     // Where many read, those whose reads end here come back for more: they too are to be gathered,
     // and not to read at once one after the other, while the other thread has nothing to do.
     crowded_ = batch_ || waiting_.size() >= kShare;
-    if (!batch_ && !waiting_.empty()) begin_batch();
+    if (!batch_ && !waiting_.empty()) begin_batch_or_fail();
     if (batch_ && batch_->read_here()) batch_ = nullptr;
     if (batch_ || !waiting_.empty()) schedule();
+}
+
+void SharedReads::begin_batch_or_fail() noexcept {
+    try {
+        begin_batch();
+    } catch (const std::bad_alloc&) {
+        for (const Ref<SharedRead>& read : std::exchange(waiting_, {})) {
+            read->failure = std::current_exception();
+            read->end();
+        }
+    }
 }
 
 void SharedReads::begin_batch() {
@@ -48,6 +61,8 @@ void SharedReads::begin_batch() {
         threads_.add(std::move(job));
     } catch (const RuntimeError&) {
         // No thread can be started: this one reads all of them.
+    } catch (const std::bad_alloc&) {
+        // As well.
     }
 }
 

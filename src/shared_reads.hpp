@@ -115,6 +115,7 @@ class SharedReads final : private Node {
     void run() override;
     void drop() noexcept override;
     void schedule() noexcept;
+    void begin_batch_or_fail() noexcept;
     void begin_batch();
 
     Loop& loop_;

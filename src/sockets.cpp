@@ -267,12 +267,10 @@ Socket::Socket(int family, int type, int protocol)
 std::pair<Socket, Socket> Socket::pair(int family, int type, int protocol) {
     int fds[2];
     check(::socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol, fds));
-    const int first = detail::above_standard(fds[0]);
-    Socket one(first);
-    check(first);
-    const int second = detail::above_standard(fds[1]);
-    Socket other(second);
-    check(second);
+    for (int& fd : fds) fd = detail::above_standard(fd);
+    Socket one(fds[0]);
+    Socket other(fds[1]);
+    for (const int fd : fds) check(fd);
     return {std::move(one), std::move(other)};
 }
 

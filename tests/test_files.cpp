@@ -30,6 +30,7 @@
 #include <thread>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -1114,6 +1115,65 @@ TEST_F(Files, AFifoIsWrittenWhenSomebodyReads) {
         EXPECT_TRUE((co_await asyncio::wait_for(asyncio::read_file(p), 10s)) == pattern(200'000));
         EXPECT_EQ(co_await copying, 200'000);
     });
+}
+
+// L26. Of many that read at once those are told for which there is none.
+TEST_F(Files, ReadsThatAreSharedEndWithoutMemory) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    std::ofstream(path("x")) << "text";
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run([&]() -> Coroutine<> {
+            const support::ErrorCapture errors(asyncio::get_running_loop());
+            std::vector<asyncio::Task<std::string>> reads;
+            for (int i = 0; i < 20; ++i) {
+                reads.push_back(asyncio::create_task(asyncio::read_file(path("x"))));
+            }
+            support::blocks_left = given;
+            co_await iterations(5);
+            enough = support::blocks_left.exchange(-1) >= 0;
+            for (auto& read : reads) {
+                const auto r = co_await asyncio::as_result(asyncio::wait_for(read, 10s));
+                if (r.has_value()) {
+                    EXPECT_EQ(r.value(), "text") << given;
+                } else {
+                    EXPECT_TRUE(r.holds<std::bad_alloc>()) << given;
+                }
+            }
+        });
+    }
+}
+
+// L26. What a stream has given is kept, or it is an error.
+TEST_F(Files, AStreamIsReadWithoutMemoryForWhatItGives) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const std::string p = fifo();
+    const std::string text = pattern(1000);
+    int refused = 0;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        run([&]() -> Coroutine<> {
+            const int writer = ::open(p.c_str(), O_RDWR | O_CLOEXEC);
+            const asyncio::OpenOptions options{.buffer_size = 1'000'000};
+            File f = co_await open_file(p, "r", options);
+            auto reading = asyncio::create_task(f.read(1'000'000));
+            co_await asyncio::sleep(5ms);  // a thread waits for it
+            support::blocks_left = given;
+            EXPECT_EQ(::write(writer, text.data(), text.size()), 1000);
+            std::this_thread::sleep_for(5ms);
+            co_await iterations(5);
+            enough = support::blocks_left.exchange(-1) >= 0;
+            ::close(writer);
+            const auto r = co_await asyncio::as_result(asyncio::wait_for(reading, 10s));
+            if (r.has_value()) {
+                EXPECT_TRUE(r.value() == text) << given;
+            } else {
+                EXPECT_TRUE(r.holds<std::bad_alloc>()) << given;
+                ++refused;
+            }
+        });
+    }
+    EXPECT_GE(refused, 1);
 }
 
 TEST_F(Files, ADeviceIsReadAsItIs) {
