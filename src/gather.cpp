@@ -45,6 +45,13 @@ void FutureList::add_state(const Ref<FutureBase>& state) {
     add(state);
 }
 
+void FutureList::cancel_made() const noexcept {
+    for (const auto& f : *this) {
+        const bool made = f->is_task() && (f->flags_ & FutureBase::kLogDestroyed) == 0;
+        if (made) f->cancel_wait(nullptr);
+    }
+}
+
 void FutureList::remove_duplicates() {
     std::unordered_set<const FutureBase*> seen;
     Ref<FutureBase>* last = std::remove_if(
@@ -126,6 +133,15 @@ GatherBase::~GatherBase() {
 }
 
 void GatherBase::watch() {
+    try {
+        watch_children();
+    } catch (const std::bad_alloc&) {
+        children_.cancel_made();
+        throw;
+    }
+}
+
+void GatherBase::watch_children() {
     FutureList distinct = children_;
     if (distinct.size() > 1) distinct.remove_duplicates();
     for (const auto& c : distinct) check_same_loop(*c, *core_);

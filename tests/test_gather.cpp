@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -486,6 +487,47 @@ TEST(Gather, OfGathersCancelsAllTheWayDown) {
         EXPECT_EQ(error_text<CancelledError>(co_await as_result(g)), "deep");
         EXPECT_TRUE(t.cancelled());
     });
+}
+
+TEST(Gather, WithoutMemoryNothingBegins) {  // L25
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    int refused = 0;
+    const auto sweep = [&](auto call) {
+        bool enough = false;
+        std::ptrdiff_t given = -1;
+        while (!enough) {
+            ++given;
+            run_virtual([&]() -> Coroutine<> {
+                int ran = 0;
+                const auto one = [&ran]() -> Coroutine<> {
+                    ++ran;
+                    co_return;
+                };
+                std::vector<Coroutine<>> many;
+                for (int i = 0; i < 3; ++i) many.push_back(one());
+                bool all = true;
+                support::blocks_left = given;
+                try {
+                    call(many);
+                } catch (const std::bad_alloc&) {
+                    all = false;
+                    ++refused;
+                }
+                enough = support::blocks_left.exchange(-1) >= 0;
+                for (auto& c : many) {
+                    if (c) c.close();
+                }
+                co_await sleep(1s);
+                EXPECT_EQ(ran, all ? 3 : 0) << given;
+            });
+        }
+    };
+    sweep([](auto& many) {
+        static_cast<void>(gather(std::move(many[0]), std::move(many[1]), std::move(many[2])));
+    });
+    sweep([](auto& many) { static_cast<void>(gather(std::move(many))); });
+    sweep([](auto& many) { static_cast<void>(as_completed(std::move(many))); });
+    EXPECT_GE(refused, 9);
 }
 
 }  // namespace

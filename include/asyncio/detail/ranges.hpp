@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -26,6 +27,8 @@ class ASYNCIO_API FutureList {
     void add_state(const Ref<FutureBase>& state);
     // Removes all but the first of equal ones, keeping the order.
     void remove_duplicates();
+    // Cancels the tasks that were made for the caller, of which nobody has a handle.
+    void cancel_made() const noexcept;
 
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return size_ == 0; }
@@ -59,19 +62,34 @@ struct HandleOf<A> {
     using type = std::remove_cvref_t<A>;
 };
 
+// Calls `rest()`. If that finds no memory, what was to begin as these tasks does not.
+template <class H, class F>
+auto or_not_begun(const std::vector<H>& tasks, F rest) {
+    try {
+        return rest();
+    } catch (const std::bad_alloc&) {
+        for (const H& task : tasks) task.state()->cancel_wait(nullptr);
+        throw;
+    }
+}
+
 // The handles of a range, tasks being made for what is not a future. `core` is asked for only then.
 template <class R>
 auto handles_of(R&& range) {
     using H = typename HandleOf<RangeItem<R>>::type;
     std::vector<H> handles;
     if constexpr (requires { range.size(); }) handles.reserve(range.size());
-    for (auto&& item : range) {
-        if constexpr (FutureLike<RangeItem<R>>) {
-            handles.push_back(item);
-        } else {
-            // A coroutine is consumed, whoever owns the range.
-            handles.push_back(future_for(current_core(), std::move(item)));
-        }
+    if constexpr (FutureLike<RangeItem<R>>) {
+        for (auto&& item : range) handles.push_back(item);
+    } else {
+        or_not_begun(handles, [&] {
+            for (auto&& item : range) {
+                // Room first, since a task that is made begins.
+                if (handles.size() == handles.capacity()) handles.reserve(2 * handles.size() + 4);
+                // A coroutine is consumed, whoever owns the range.
+                handles.push_back(future_for(current_core(), std::move(item)));
+            }
+        });
     }
     return handles;
 }

@@ -106,10 +106,17 @@ auto as_completed(R&& range, AsCompletedOptions options = {}) {
     using H = typename detail::HandleOf<Item>::type;
     using T = typename detail::AwaitResultOf<Item>::type;
     auto handles = detail::handles_of(std::forward<R>(range));
-    auto states = detail::states_of(handles);
-    detail::check_same_loop(states);
-    states.remove_duplicates();
-    return AsCompleted<H, T>(std::move(states), options.timeout);
+    const auto rest = [&] {
+        auto states = detail::states_of(handles);
+        detail::check_same_loop(states);
+        states.remove_duplicates();
+        return AsCompleted<H, T>(std::move(states), options.timeout);
+    };
+    if constexpr (FutureLike<Item>) {
+        return rest();
+    } else {
+        return detail::or_not_begun(handles, rest);
+    }
 }
 
 }  // namespace asyncio::inline v1

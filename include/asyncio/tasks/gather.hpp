@@ -31,7 +31,8 @@ class ASYNCIO_API GatherBase : public FutureBase {
     const char* class_name() const noexcept override { return "_GatheringFuture"; }
 
     // Begins to watch the children, in the order of the arguments. Call once.
-    // Raises: ValueError if they are of different loops.
+    // Raises: ValueError if they are of different loops; std::bad_alloc, and then those that were
+    // made for it do not begin.
     void watch();
 
   protected:
@@ -57,6 +58,7 @@ class ASYNCIO_API GatherBase : public FutureBase {
         std::size_t next = 0;  // child
         bool any = false;      // a child has accepted it
     };
+    void watch_children();
     void on_child(FutureBase& child) noexcept;
     void finish_all() noexcept;
     void finish_failed(std::exception_ptr error) noexcept;
@@ -192,7 +194,14 @@ template <class State>
 auto make_gather(FutureList children) {
     using V = std::remove_cvref_t<decltype(std::declval<State&>().value())>;
     LoopCore& core = children.empty() ? current_core() : children[0]->core();
-    auto* state = new State(core, std::move(children));
+    State* state = nullptr;
+    try {
+        state = new State(core, std::move(children));
+    } catch (const std::bad_alloc&) {
+        // Safe because they are moved only once there is memory.
+        children.cancel_made();
+        throw;
+    }
     auto future = Future<V>::from_state(Ref<FutureBase>::adopt(state));
     state->watch();
     return future;
@@ -202,7 +211,12 @@ template <bool kKeep, class... A>
 auto gather_arguments(A&&... awaitables) {
     const void* objects[sizeof...(A) + 1];
     GatherArguments arguments(objects, sizeof...(A));
-    (arguments.add(std::forward<A>(awaitables)), ...);
+    try {
+        (arguments.add(std::forward<A>(awaitables)), ...);
+    } catch (const std::bad_alloc&) {
+        arguments.states.cancel_made();
+        throw;
+    }
     return make_gather<GatherTuple<kKeep, typename AwaitResultOf<A>::type...>>(
         std::move(arguments.states));
 }
@@ -211,8 +225,11 @@ template <bool kKeep, class R>
 auto gather_range(R&& range) {
     using T = typename AwaitResultOf<RangeItem<R>>::type;
     auto handles = handles_of(std::forward<R>(range));
-    auto states = states_of(handles);
-    if constexpr (!FutureLike<RangeItem<R>>) {
+    FutureList states;
+    if constexpr (FutureLike<RangeItem<R>>) {
+        states = states_of(handles);
+    } else {
+        states = or_not_begun(handles, [&] { return states_of(handles); });
         for (const auto& s : states) {
             s->flags_ &= static_cast<std::uint16_t>(~FutureBase::kLogDestroyed);
         }
