@@ -17,6 +17,7 @@ namespace asyncio::inline v1::detail {
 ReadyNodes::~ReadyNodes() { std::free(slots_); }
 
 std::size_t ReadyNodes::home_of(const Node* node) const noexcept {
+    // Safe because the address is only a number here.
     const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(node));
     return static_cast<std::size_t>(address * 0x9e3779b97f4a7c15 >> 32) & mask_;
 }
