@@ -749,7 +749,8 @@ ASYNCIO_API CancelTaskWith* cancel_task_with(ConcurrentBase& future, Ref<FutureB
 ASYNCIO_API void forget_task(CancelTaskWith& callback) noexcept;
 
 // Copies the end of a task to its ConcurrentFuture. One that is destroyed uncalled, since the loop
-// closed before, cancels it: a thread may be waiting.
+// closed before, cancels it: a thread may be waiting. (While that loop runs it is destroyed
+// uncalled only where there is no memory to keep it: StartThreadsafe says so.)
 template <class R>
 class CopyToConcurrent {
   public:
@@ -758,7 +759,7 @@ class CopyToConcurrent {
     CopyToConcurrent(CopyToConcurrent&&) noexcept = default;
     CopyToConcurrent& operator=(CopyToConcurrent&&) = delete;
     ~CopyToConcurrent() {
-        if (to_) to_->cancel();
+        if (to_ && running_loop() != to_->source()) to_->cancel();
     }
     void operator()(Task<R> task) {
         const Ref<ConcurrentBase> to = std::move(to_);

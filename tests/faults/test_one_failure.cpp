@@ -22,6 +22,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -583,9 +584,46 @@ TEST(OneFailure, ThreadsafeCalls) {
         const auto future = run_coroutine_threadsafe(task, get_running_loop());
         while (!future.done()) co_await sleep(1ms);
         co_await sleep(1ms);
-        if (!future.cancelled() && !future.exception(0s)) co_return kDone;
+        const std::exception_ptr error = future.exception(0s);
+        if (!error) co_return kDone;
         if (*ran) co_return 1;
-        throw std::bad_alloc();
+        std::rethrow_exception(error);
+    });
+}
+
+// The same from another thread, which waits. It is joined whatever fails here, since it refers to
+// the loop: also when that closes, which ends its wait.
+TEST(OneFailure, ThreadsafeCallsOfAnotherThread) {
+    fail_each_real("threadsafe calls of another thread", []() -> Coroutine<int> {
+        EventLoop& loop = get_running_loop();
+        int three = 0;
+        std::exception_ptr error;
+        std::atomic<bool> ended{false};
+        std::thread other([&] {
+            try {
+                three = run_coroutine_threadsafe(give(3, 1ms), loop).result();
+            } catch (...) {
+                // Raised below.
+                error = std::current_exception();
+            }
+            ended = true;
+        });
+        struct Join {
+            std::thread& thread;
+            ~Join() {
+                if (thread.joinable()) thread.join();
+            }
+        } join{other};
+        while (!ended) {
+            try {
+                co_await sleep(1ms);
+            } catch (const std::bad_alloc&) {
+                // It has failed once, and does so no more.
+            }
+        }
+        other.join();
+        if (error) std::rethrow_exception(error);
+        co_return three == 3 ? kDone : 1;
     });
 }
 
