@@ -738,10 +738,14 @@ struct BaseExceptionGroup::Members {
         : exceptions(std::move(e)), what(std::move(w)) {}
     Members(const Members&) = delete;
     Members& operator=(const Members&) = delete;
-    ~Members() { let_go(exceptions); }
+    ~Members() {
+        let_go(exceptions);
+        if (cause) let_go({&cause, 1});
+    }
 
     std::vector<std::exception_ptr> exceptions;
     std::string what;
+    std::exception_ptr cause;  // of a part, which is given by value
 };
 
 namespace {
@@ -842,7 +846,9 @@ const std::vector<std::exception_ptr>& BaseExceptionGroup::exceptions() const no
     return members().exceptions;
 }
 
-void BaseExceptionGroup::raise() const { std::rethrow_exception(make(message(), exceptions())); }
+void BaseExceptionGroup::raise() const {
+    std::rethrow_exception(group_with(message(), exceptions(), detail::GroupCause::of(*this)));
+}
 
 ExceptionGroup::ExceptionGroup(const std::string& message,
                                std::vector<std::exception_ptr> exceptions)
@@ -857,13 +863,26 @@ GroupParts::GroupParts(GroupParts&& o) noexcept = default;
 GroupParts& GroupParts::operator=(GroupParts&& o) noexcept = default;
 GroupParts::~GroupParts() = default;
 
-GroupParts split_group(const BaseExceptionGroup& group, Matches matches, void* context) {
+std::exception_ptr GroupCause::of(const BaseExceptionGroup& group) noexcept {
     const auto* const nested = dynamic_cast<const std::nested_exception*>(&group);
-    const std::exception_ptr whole =
-        group_with(group.message(), group.exceptions(), nested ? nested->nested_ptr() : nullptr);
-    if (!matches(whole, context)) return split_members(group.exceptions(), matches, context);
+    return nested ? nested->nested_ptr() : group.members().cause;
+}
+
+// Safe because a part has just been made, and shares its members with nobody.
+void GroupCause::set(BaseExceptionGroup& part, const std::exception_ptr& cause) noexcept {
+    static_cast<BaseExceptionGroup::Members*>(part.members_.get())->cause = cause;
+}
+
+GroupParts split_group(const BaseExceptionGroup& group, Matches matches, void* context) {
+    const std::exception_ptr cause = GroupCause::of(group);
+    const std::exception_ptr whole = group_with(group.message(), group.exceptions(), cause);
     GroupParts parts;
-    parts.matching = group.exceptions();
+    if (matches(whole, context)) {
+        parts.matching = group.exceptions();
+    } else {
+        parts = split_members(group.exceptions(), matches, context);
+    }
+    parts.cause = cause;
     return parts;
 }
 
@@ -878,7 +897,9 @@ void detail::drop_nested(std::nested_exception& nested) noexcept {
 
 std::exception_ptr cause_of(const std::exception_ptr& error) noexcept {
     const auto* nested = detail::find<std::nested_exception>(error);
-    return nested ? nested->nested_ptr() : std::exception_ptr();
+    if (nested) return nested->nested_ptr();
+    const auto* group = detail::find<BaseExceptionGroup>(error);
+    return group ? detail::GroupCause::of(*group) : std::exception_ptr();
 }
 
 }  // namespace asyncio::inline v1

@@ -900,6 +900,47 @@ TEST(Groups, PartsKeepTheCausesOfNestedGroups) {  // L39
     EXPECT_EQ(seen, "RuntimeError('of top')");
 }
 
+TEST(Groups, PartsHaveTheCauseOfTheWhole) {  // L39
+    const auto cause = ptr(RuntimeError("of all"));
+    const auto whole =
+        with_cause(BaseExceptionGroup("m", {ptr(ValueError("a")), ptr(GeneratorExit())}), cause);
+    const auto& group = *detail::find<BaseExceptionGroup>(whole);
+    const auto raised_by = [](const auto& part) {
+        try {
+            part.raise();
+        } catch (...) {
+            return std::current_exception();
+        }
+    };
+    const auto parts = group.split<ValueError>();
+    EXPECT_EQ(cause_of(raised_by(*parts.first)), cause);
+    EXPECT_EQ(cause_of(raised_by(*parts.second)), cause);
+    EXPECT_TRUE(detail::holds<std::nested_exception>(raised_by(*parts.first)));
+    EXPECT_EQ(cause_of(raised_by(*group.subgroup<ValueError>())), cause);
+    EXPECT_EQ(cause_of(raised_by(*group.subgroup([](const auto&) { return true; }))), cause);
+    // Thrown by value, and a part of a part.
+    EXPECT_EQ(cause_of(ptr(*parts.first)), cause);
+    EXPECT_EQ(cause_of(raised_by(*parts.first->subgroup<ValueError>())), cause);
+    // The whole itself, by value or raised, too.
+    EXPECT_EQ(cause_of(raised_by(group)), cause);
+    const auto other = ptr(KeyError("k"));
+    EXPECT_EQ(cause_of(with_cause(*parts.first, other)), other);
+    // One without a cause has none.
+    const ExceptionGroup plain("m", {ptr(ValueError("a")), ptr(KeyError("b"))});
+    EXPECT_EQ(cause_of(raised_by(*plain.subgroup<ValueError>())), nullptr);
+    EXPECT_EQ(cause_of(raised_by(plain)), nullptr);
+}
+
+TEST(Causes, OfPartsAreDroppedWithoutRecursion) {  // L13, L39
+    std::exception_ptr part;
+    for (int i = 0; i < 100'000; ++i) {
+        part = with_cause(ExceptionGroup("g", {ptr(ValueError("v")), ptr(KeyError("k"))}), part);
+        part = ptr(*detail::find<ExceptionGroup>(part)->subgroup<ValueError>());
+    }
+    EXPECT_TRUE(cause_of(part));
+    part = nullptr;
+}
+
 TEST(Groups, ADeepNestIsDroppedWithoutRecursion) {  // L13
     std::exception_ptr nest = ptr(ValueError("innermost"));
     for (int i = 0; i < 200'000; ++i) nest = BaseExceptionGroup::make("g", {nest});

@@ -494,6 +494,13 @@ struct ASYNCIO_API GroupParts {
 
     std::vector<std::exception_ptr> matching;
     std::vector<std::exception_ptr> rest;
+    std::exception_ptr cause;  // of the whole, and so of each part
+};
+
+// The cause of a group that is given by value.
+struct ASYNCIO_API GroupCause {
+    static std::exception_ptr of(const BaseExceptionGroup& group) noexcept;
+    static void set(BaseExceptionGroup& part, const std::exception_ptr& cause) noexcept;
 };
 
 ASYNCIO_API GroupParts split_group(const BaseExceptionGroup& group, Matches matches, void* context);
@@ -528,16 +535,26 @@ using PartOf = typename PartTypes<Group, Asked>::Part;
 template <class Group, class Asked>
 using PartsOf = typename PartTypes<Group, Asked>::Parts;
 
-template <class Group, class Members>
-std::optional<Group> group_of(const Group& whole, Members&& members) {
+template <class Group>
+std::optional<Group> group_of(const Group& whole, std::vector<std::exception_ptr> members,
+                              const std::exception_ptr& cause) {
     if (members.empty()) return std::nullopt;
-    return Group(whole.message(), std::move(members));
+    Group part(whole.message(), std::move(members));
+    GroupCause::set(part, cause);
+    return part;
+}
+
+// The part that matches.
+template <class Group>
+std::optional<Group> match_of(const Group& whole, GroupParts parts) {
+    return group_of(whole, std::move(parts.matching), parts.cause);
 }
 
 template <class Group>
 std::pair<std::optional<Group>, std::optional<Group>> pair_of(const Group& whole,
                                                               GroupParts parts) {
-    return {group_of(whole, std::move(parts.matching)), group_of(whole, std::move(parts.rest))};
+    return {group_of(whole, std::move(parts.matching), parts.cause),
+            group_of(whole, std::move(parts.rest), parts.cause)};
 }
 
 }  // namespace detail
@@ -568,19 +585,20 @@ class ASYNCIO_API BaseExceptionGroup : public BaseException {
     [[noreturn]] void raise() const;
 
     // The group reduced to the members that are an E (or another of the classes), nested groups
-    // reduced likewise; empty if none is. A group that is itself an E stays whole.
+    // reduced likewise; empty if none is. A group that is itself an E stays whole. It has the cause
+    // of this one: cause_of() gives it once the part is raised.
     template <class E, class... More>
     detail::PartOf<BaseExceptionGroup, E> subgroup() const {
-        return detail::group_of<BaseExceptionGroup>(
-            *this, detail::split_by_type<E, More...>(*this).matching);
+        return detail::match_of<BaseExceptionGroup>(*this,
+                                                    detail::split_by_type<E, More...>(*this));
     }
 
     // The same for what `predicate(const std::exception_ptr&)` accepts; it is asked about groups,
     // this one first, before their members.
     template <class Predicate>
     detail::PartOf<BaseExceptionGroup, Predicate> subgroup(Predicate&& predicate) const {
-        return detail::group_of<BaseExceptionGroup>(
-            *this, detail::split_by_predicate(*this, predicate).matching);
+        return detail::match_of<BaseExceptionGroup>(*this,
+                                                    detail::split_by_predicate(*this, predicate));
     }
 
     // The subgroup, and the group of all other errors.
@@ -595,6 +613,7 @@ class ASYNCIO_API BaseExceptionGroup : public BaseException {
     }
 
   private:
+    friend struct detail::GroupCause;
     struct Members;
     const Members& members() const noexcept;
     std::shared_ptr<void> members_;  // a Members
@@ -613,14 +632,13 @@ class ASYNCIO_API ExceptionGroup : public BaseExceptionGroup, public std::except
     // As in BaseExceptionGroup, giving this class.
     template <class E, class... More>
     detail::PartOf<ExceptionGroup, E> subgroup() const {
-        return detail::group_of<ExceptionGroup>(*this,
-                                                detail::split_by_type<E, More...>(*this).matching);
+        return detail::match_of<ExceptionGroup>(*this, detail::split_by_type<E, More...>(*this));
     }
 
     template <class Predicate>
     detail::PartOf<ExceptionGroup, Predicate> subgroup(Predicate&& predicate) const {
-        return detail::group_of<ExceptionGroup>(
-            *this, detail::split_by_predicate(*this, predicate).matching);
+        return detail::match_of<ExceptionGroup>(*this,
+                                                detail::split_by_predicate(*this, predicate));
     }
 
     template <class E, class... More>
