@@ -49,8 +49,9 @@ EventLoop& DatagramChannel::loop() const {
 void DatagramChannel::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     auto datagrams = std::dynamic_pointer_cast<DatagramProtocol>(std::move(protocol));
     if (!datagrams) throw TypeError("a datagram transport needs a DatagramProtocol");
+    LateDrop before(core_);
     std::swap(protocol_, datagrams);
-    drop_later(core_, std::move(datagrams));
+    before.take(std::move(datagrams));
 }
 
 void DatagramChannel::life_ready() {

@@ -53,20 +53,27 @@ namespace {
 
 class DropLater final : public Node, public Pooled {
   public:
-    explicit DropLater(std::shared_ptr<BaseProtocol> protocol) noexcept
-        : protocol_(std::move(protocol)) {}
     void run() override { delete this; }
     void drop() noexcept override { delete this; }
 
+    std::shared_ptr<BaseProtocol> protocol;
+
   private:
     ~DropLater() = default;
-    std::shared_ptr<BaseProtocol> protocol_;
 };
 
 }  // namespace
 
-void drop_later(LoopCore& core, std::shared_ptr<BaseProtocol> protocol) {
-    if (protocol && !core.closed) core.push_ready(new DropLater(std::move(protocol)));
+LateDrop::LateDrop(LoopCore& core) : core_(core), node_(core.closed ? nullptr : new DropLater) {}
+
+LateDrop::~LateDrop() {
+    if (node_) node_->drop();
+}
+
+void LateDrop::take(std::shared_ptr<BaseProtocol> protocol) noexcept {
+    if (!protocol || !node_) return;
+    static_cast<DropLater*>(node_)->protocol = std::move(protocol);
+    core_.push_ready(std::exchange(node_, nullptr));
 }
 
 void report_transport_error(TransportBase& transport, const char* message,

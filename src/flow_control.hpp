@@ -49,8 +49,19 @@ class FlowControl {
 };
 
 // For set_protocol(): a method of the protocol that was there before may be what calls it, so that
-// it goes when the loop comes round again.
-void drop_later(LoopCore& core, std::shared_ptr<BaseProtocol> protocol);
+// it goes when the loop comes round again. Made before anything changes. Raises: std::bad_alloc.
+class LateDrop {
+  public:
+    explicit LateDrop(LoopCore& core);
+    LateDrop(const LateDrop&) = delete;
+    LateDrop& operator=(const LateDrop&) = delete;
+    ~LateDrop();
+    void take(std::shared_ptr<BaseProtocol> protocol) noexcept;
+
+  private:
+    LoopCore& core_;
+    Node* node_;  // null: its loop is closed, or it has taken one
+};
 
 // Tells the loop's exception handler of an error at `transport`. To be called in a catch block with
 // std::current_exception(), say. Raises: `error` if that leaves the loop (S-60).

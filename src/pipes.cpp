@@ -375,6 +375,7 @@ class ReadPipe final : public PipeTransport {
     }
     void abort() override { close(); }
     void set_protocol(std::shared_ptr<BaseProtocol> protocol) override {
+        LateDrop before(core_);
         std::swap(protocol_, protocol);
         try {
             look_at_protocol();
@@ -383,7 +384,7 @@ class ReadPipe final : public PipeTransport {
             look_at_protocol();
             throw;
         }
-        drop_later(core_, std::move(protocol));
+        before.take(std::move(protocol));
     }
     bool is_reading() const override { return !closing_ && !paused_; }
     void pause_reading() override {
@@ -506,8 +507,9 @@ class WritePipe final : public PipeTransport {
     }
     void set_protocol(std::shared_ptr<BaseProtocol> protocol) override {
         check_protocol(protocol.get());
+        LateDrop before(core_);
         std::swap(protocol_, protocol);
-        drop_later(core_, std::move(protocol));
+        before.take(std::move(protocol));
     }
     void write(std::string_view data) override {
         if (data.empty() || refuses()) return;

@@ -102,9 +102,10 @@ void SocketTransport::adopt(std::shared_ptr<BaseProtocol> protocol) {
 }
 
 void SocketTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
-    std::shared_ptr<BaseProtocol> before = protocol_;
+    LateDrop before(core_);
+    std::shared_ptr<BaseProtocol> replaced = protocol_;
     adopt(std::move(protocol));
-    drop_later(core_, std::move(before));
+    before.take(std::move(replaced));
 }
 
 void SocketTransport::life_ready() {

@@ -63,6 +63,8 @@ class InContext {
     ContextSlot* outer_;
 };
 
+}  // namespace
+
 // Tells a server on its loop's thread that its last handle is gone.
 class LastHandleGone final : public Node, public Pooled {
   public:
@@ -76,8 +78,6 @@ class LastHandleGone final : public Node, public Pooled {
   private:
     Ref<ServerState> state_;
 };
-
-}  // namespace
 
 // ---- listening ----------------------------------------------------------------------------------
 
@@ -221,7 +221,11 @@ void ServerState::close() noexcept {
 void ServerState::last_handle_gone() noexcept {
     if (!serving_) return close();
     if (!core_.debug || core_.closed) return;
-    log::write(log::Level::WARNING, repr() + " serves on, and no handle is left to close it");
+    try {
+        log::write(log::Level::WARNING, repr() + " serves on, and no handle is left to close it");
+    } catch (const std::bad_alloc&) {
+        // Nobody can be told.
+    }
 }
 
 // The file of a unix socket goes, if it is still the one that was bound (SV-03).
@@ -322,15 +326,18 @@ std::string ServerState::repr() const {
     return text + ")>";
 }
 
+ServerHandle::ServerHandle(Ref<ServerState> state)
+    : state_(std::move(state)), gone_(new LastHandleGone(state_)) {}
+
 ServerHandle::~ServerHandle() {
     LoopCore& core = state_->core();
     if (core.on_owner_thread()) {
         state_->last_handle_gone();
+        gone_->drop();
         return;
     }
     core.attach();
-    auto* const gone = new LastHandleGone(std::move(state_));
-    if (!push_threadsafe(core, gone)) gone->drop();
+    if (!push_threadsafe(core, gone_)) gone_->drop();
     core.detach();
 }
 

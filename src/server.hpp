@@ -125,10 +125,12 @@ class ServerState final : public TransportServer, public Pooled {
     bool closed_ = false;
 };
 
+class LastHandleGone;
+
 // What the users' handles share: its end tells the server, on whatever thread it comes.
 class ServerHandle {
   public:
-    explicit ServerHandle(Ref<ServerState> state) noexcept : state_(std::move(state)) {}
+    explicit ServerHandle(Ref<ServerState> state);
     ServerHandle(const ServerHandle&) = delete;
     ServerHandle& operator=(const ServerHandle&) = delete;
     ~ServerHandle();
@@ -136,6 +138,7 @@ class ServerHandle {
 
   private:
     Ref<ServerState> state_;
+    LastHandleGone* gone_;  // made with it, since its end may find no memory
 };
 
 }  // namespace asyncio::inline v1::detail

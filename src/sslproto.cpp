@@ -317,10 +317,11 @@ void TlsTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     if (!stream && !buffered) {
         throw TypeError("a TLS transport needs a Protocol or a BufferedProtocol");
     }
+    LateDrop before(core_);
     std::swap(app_, protocol);
     stream_ = stream;
     buffered_ = buffered;
-    drop_later(core_, std::move(protocol));
+    before.take(std::move(protocol));
 }
 
 std::any TlsTransport::get_extra_info(std::string_view name) const {

@@ -510,6 +510,47 @@ TEST(OneFailure, StreamsOverLoopback) {
     });
 }
 
+// A protocol that is replaced by its own method lives until that has returned.
+TEST(OneFailure, ReplacedProtocols) {
+    struct Quiet final : Protocol {
+        void data_received(std::string_view) override { connection.close(); }
+        Transport connection;
+    };
+    struct Replaced final : Protocol {
+        explicit Replaced(bool& gone) : gone_(gone) {}
+        ~Replaced() override { gone_ = true; }
+        void connection_made(Transport& made) override { connection = made; }
+        void data_received(std::string_view) override {
+            bool& gone = gone_;
+            auto next = std::make_shared<Quiet>();
+            next->connection = connection;
+            try {
+                connection.set_protocol(next);
+            } catch (const std::bad_alloc&) {
+                EXPECT_FALSE(gone);
+                connection.close();
+                throw;
+            }
+            EXPECT_FALSE(gone);
+            connection.close();
+        }
+        Transport connection;
+
+      private:
+        bool& gone_;
+    };
+    fail_each_real("replaced protocols", []() -> Coroutine<int> {
+        bool gone = false;
+        auto [mine, theirs] = Socket::pair();
+        EventLoop& loop = get_running_loop();
+        const auto make = [&gone] { return std::make_shared<Replaced>(gone); };
+        auto made = co_await loop.create_connection(make, {.sock = std::move(mine)});
+        co_await loop.sock_sendall(theirs, "enough");
+        const std::string end = co_await wait_for(loop.sock_recv(theirs, 1), 10s);
+        co_return end.empty() ? kDone : 1;
+    });
+}
+
 TEST(OneFailure, Datagrams) {
     fail_each_real("datagrams", []() -> Coroutine<int> {
         auto [mine, theirs] = Socket::pair(AF_UNIX, SOCK_DGRAM);
