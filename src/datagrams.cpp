@@ -35,15 +35,15 @@ DatagramRequest::Address::Address(const HostPort& address)
     : host(address.host), port(address.port), given(address.given()) {}
 
 DatagramRequest::DatagramRequest(const DatagramOptions& options)
-    : local(options.local_addr),
+    : sock(options.sock.fileno()),
+      has_sock(options.sock.given()),
+      local(options.local_addr),
       remote(options.remote_addr),
       family(options.family),
       proto(options.proto),
       flags(options.flags),
       reuse_port(options.reuse_port),
-      allow_broadcast(options.allow_broadcast),
-      has_sock(options.sock.given()),
-      sock(options.sock.fileno()) {}
+      allow_broadcast(options.allow_broadcast) {}
 
 namespace {
 

@@ -291,15 +291,27 @@ std::string Stream::writer_repr() const {
 
 namespace {
 
-// The running loop, for a call that takes a socket over: it is closed if the call is refused.
-template <class Options>
-LoopCore& begin_call(const Options& options) {
-    Socket taken(options.sock.fileno());
-    if (options.limit == 0) throw ValueError("Limit cannot be <= 0");
-    LoopCore& core = running_core();
-    taken.detach();
-    return core;
-}
+// What a call on the running loop does before it hands the socket of its options on: the socket is
+// closed if that fails.
+class SocketCall {
+  public:
+    template <class Options>
+    explicit SocketCall(const Options& options) : kept_(options.sock.fileno()) {
+        if (options.limit == 0) throw ValueError("Limit cannot be <= 0");
+        core_ = &running_core();
+    }
+    LoopCore& core() const noexcept { return *core_; }
+    EventLoop& loop() const noexcept { return *core_->loop; }
+    // For the function that takes over the socket: all else is done.
+    ProtocolFactory hand_over(ProtocolFactory factory) noexcept {
+        kept_.detach();
+        return factory;
+    }
+
+  private:
+    Socket kept_;
+    LoopCore* core_ = nullptr;
+};
 
 ProtocolFactory factory_of(const std::shared_ptr<Stream>& stream) {
     return [stream]() -> std::shared_ptr<BaseProtocol> { return stream; };
@@ -328,9 +340,10 @@ Coroutine<StreamPair> opened(std::shared_ptr<Stream> stream, PartOfCall connecti
 
 Coroutine<StreamPair> open_stream(std::string_view host, PortNumber port,
                                   const ConnectionOptions& options) {
-    LoopCore& core = begin_call(options);
-    auto stream = Stream::make(core, options.limit);
-    PartOfCall connecting(create_connection(*core.loop, factory_of(stream), host, port, options));
+    SocketCall call(options);
+    auto stream = Stream::make(call.core(), options.limit);
+    PartOfCall connecting(
+        create_connection(call.loop(), call.hand_over(factory_of(stream)), host, port, options));
     return opened(std::move(stream), std::move(connecting));
 }
 
@@ -371,15 +384,16 @@ Coroutine<> upgraded(StreamWriter writer, TlsSettings settings) {
 
 Coroutine<Server> start_server(Ref<StreamServer> handler, std::vector<std::string> hosts,
                                PortNumber port, const ServerOptions& options) {
-    LoopCore& core = begin_call(options);
-    return create_server(*core.loop, factory_of(core, std::move(handler)), std::move(hosts), port,
-                         options);
+    SocketCall call(options);
+    return create_server(call.loop(), call.hand_over(factory_of(call.core(), std::move(handler))),
+                         std::move(hosts), port, options);
 }
 
 Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::string_view path,
                                     const UnixServerOptions& options) {
-    LoopCore& core = begin_call(options);
-    return create_unix_server(*core.loop, factory_of(core, std::move(handler)), path, options);
+    SocketCall call(options);
+    return create_unix_server(
+        call.loop(), call.hand_over(factory_of(call.core(), std::move(handler))), path, options);
 }
 
 }  // namespace detail
@@ -393,10 +407,10 @@ Coroutine<StreamPair> open_connection(ConnectionOptions options) {
 }
 
 Coroutine<StreamPair> open_unix_connection(std::string_view path, UnixConnectionOptions options) {
-    detail::LoopCore& core = detail::begin_call(options);
-    auto stream = detail::Stream::make(core, options.limit);
-    detail::PartOfCall connecting(
-        detail::create_unix_connection(*core.loop, detail::factory_of(stream), path, options));
+    detail::SocketCall call(options);
+    auto stream = detail::Stream::make(call.core(), options.limit);
+    detail::PartOfCall connecting(detail::create_unix_connection(
+        call.loop(), call.hand_over(detail::factory_of(stream)), path, options));
     return detail::opened(std::move(stream), std::move(connecting));
 }
 

@@ -201,14 +201,18 @@ ASYNCIO_API Coroutine<Server> create_unix_server(EventLoop& loop, ProtocolFactor
 template <class F>
 using ProtocolOf = typename std::invoke_result_t<std::decay_t<F>&>::element_type;
 
+// For a call that takes `sock` over: it is closed if this throws.
 template <class F>
-ProtocolFactory protocol_factory(F&& factory) {
+ProtocolFactory protocol_factory(F&& factory, OwnedDescriptor sock) {
     static_assert(kSafeTemporary<F>,
                   "name this factory first (auto f = ...;): this compiler would copy its captures "
                   "bitwise inside a co_await expression");
     static_assert(std::is_convertible_v<ProtocolOf<F>*, BaseProtocol*>,
                   "a protocol factory takes nothing and returns a std::shared_ptr to a protocol");
-    return ProtocolFactory(std::forward<F>(factory));
+    Socket kept(sock.fileno());
+    ProtocolFactory made(std::forward<F>(factory));
+    kept.detach();
+    return made;
 }
 
 // A coroutine that another one takes along. If that never begins, since its task is cancelled
@@ -244,7 +248,8 @@ template <class F>
 auto EventLoop::create_connection(F&& factory, std::string_view host, int port,
                                   ConnectionOptions options) {
     return detail::with_protocol<detail::ProtocolOf<F>>(detail::create_connection(
-        *this, detail::protocol_factory(std::forward<F>(factory)), host, port, options));
+        *this, detail::protocol_factory(std::forward<F>(factory), options.sock), host, port,
+        options));
 }
 template <class F>
 auto EventLoop::create_connection(F&& factory, std::string_view host, int port) {
@@ -253,14 +258,14 @@ auto EventLoop::create_connection(F&& factory, std::string_view host, int port) 
 template <class F>
 auto EventLoop::create_connection(F&& factory, ConnectionOptions options) {
     return detail::with_protocol<detail::ProtocolOf<F>>(detail::create_connection(
-        *this, detail::protocol_factory(std::forward<F>(factory)), {}, {}, options));
+        *this, detail::protocol_factory(std::forward<F>(factory), options.sock), {}, {}, options));
 }
 
 template <class F>
 auto EventLoop::create_unix_connection(F&& factory, std::string_view path,
                                        UnixConnectionOptions options) {
     return detail::with_protocol<detail::ProtocolOf<F>>(detail::create_unix_connection(
-        *this, detail::protocol_factory(std::forward<F>(factory)), path, options));
+        *this, detail::protocol_factory(std::forward<F>(factory), options.sock), path, options));
 }
 template <class F>
 auto EventLoop::create_unix_connection(F&& factory, std::string_view path) {
@@ -270,7 +275,7 @@ auto EventLoop::create_unix_connection(F&& factory, std::string_view path) {
 template <class F>
 auto EventLoop::connect_accepted_socket(F&& factory, OwnedDescriptor sock, TlsOptions options) {
     return detail::with_protocol<detail::ProtocolOf<F>>(detail::connect_accepted_socket(
-        *this, detail::protocol_factory(std::forward<F>(factory)), sock, options));
+        *this, detail::protocol_factory(std::forward<F>(factory), sock), sock, options));
 }
 template <class F>
 auto EventLoop::connect_accepted_socket(F&& factory, OwnedDescriptor sock) {
@@ -280,7 +285,8 @@ auto EventLoop::connect_accepted_socket(F&& factory, OwnedDescriptor sock) {
 template <class F>
 Coroutine<Server> EventLoop::create_server(F&& factory, std::vector<std::string> hosts, int port,
                                            ServerOptions options) {
-    return detail::create_server(*this, detail::protocol_factory(std::forward<F>(factory)),
+    return detail::create_server(*this,
+                                 detail::protocol_factory(std::forward<F>(factory), options.sock),
                                  std::move(hosts), port, options);
 }
 template <class F>
@@ -298,15 +304,15 @@ Coroutine<Server> EventLoop::create_server(F&& factory, std::string_view host, i
 }
 template <class F>
 Coroutine<Server> EventLoop::create_server(F&& factory, ServerOptions options) {
-    return detail::create_server(*this, detail::protocol_factory(std::forward<F>(factory)), {}, {},
-                                 options);
+    return detail::create_server(
+        *this, detail::protocol_factory(std::forward<F>(factory), options.sock), {}, {}, options);
 }
 
 template <class F>
 Coroutine<Server> EventLoop::create_unix_server(F&& factory, std::string_view path,
                                                 UnixServerOptions options) {
-    return detail::create_unix_server(*this, detail::protocol_factory(std::forward<F>(factory)),
-                                      path, options);
+    return detail::create_unix_server(
+        *this, detail::protocol_factory(std::forward<F>(factory), options.sock), path, options);
 }
 template <class F>
 Coroutine<Server> EventLoop::create_unix_server(F&& factory, std::string_view path) {

@@ -64,6 +64,8 @@ struct ASYNCIO_API DatagramRequest {
     DatagramRequest() = default;
     explicit DatagramRequest(const DatagramOptions& options);
 
+    Socket sock;  // first, so that it is owned before anything else can fail
+    bool has_sock = false;
     Address local;
     Address remote;
     int family = 0;
@@ -71,8 +73,6 @@ struct ASYNCIO_API DatagramRequest {
     int flags = 0;
     bool reuse_port = false;
     bool allow_broadcast = false;
-    bool has_sock = false;
-    Socket sock;
 };
 
 using DatagramFactory = Function<std::shared_ptr<DatagramProtocol>()>;
