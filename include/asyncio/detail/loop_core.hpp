@@ -243,7 +243,7 @@ class ReadyQueue : public NodeQueue {
     ASYNCIO_API static void leaves_from(ReadyNodes& nodes, Node& node) noexcept;
 #endif
 
-    ReadyNodes* nodes_ = nullptr;  // null: nobody looks
+    [[maybe_unused]] ReadyNodes* nodes_ = nullptr;  // null: nobody looks
 };
 
 // A timer: embedded in what it wakes. Sorted by (when, sequence): equal deadlines are FIFO (S-07).
