@@ -243,7 +243,7 @@ class Loop final : public LoopCore, public Pooled {
     LookAround look_around_;
 
     // See LoopCore::apart.
-    char apart_[64];
+    [[maybe_unused]] char apart_[64];
     std::atomic<std::int64_t> external_{0};
     // Entries of other threads: a stack, turned over when it is taken. kInboxClosed once closed.
     static Node* const kInboxClosed;
