@@ -141,6 +141,14 @@ EventLoop::EventLoop(detail::Loop* impl) : impl_(impl) {
 namespace {
 // Set by a destructor for the operator delete that follows it.
 thread_local bool left_running = false;
+
+void log_unclosed(const EventLoop& loop) noexcept {
+    try {
+        log::write(log::Level::WARNING, "unclosed event loop " + loop.repr());
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::WARNING, "unclosed event loop");
+    }
+}
 }  // namespace
 
 // One that runs, on this thread or another, is left as it is, and its memory too: std::exit() was
@@ -153,7 +161,7 @@ EventLoop::~EventLoop() {
     }
     if (!impl_->closed) {
         try {
-            if (impl_->debug) log::write(log::Level::WARNING, "unclosed event loop " + repr());
+            if (impl_->debug) log_unclosed(*this);
             close();
         } catch (const std::exception&) {
             // A destructor has nobody to raise it to.
@@ -322,6 +330,8 @@ class InContextOf {
 void call_default(EventLoop& loop, const ExceptionContext& context, const char* meanwhile) {
     try {
         loop.default_exception_handler(context);
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::ERROR, context.message);
     } catch (...) {
         if (leaves_the_loop(std::current_exception())) throw;
         // EH-04: there is nobody left to tell but the log.
@@ -330,17 +340,11 @@ void call_default(EventLoop& loop, const ExceptionContext& context, const char* 
     }
 }
 
-}  // namespace
-
-void EventLoop::call_exception_handler(const ExceptionContext& context) {
-    const ExceptionHandler handler = impl_->exception_handler;
-    if (!handler) {
-        call_default(*this, context, "");
-        return;
-    }
+void call_handler(EventLoop& loop, const ExceptionHandler& handler,
+                  const ExceptionContext& context) {
     const InContextOf scope(context);
     try {
-        handler(*this, context);
+        handler(loop, context);
     } catch (...) {
         if (leaves_the_loop(std::current_exception())) throw;
         // EH-04: the default handler tells of both.
@@ -348,8 +352,23 @@ void EventLoop::call_exception_handler(const ExceptionContext& context) {
         both.message =
             "Unhandled error in exception handler (which was told: " + context.message + ')';
         both.exception = std::current_exception();
-        call_default(*this, both,
-                     " while handling an unexpected error in custom exception handler");
+        call_default(loop, both, " while handling an unexpected error in custom exception handler");
+    }
+}
+
+}  // namespace
+
+void EventLoop::call_exception_handler(const ExceptionContext& context) {
+    try {
+        const ExceptionHandler handler = impl_->exception_handler;
+        if (handler) {
+            call_handler(*this, handler, context);
+        } else {
+            call_default(*this, context, "");
+        }
+    } catch (const std::bad_alloc&) {
+        // No memory to tell more. What a handler raises does not come here.
+        log::write(log::Level::ERROR, context.message);
     }
 }
 
@@ -382,33 +401,41 @@ void log_current_exception(const char* text) noexcept {
 void report_callback_error(LoopCore& core, std::source_location where, const Handle& handle) {
     std::exception_ptr error = std::current_exception();
     if (is_exit_error(error)) std::rethrow_exception(std::move(error));
-    ExceptionContext context;
-    context.message = std::string("Exception in callback at ") + where.file_name() + ':' +
-                      std::to_string(where.line());
-    context.exception = std::move(error);
-    context.handle = handle;
-    core.loop->call_exception_handler(context);
+    tell_handler(core, "Exception in callback", [&](ExceptionContext& context) {
+        context.message = std::string("Exception in callback at ") + where.file_name() + ':' +
+                          std::to_string(where.line());
+        context.exception = std::move(error);
+        context.handle = handle;
+    });
 }
 
 void run_watched(Loop& loop, Node& node) {
     TaskBase* task = nullptr;
     std::string who = "callback";
     if (auto* w = dynamic_cast<Waitable*>(&node)) task = w->as_task();
-    if (auto* h = dynamic_cast<HandleState*>(&node)) {
-        who = Handle(Ref<HandleState>::share(h)).repr();
-    } else if (auto* c = dynamic_cast<DoneCallback*>(&node)) {
-        who = std::string("<Handle callback at ") + c->place().file_name() + ':' +
-              std::to_string(c->place().line()) + '>';
+    try {
+        if (auto* h = dynamic_cast<HandleState*>(&node)) {
+            who = Handle(Ref<HandleState>::share(h)).repr();
+        } else if (auto* c = dynamic_cast<DoneCallback*>(&node)) {
+            who = std::string("<Handle callback at ") + c->place().file_name() + ':' +
+                  std::to_string(c->place().line()) + '>';
+        }
+    } catch (const std::bad_alloc&) {
+        // It is called all the same.
     }
     const auto kept = Ref<FutureBase>::share(task);
     const std::int64_t begin = loop.backend->now();
     node.run();
     const std::int64_t took = loop.backend->now() - begin;
     if (took < loop.loop->slow_callback_duration.count()) return;
-    if (task) who = asyncio::repr(AnyFuture::from_state(kept));
     char seconds[32];
     std::snprintf(seconds, sizeof seconds, "%.3f", static_cast<double>(took) / 1e9);
-    log::write(log::Level::WARNING, "Executing " + who + " took " + seconds + " seconds");
+    try {
+        if (task) who = asyncio::repr(AnyFuture::from_state(kept));
+        log::write(log::Level::WARNING, "Executing " + who + " took " + seconds + " seconds");
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::WARNING, "Executing a callback took too long");
+    }
 }
 
 // ---- running until a future is done

@@ -6,6 +6,7 @@
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks/task.hpp"
+#include "loop.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -79,11 +80,11 @@ void LateDrop::take(std::shared_ptr<BaseProtocol> protocol) noexcept {
 void report_transport_error(TransportBase& transport, const char* message,
                             std::exception_ptr error) {
     if (is_exit_error(error)) std::rethrow_exception(std::move(error));
-    ExceptionContext context;
-    context.message = message;
-    context.exception = std::move(error);
-    context.transport = BaseTransport(Ref<TransportBase>::share(&transport));
-    transport.loop().call_exception_handler(context);
+    tell_handler(transport.loop().core(), message, [&](ExceptionContext& context) {
+        context.message = message;
+        context.exception = std::move(error);
+        context.transport = BaseTransport(Ref<TransportBase>::share(&transport));
+    });
 }
 
 }  // namespace asyncio::inline v1::detail

@@ -40,12 +40,12 @@ void destroy_without_recursion(PromiseBase& frame) noexcept {
     ++u.depth;
     // Safe because the frame is suspended (at its start, a co_yield or its end) and its state, the
     // only owner, has given it up.
-    frame.handle().destroy();
+    destroy_frame(frame.handle());
     while (u.depth == 1 && u.pending) {
         PromiseBase* next = u.pending;
         // Safe because the lines above have stored the address of a PromiseBase or null there.
         u.pending = reinterpret_cast<PromiseBase*>(next->link);
-        next->handle().destroy();
+        destroy_frame(next->handle());
     }
     --u.depth;
 }

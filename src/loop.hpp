@@ -271,6 +271,20 @@ void report_or_log(LoopCore& core, const char* text, F fill) noexcept {
         log::write(log::Level::ERROR, text);
     }
 }
+// As call_exception_handler() of the loop, which is open, of what `fill(context)` notes. Without
+// memory for that the log gets `text` alone. Raises: what the handler raises that is to leave the
+// loop.
+template <class F>
+void tell_handler(LoopCore& core, const char* text, F fill) {
+    ExceptionContext context;
+    try {
+        fill(context);
+    } catch (const std::bad_alloc&) {
+        log::write(log::Level::ERROR, text);
+        return;
+    }
+    core.loop->call_exception_handler(context);
+}
 // To be called where an exception came out of a callback that `where` registered: tells the handler
 // (EH-05). Raises: that exception if it is to leave the loop (S-60); what the handler raises that
 // is (EH-04).

@@ -73,11 +73,12 @@ void cancel_all_tasks(EventLoop& loop) {
         if (t.cancelled()) continue;
         std::exception_ptr error = t.exception();
         if (!error) continue;
-        ExceptionContext context;
-        context.message = "unhandled exception during asyncio.run() shutdown";
-        context.exception = std::move(error);
-        context.task = t;
-        loop.call_exception_handler(context);
+        const char* const text = "unhandled exception during asyncio.run() shutdown";
+        tell_handler(loop.core(), text, [&](ExceptionContext& context) {
+            context.message = text;
+            context.exception = std::move(error);
+            context.task = t;
+        });
     }
 }
 

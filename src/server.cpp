@@ -19,6 +19,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "flow_control.hpp"
+#include "loop.hpp"
 
 namespace asyncio::inline v1 {
 namespace detail {
@@ -153,10 +154,10 @@ void Listener::pause(const char* message, int error) {
     retry_ = new CallTimer(server_.core(), loop_now(server_.core()) + kRetry, false, resume, this);
     stop_reading();
     if (std::exchange(troubled_, true)) return;
-    ExceptionContext context;
-    context.message = message;
-    context.exception = make_os_error(error);
-    server_.loop().call_exception_handler(context);
+    tell_handler(server_.core(), message, [&](ExceptionContext& context) {
+        context.message = message;
+        context.exception = make_os_error(error);
+    });
 }
 
 std::string Listener::describe() const { return "server " + server_.repr(); }
@@ -247,10 +248,11 @@ void ServerState::serve(Socket socket, const SocketAddress& peer, bool no_delay)
         std::exception_ptr error = std::current_exception();
         if (is_exit_error(error)) throw;
         if (!core_.debug) return;
-        ExceptionContext context;
-        context.message = "Error on transport creation for incoming connection";
-        context.exception = std::move(error);
-        loop().call_exception_handler(context);
+        const char* const text = "Error on transport creation for incoming connection";
+        tell_handler(core_, text, [&](ExceptionContext& context) {
+            context.message = text;
+            context.exception = std::move(error);
+        });
     }
 }
 

@@ -26,6 +26,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -284,6 +285,7 @@ bool LoopSignals::remove_handler(int signal) {
     const Ref<HandleState> handle =
         std::exchange(handlers_[static_cast<std::size_t>(signal)], nullptr);
     if (!handle) return false;
+    uncalled_ &= ~signal_bit(signal);
     unwant(signal_bit(signal));
     handle->cancel();
     return true;
@@ -313,15 +315,26 @@ void LoopSignals::run() {
     // Not queued first: a signal that comes after the bits were taken queues the node again.
     queued_.store(false);
     const std::uint64_t bits = pending_.exchange(0);
-    for (int s = 1; s < kSignals; ++s) {
-        if ((bits & signal_bit(s)) != 0) call(s);
+    uncalled_ |= bits;
+    for (int s = 1; s < kSignals && call_later(s); ++s) {
     }
     for (SignalListener* l = first_; l; l = l->following_) l->notify(bits);
+    // No memory: those that are left are called later.
+    if (uncalled_ != 0 && !queued_.exchange(true)) loop_.push_ready(this);
 }
 
-void LoopSignals::call(int signal) {
+// Returns false without memory for the call.
+bool LoopSignals::call_later(int signal) noexcept {
+    const std::uint64_t bit = signal_bit(signal);
+    if ((uncalled_ & bit) == 0) return true;
     const Ref<HandleState>& handle = handlers_[static_cast<std::size_t>(signal)];
-    if (handle) loop_.push_ready(new SignalCall(handle));
+    try {
+        if (handle) loop_.push_ready(new SignalCall(handle));
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    uncalled_ &= ~bit;
+    return true;
 }
 
 void LoopSignals::add(SignalListener& listener) {

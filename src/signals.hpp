@@ -90,7 +90,7 @@ class LoopSignals final : public Node {
     void want(std::uint64_t bits);
     void unwant(std::uint64_t bits) noexcept;
     void forget_listeners() noexcept;
-    void call(int signal);
+    bool call_later(int signal) noexcept;
     void add(SignalListener& listener);
     void remove(SignalListener& listener) noexcept;
 
@@ -102,6 +102,7 @@ class LoopSignals final : public Node {
     std::atomic<bool> queued_{false};
     // The loop's thread alone.
     std::array<std::uint32_t, kSignals> users_{};
+    std::uint64_t uncalled_ = 0;  // those that came and whose handlers are still to be called
     std::array<Ref<HandleState>, kSignals> handlers_;
     SignalListener* first_ = nullptr;
     SignalListener* following_ = nullptr;  // the next one that run() tells

@@ -99,11 +99,12 @@ void Stream::HandlerEnd::run() {
     }
     const std::exception_ptr error = ended->take_error();
     if (!error) return;
-    ExceptionContext context;
-    context.message = "Unhandled exception in client_connected_cb";
-    context.exception = error;
-    context.transport = BaseTransport(s->transport_ref());
-    s->core_.loop->call_exception_handler(context);
+    const char* const text = "Unhandled exception in client_connected_cb";
+    tell_handler(s->core_, text, [&](ExceptionContext& context) {
+        context.message = text;
+        context.exception = error;
+        context.transport = BaseTransport(s->transport_ref());
+    });
     s->transport().close();
 }
 

@@ -287,11 +287,11 @@ void GroupState::check_can_exit() const {
 
 void GroupState::report(const char* message, const std::exception_ptr& error,
                         FutureBase* task) const {
-    ExceptionContext context;
-    context.message = message;
-    context.exception = error;
-    if (task) context.task = AnyFuture::from_state(Ref<FutureBase>::share(task));
-    core_->loop->call_exception_handler(context);
+    tell_handler(*core_, message, [&](ExceptionContext& context) {
+        context.message = message;
+        context.exception = error;
+        if (task) context.task = AnyFuture::from_state(Ref<FutureBase>::share(task));
+    });
 }
 
 // S-77, S-78.
@@ -308,9 +308,13 @@ void GroupState::child_done(GroupChild& child, FutureBase& task) {
         const auto print = [](FutureBase& f) {
             return asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(&f)));
         };
-        const std::string text = "Task " + print(task) + " has errored out but its parent task " +
-                                 print(*parent_) + " is already completed";
-        report(text.c_str(), error, &task);
+        const char* const brief = "A task has errored out but its parent task is already completed";
+        tell_handler(*core_, brief, [&](ExceptionContext& context) {
+            context.message = "Task " + print(task) + " has errored out but its parent task " +
+                              print(*parent_) + " is already completed";
+            context.exception = error;
+            context.task = AnyFuture::from_state(Ref<FutureBase>::share(&task));
+        });
         return;
     }
     if (aborting_ || parent_cancel_requested_) return;

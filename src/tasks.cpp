@@ -234,7 +234,7 @@ namespace {
 // A task that never was: its frame goes unbegun, and so does the count that the loop was to have.
 void discard(TaskBase& task) noexcept {
     // Safe because the frame has not begun, and the task is its only owner.
-    std::exchange(task.leaf_, nullptr)->handle().destroy();
+    destroy_frame(std::exchange(task.leaf_, nullptr)->handle());
     task.release();
 }
 

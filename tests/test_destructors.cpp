@@ -8,10 +8,12 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -213,6 +215,47 @@ TEST_F(Destructors, OfAParameterOfAnAwaitedCoroutineAreLogged) {
 TEST_F(Destructors, OfAParameterOfOneThatNeverBeganAreLogged) {
     if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
     with_parameter(Bad(), 5).close();
+    expect_told();
+}
+
+TEST_F(Destructors, OfAParameterOfOneThatHasNoMemoryForItsTasksNameAreLogged) {
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        const LogCapture own;
+        auto coroutine = with_parameter(Bad(), 6);
+        TaskOptions options{.name = "a name that is too long to be kept in place"};
+        support::blocks_left = given;
+        try {
+            loop->create_task(std::move(coroutine), options);
+        } catch (const std::bad_alloc&) {
+            // As is wanted.
+        }
+        enough = support::blocks_left.exchange(-1) >= 0;
+        turn();
+        EXPECT_EQ(own.text(), kIgnored) << given;
+    }
+}
+
+AsyncGenerator<int> generator_with_parameter(Bad, int value) { co_yield value; }
+
+TEST_F(Destructors, OfAParameterOfAGeneratorAreLogged) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
+    loop->run_until_complete([]() -> Coroutine<> {
+        auto numbers = generator_with_parameter(Bad(), 7);
+        EXPECT_EQ((co_await numbers.next()).value(), 7);
+        co_await numbers.aclose();
+    });
+    expect_told();
+}
+
+TEST_F(Destructors, OfAParameterOfAGeneratorThatNeverBeganAreLogged) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << kLosesFrames;
+    {
+        const auto numbers = generator_with_parameter(Bad(), 8);
+    }
+    turn();
     expect_told();
 }
 

@@ -2027,6 +2027,42 @@ TEST(Condition, APredicateThatThrowsPassesTheNotifyOn) {  // L19, L-08
     });
 }
 
+TEST(Condition, WithoutMemoryToWaitAgainPassesTheNotifyOn) {  // L26, L-08
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    if (!support::kAddressSanitizer) GTEST_SKIP() << "frames come of the pool";
+    run_virtual([]() -> Coroutine<> {
+        Condition condition;
+        bool open = false;
+        int calls = 0;
+        const auto poor = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            auto predicate = [&] {
+                if (++calls > 1) support::blocks_left = 0;
+                return false;
+            };
+            co_await condition.wait_for(predicate);
+        };
+        const auto good = [&]() -> Coroutine<> {
+            const auto guard = co_await condition.scoped();
+            auto predicate = [&] { return open; };
+            co_await condition.wait_for(predicate);
+        };
+        const auto first = create_task(poor());
+        const auto second = create_task(good());
+        co_await sleep(1s);
+        {
+            const auto guard = co_await condition.scoped();
+            open = true;
+            condition.notify(1);
+        }
+        co_await sleep(1s);
+        support::blocks_left = -1;
+        EXPECT_EQ(text_of(co_await as_result(first)), "bad_alloc()");
+        EXPECT_TRUE(second.done());
+        if (!second.done()) second.cancel();
+    });
+}
+
 // ---- many in one step (L27)
 // ----------------------------------------------------------------------
 

@@ -288,6 +288,32 @@ class Fragile {
     int value_;
 };
 
+struct LessFragile {
+    bool operator()(const Fragile& a, const Fragile& b) const { return a.value() < b.value(); }
+};
+
+// Each move of the put fails once.
+TEST(PriorityQueue, StaysAsItIsWhenAnItemCannotBeMoved) {  // L19
+    bool put = false;
+    for (int fails_after = 0; !put; ++fails_after) {
+        PriorityQueue<Fragile, LessFragile> queue;
+        for (int i = 1; i <= 11; ++i) queue.put_nowait(Fragile(i));
+        Fragile::fails_after = fails_after;
+        try {
+            queue.put_nowait(Fragile(0));
+            put = true;
+        } catch (const ValueError&) {
+            // As is wanted.
+        }
+        Fragile::fails_after = -1;
+        EXPECT_EQ(queue.qsize(), put ? 12U : 11U);
+        for (int i = put ? 0 : 1; i <= 11; ++i) {
+            EXPECT_EQ(queue.get_nowait().value(), i) << fails_after;
+        }
+        EXPECT_TRUE(queue.empty());
+    }
+}
+
 TEST(Queue, StaysAsItIsWhenAnItemCannotBeMoved) {
     Queue<Fragile> queue;
     for (int i = 0; i < 4; ++i) queue.put_nowait(Fragile(i));

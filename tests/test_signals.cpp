@@ -13,11 +13,13 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "counted_new.hpp"
 #include "support.hpp"
 
 namespace {
@@ -290,6 +292,53 @@ TEST(SignalWait, AndAHandlerBothGetIt) {
         EXPECT_EQ(disposition(SIGUSR1), 'c');  // the handler's still
         EXPECT_TRUE(loop.remove_signal_handler(SIGUSR1));
     });
+}
+
+// Each block is refused once; with the address sanitizer the calls come of operator new, too.
+TEST(SignalWait, AndHandlersGetItWithoutMemoryForACall) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        std::string calls;
+        int waited = 0;
+        run_virtual([&]() -> Coroutine<> {
+            EventLoop& loop = get_running_loop();
+            loop.add_signal_handler(SIGUSR1, [&] { calls += 'a'; });
+            loop.add_signal_handler(SIGUSR2, [&] { calls += 'b'; });
+            const auto wait = [&]() -> Coroutine<> {
+                waited = co_await signals::wait(SIGUSR1, SIGUSR2);
+            };
+            const auto waiter = create_task(wait());
+            co_await sleep(0s);
+            calls.reserve(10);
+            ::raise(SIGUSR1);
+            ::raise(SIGUSR2);
+            support::blocks_left = given;
+            for (int i = 0; i < 4; ++i) co_await sleep(0s);
+            enough = support::blocks_left.exchange(-1) >= 0;
+            EXPECT_TRUE(waiter.done());
+        });
+        EXPECT_EQ(calls, "ab") << given;
+        EXPECT_EQ(waited, SIGUSR1) << given;
+    }
+}
+
+TEST(SignalHandler, OneThatIsRemovedBeforeThereIsMemoryIsNotCalled) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    if (!support::kAddressSanitizer) GTEST_SKIP() << "calls come of the pool";
+    std::string calls;
+    run_virtual([&]() -> Coroutine<> {
+        EventLoop& loop = get_running_loop();
+        loop.add_signal_handler(SIGUSR1, [&] { calls += 'a'; });
+        ::raise(SIGUSR1);
+        support::blocks_left = 0;
+        for (int i = 0; i < 2; ++i) co_await sleep(0s);
+        EXPECT_LT(support::blocks_left.exchange(-1), 0);
+        loop.remove_signal_handler(SIGUSR1);
+        loop.add_signal_handler(SIGUSR1, [&] { calls += 'b'; });
+        co_await sleep(1s);
+    });
+    EXPECT_EQ(calls, "");
 }
 
 TEST(SignalWait, Cancelled) {

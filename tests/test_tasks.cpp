@@ -1583,6 +1583,57 @@ TEST(CancelTask, WithoutMemoryForTheMessageItIsCancelledWithoutOne) {  // L26
 }
 
 // What must not raise says less where there is no memory.
+// Nobody is told in full, and the loop goes on.
+TEST(Reports, WithoutMemoryDoNotLeaveTheLoop) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const std::exception_ptr error =
+        std::make_exception_ptr(ValueError("a reason that is too long to be kept in place"));
+    const auto sink = log::set_sink([](log::Level, std::string_view) {});
+    for (const bool handler : {false, true}) {
+        for (const bool debug : {false, true}) {
+            bool enough = false;
+            for (std::ptrdiff_t given = 0; !enough; ++given) {
+                auto loop = VirtualTimeEventLoop::create();
+                loop->set_debug(debug);
+                if (handler) {
+                    loop->set_exception_handler([&](EventLoop&, const ExceptionContext&) {
+                        std::rethrow_exception(error);
+                    });
+                }
+                const auto future = loop->create_future<int>();
+                future.add_done_callback([&] { std::rethrow_exception(error); });
+                loop->call_soon([&] { std::rethrow_exception(error); });
+                int called = 0;
+                loop->call_soon([&] { ++called; });
+                future.set_result(1);
+                support::blocks_left = given;
+                EXPECT_NO_THROW(loop->run_once(0s)) << given;
+                EXPECT_NO_THROW(loop->run_once(0s)) << given;
+                enough = support::blocks_left.exchange(-1) >= 0;
+                EXPECT_EQ(called, 1) << given;
+            }
+        }
+    }
+    log::set_sink(sink);
+}
+
+TEST(DestroyingALoop, WithoutMemoryToSaySoClosesIt) {  // L26
+    if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+    const auto sink = log::set_sink([](log::Level, std::string_view) {});
+    bool enough = false;
+    for (std::ptrdiff_t given = 0; !enough; ++given) {
+        auto loop = VirtualTimeEventLoop::create();
+        loop->set_debug(true);
+        auto dropped = std::make_shared<int>();
+        loop->call_later(1h, [dropped] {});
+        support::blocks_left = given;
+        loop = nullptr;
+        enough = support::blocks_left.exchange(-1) >= 0;
+        EXPECT_EQ(dropped.use_count(), 1) << given;
+    }
+    log::set_sink(sink);
+}
+
 TEST(Reports, WithoutMemoryAreShort) {  // L26
     if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
     bool enough = false;

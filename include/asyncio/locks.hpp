@@ -12,6 +12,7 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -346,15 +347,17 @@ class ASYNCIO_API Condition {
     template <class R, class F>
     static Coroutine<R> wait_until_true(Condition& condition, F predicate) {
         for (bool waited = false;; waited = true) {
+            std::optional<Coroutine<bool>> wait;
             try {
                 R answer = predicate();
                 if (answer) co_return answer;
+                wait.emplace(condition.wait());
             } catch (...) {
                 // The notify that woke this task may be what another one waits for.
                 if (waited) condition.wake(1);
                 throw;
             }
-            co_await condition.wait();
+            co_await *std::move(wait);
         }
     }
     void notify_up_to(std::size_t n);

@@ -139,9 +139,15 @@ class HeapStore {
         std::size_t i = items_.size();
         items_.push_back(std::move(item));
         if (place == i) return;
-        T added(std::move(items_[i]));
-        for (; i != place; i = parent(i)) items_[i] = std::move(items_[parent(i)]);
-        items_[place] = std::move(added);
+        try {
+            T added(std::move(items_[i]));
+            for (; i != place; i = parent(i)) items_[i] = std::move(items_[parent(i)]);
+            items_[place] = std::move(added);
+        } catch (...) {
+            // A move threw: the item is not there, and the error goes on.
+            move_back(i);
+            throw;
+        }
     }
     T pop() {
         const std::size_t place = items_.size() > 1 ? place_of_last() : 0;
@@ -157,6 +163,23 @@ class HeapStore {
 
   private:
     static std::size_t parent(std::size_t i) noexcept { return (i - 1) / 2; }
+
+    // Takes the place of the last item away again, of which the items above have moved down as far
+    // as from place `hole` on. One that cannot be moved back is lost.
+    void move_back(std::size_t hole) noexcept {
+        const std::size_t last = items_.size() - 1;
+        while (hole != last) {
+            std::size_t from = last;  // the child of `hole` on the way there
+            while (parent(from) != hole) from = parent(from);
+            try {
+                items_[hole] = std::move(items_[from]);
+            } catch (...) {
+                // The error that is on its way is told already.
+            }
+            hole = from;
+        }
+        items_.pop_back();
+    }
 
     // Where the last item goes once the first is gone: down the path of the lesser children to its
     // end, then up again as long as it is less.
