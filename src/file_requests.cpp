@@ -196,9 +196,25 @@ void FileRequest::await_writer() noexcept {
     error = ECANCELED;  // whom nobody hears
 }
 
+// The thread looks up now and then, whether anybody still wants what it waits for.
+bool FileRequest::await_bytes() noexcept {
+    pollfd wanted{file->get(), POLLIN, 0};
+    for (;;) {
+        const int n = ::poll(&wanted, 1, kLongestPause);
+        if (left_.load(std::memory_order_relaxed)) break;     // the bytes are for others
+        if (n > 0 || (n < 0 && errno != EINTR)) return true;  // what is wrong, read(2) says
+    }
+    error = ECANCELED;
+    return false;
+}
+
 void FileRequest::move_pieces() noexcept {
     if (op == Op::kWrite && written == data.size()) return;
     got_ = 0;
+    if (op == Op::kRead && offset == kNoOffset && !await_bytes()) {
+        data.clear();
+        return;
+    }
     FilePiece piece{};
     ssize_t n = 0;
     do {

@@ -115,6 +115,10 @@ class FileRequest : public Node, public JobBase, public Pooled {
     // Nobody waits any more. Returns true if it has ended or will not begin; else it runs on.
     bool leave() noexcept;
 
+    // Until `file`, a stream, has bytes or ends. Returns false if nobody waits any more: `error` is
+    // ECANCELED then.
+    bool await_bytes() noexcept;
+
     // Nobody waits any more: a thread that would wait for ever need not. Any thread.
     void abandon() noexcept { left_.store(true, std::memory_order_relaxed); }
 

@@ -98,6 +98,7 @@ std::string read_whole(const Ref<FileRequest>& opening) {
     request->most = static_cast<std::size_t>(-1);
     std::string data = std::move(opening->data);
     while (true) {
+        if (!sized && !opening->await_bytes()) throw_file_error(opening->error, path);
         request->expect = sized ? static_cast<std::size_t>(s.st_size) + 1 : kStreamPiece;
         request->data.clear();
         request->perform();
@@ -389,9 +390,10 @@ class Copy {
     void begin() {
         check_path(from_);
         perform_opening(*opening_);
-        in_ = std::move(opening_->file);
+        in_ = opening_->file;
         const struct stat source = stat_of(in_, from_);
         refuse_directory(source, from_);
+        stream_ = !S_ISREG(source.st_mode);
         check_path(to_);
         making_->permissions = options_.permissions ? source.st_mode & 0777 : 0666;
         // Emptied only when it is known to be another file, and one that can have the permissions.
@@ -419,6 +421,7 @@ class Copy {
             write_whole(out_, to_, std::exchange(first, {}));
             return static_cast<std::int64_t>(size);
         }
+        if (stream_ && !opening_->await_bytes()) throw_file_error(opening_->error, from_);
         while (true) {
             const ssize_t n = method_ == Method::kRange  ? copy_range()
                               : method_ == Method::kSend ? send()
@@ -494,6 +497,7 @@ class Copy {
     mode_t mode_ = 0;  // that the copy is to get, if it has not
     Method method_ = Method::kRange;
     bool moved_ = false;
+    bool stream_ = false;  // it gives bytes when it has some
     std::string buffer_;
 };
 

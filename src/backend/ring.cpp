@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 
 #include "asyncio/exceptions.hpp"
 #include "backend/posix.hpp"
@@ -95,6 +96,8 @@ int Ring::open_ring() noexcept {
 }
 
 int Ring::open_buffers() noexcept {
+    if (!out_) out_.reset(new (std::nothrow) bool[sizes_.buffers]());
+    if (!out_) return ENOMEM;
     if (!memory_) {
         void* offers = ::mmap(nullptr, offers_size(sizes_.buffers), PROT_READ | PROT_WRITE,
                               MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
@@ -104,7 +107,6 @@ int Ring::open_buffers() noexcept {
                               MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) return errno;
         memory_ = static_cast<char*>(memory);
-        out_ = std::make_unique<bool[]>(sizes_.buffers);
     }
     io_uring_buf_reg reg{};
     // Safe because the kernel takes the address as a number.

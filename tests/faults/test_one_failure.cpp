@@ -539,8 +539,9 @@ TEST(OneFailure, ReplacedProtocols) {
       private:
         bool& gone_;
     };
-    fail_each_real("replaced protocols", []() -> Coroutine<int> {
-        bool gone = false;
+    bool gone = false;  // outlives what a failure leaves to the loop
+    fail_each_real("replaced protocols", [&gone]() -> Coroutine<int> {
+        gone = false;
         auto [mine, theirs] = Socket::pair();
         EventLoop& loop = get_running_loop();
         const auto make = [&gone] { return std::make_shared<Replaced>(gone); };
