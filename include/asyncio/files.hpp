@@ -86,10 +86,11 @@ struct TemporaryTree;
 // order they were made, also when several tasks make them; pread and pwrite run beside them.
 //
 // Cancelled calls. The caller is resumed at once. A call that still waits for its turn, or for a
-// thread, is not made at all. One that runs on a thread cannot be stopped: it owns its bytes, goes
-// on to its end, and later calls wait for it. A cancelled read leaves the position where it was,
-// so that nothing is skipped (what it took from a pipe or terminal comes with the next read); a
-// cancelled write that has begun is written whole, and the position is behind it.
+// thread, is not made at all, and one that waits for the bytes of a pipe or terminal ends. Any
+// other that runs on a thread cannot be stopped: it owns its bytes, goes on to its end, and later
+// calls wait for it. A cancelled read leaves the position where it was, so that nothing is skipped
+// (what it took from a pipe or terminal comes with the next read); a cancelled write that has begun
+// is written whole, and the position is behind it.
 class ASYNCIO_API File {
   public:
     // An empty handle.
