@@ -152,15 +152,15 @@ bool FileRequest::open_as(int how) noexcept {
 // Opens a FIFO to write, once somebody has opened it to read: so that a thread can look up now and
 // then, whether anybody still wants it. Returns false if that is an error.
 bool FileRequest::open_for_reader() noexcept {
-    int pause = 0;
-    while (!open_as(flags | O_NONBLOCK)) {
+    for (int pause = 0; !left_.load(std::memory_order_relaxed);
+         pause = std::min(2 * pause + 1, kLongestPause)) {
+        if (open_as(flags | O_NONBLOCK)) return true;
         if (error != ENXIO) return false;
-        error = left_.load(std::memory_order_relaxed) ? ECANCELED : 0;  // whom nobody hears
-        if (error != 0) return false;
+        error = 0;
         ::poll(nullptr, 0, pause);
-        pause = std::min(2 * pause + 1, kLongestPause);
     }
-    return true;
+    error = ECANCELED;  // whom nobody hears
+    return false;
 }
 
 // Makes of what open_here() has opened what open(2) would have given. False: it is to be opened
