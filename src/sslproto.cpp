@@ -36,6 +36,7 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/tasks.hpp"
+#include "error_from.hpp"
 #include "flow_control.hpp"
 #include "ssl_factory.hpp"
 #include "ssl_state.hpp"
@@ -100,16 +101,6 @@ class Scratch {
     Block block_;
     std::size_t size_ = 0;
 };
-
-// What `make` makes, or that there is no memory for it: a limit of time is one in any case.
-template <class F>
-std::exception_ptr error_from(F&& make) noexcept {
-    try {
-        return std::make_exception_ptr(make());
-    } catch (...) {
-        return std::current_exception();
-    }
-}
 
 std::string seconds_text(std::int64_t ns) { return repr_double(static_cast<double>(ns) / 1e9); }
 

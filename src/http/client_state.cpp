@@ -14,6 +14,7 @@
 #include <new>
 
 #include "asyncio/exceptions.hpp"
+#include "backend/posix.hpp"
 #include "http/exchange.hpp"
 #include "http/text.hpp"
 
@@ -43,7 +44,7 @@ constinit Shared shared_state;
 
 // Where a program has closed its standard streams, sockets and libcurl's own descriptors must not
 // get their numbers: what it prints would go there.
-constexpr int kFirstOwn = 3;
+using asyncio::detail::kFirstOwn;
 
 // A socket that is to live, above the standard streams. Returns -1 with errno if there is none.
 int open_socket(const curl_sockaddr& address) noexcept {

@@ -15,6 +15,7 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/version.hpp"
 #include "asyncio/with.hpp"
+#include "error_from.hpp"
 #include "http/errors.hpp"
 #include "http/malformed.hpp"
 #include "http/text.hpp"
@@ -23,6 +24,8 @@
 namespace asyncio::inline v1::http::detail {
 
 namespace {
+
+using asyncio::detail::error_from;
 
 // What is kept of a stream while nobody takes it: as much as libcurl hands over in many pieces.
 constexpr std::size_t kHighWater = std::size_t{256} << 10;
@@ -68,16 +71,6 @@ bool memory_is_left() noexcept {
     constexpr std::size_t kEnough = std::size_t{1} << 20;
     const std::unique_ptr<char[]> some(new (std::nothrow) char[kEnough]);
     return some != nullptr;
-}
-
-// What `make` makes, or that there is no memory for it.
-template <class F>
-std::exception_ptr error_from(F&& make) noexcept {
-    try {
-        return std::make_exception_ptr(make());
-    } catch (...) {
-        return std::current_exception();
-    }
 }
 
 std::string without_brackets(std::string host) {
