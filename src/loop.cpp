@@ -10,10 +10,12 @@
 // poll, since then one call more is little, and after others the clock is looked at now and then.
 // With virtual time every iteration looks at the timers, since looking costs nothing there.
 //
-// Other threads push onto `inbox_`, and wake the loop if it sleeps. No wake-up is lost:
+// Other threads push onto `inbox`, and wake the loop if it sleeps. No wake-up is lost:
 //   1. the loop sets asleep_, then looks at the inbox; only if that is empty does it wait;
 //   2. a thread pushes, then looks at asleep_; all four are sequentially consistent;
 //   3. so either the loop sees the entry at 1 or the thread sees asleep_ at 2, and wakes it.
+// They are moved to the ready queue after each entry that has run and by each task that yields, so
+// that they wait one iteration at most, however long its steps compute, as CPython's do (SC-02).
 #include "loop.hpp"
 
 #include <algorithm>
@@ -131,8 +133,8 @@ void Loop::leave_to_parent() noexcept {
     if (backend) backend->leave_to_parent();  // none: another thread was just closing it
     if (files) files->leave_to_parent();
     // Other threads' entries stay with the others, which never run here.
-    drain_inbox();
-    inbox_.store(kInboxClosed);
+    take_posted();
+    inbox.store(kInboxClosed);
     // Safe because nobody is left who could hold one of them: their owners are in the parent, and
     // this thread holds none while it forks.
     std::construct_at(&wake_mutex_);
@@ -189,9 +191,9 @@ void Loop::run_plain() {
     // Safe because the back end stays while the loop runs.
     const Backend& b = *backend;
     std::uint32_t iterations = iterations_;
+    take_posted();
     while (plain_ && !ready.empty() && iterations < look_at_ && !b.called()) {
         ++iterations;
-        if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
         Node* n = batch_ = ready.take_chain();
         do {
             check_interrupt();
@@ -199,6 +201,7 @@ void Loop::run_plain() {
             if (batch_) prefetch<0, 128>(batch_);
             ready.leaves(n);
             n->run();
+            take_posted();
             n = batch_;
         } while (n);
     }
@@ -210,12 +213,12 @@ bool Loop::run_once(std::int64_t timeout) {
     const Running running(*this);
     const StopOver over{*this};
     iterate(timeout);
-    return !ready.empty();
+    return !ready.empty() || !bulk_reads.empty();
 }
 
 void Loop::iterate(std::int64_t limit) {
     check_open();  // the process may have become a child meanwhile
-    drain_inbox();
+    take_posted();
     if (ready.empty()) {
         wait(stopping ? 0 : limit);
     } else if (backend->is_virtual()) {
@@ -240,6 +243,7 @@ void Loop::look() {
 
 // How long to wait until the next timer is due, ns, at most `limit`.
 std::int64_t Loop::time_to_wait(std::int64_t limit) {
+    if (!bulk_reads.empty()) return 0;
     if (timers.empty() || timers.earliest() == kNever) return limit;
     const std::int64_t time = now();
     // Compared before it is subtracted: a timer may be overdue for as long as 64 bits can say.
@@ -259,7 +263,7 @@ void Loop::wait_with_hooks(std::int64_t limit) {
     if (before_wait) before_wait();
     std::exception_ptr error;
     try {
-        drain_inbox();
+        take_posted();
         wait_now(stopping || !ready.empty() ? 0 : limit);
     } catch (...) {
         error = std::current_exception();  // raised below
@@ -281,7 +285,7 @@ void Loop::wait_now(std::int64_t limit) {
         look();
         if (!ready.empty()) return;
         if (expect_post(timeout)) {
-            drain_inbox();
+            take_posted();
             queue_due_timers(now());
             return;
         }
@@ -297,16 +301,18 @@ void Loop::poll(std::int64_t timeout) {
         if (backend->watches()) backend->wait(0, ready);
     } else {
         asleep_.store(true);
-        if (inbox_.load() == nullptr) {
+        if (inbox.load() == nullptr) {
             sleep(timeout);
         } else if (backend->watches()) {
             backend->wait(0, ready);
         }
         asleep_.store(false);
     }
-    drain_inbox();
-    polled_at_ = now();
-    queue_due_timers(polled_at_);
+    take_posted();
+    const std::int64_t time = now();
+    bulk_reads.next_round(timeout == 0 ? time - polled_at_ : 0, ready);
+    polled_at_ = time;
+    queue_due_timers(time);
 }
 
 // Sleeps in the back end; where other threads post at all, notes how long until the next post.
@@ -314,7 +320,7 @@ void Loop::sleep(std::int64_t timeout) {
     if (!posts_) return backend->wait(timeout, ready);
     const std::int64_t before = backend->now();
     backend->wait(timeout, ready);
-    if (inbox_.load(std::memory_order_relaxed) != nullptr) {
+    if (inbox.load(std::memory_order_relaxed) != nullptr) {
         look_around_.slept(backend->now() - before);
     }
 }
@@ -323,7 +329,7 @@ void Loop::sleep(std::int64_t timeout) {
 bool Loop::expect_post(std::int64_t timeout) noexcept {
     if (backend->is_virtual()) return false;
     const std::int64_t look = std::min(timeout, LookAround::kLook);
-    return look_around_.look([this] { return inbox_.load(std::memory_order_relaxed) != nullptr; },
+    return look_around_.look([this] { return inbox.load(std::memory_order_relaxed) != nullptr; },
                              [this] { return backend->now(); }, backend->now() + look);
 }
 
@@ -336,9 +342,12 @@ void Loop::queue_due_timers(std::int64_t now) {
     if (timers.earliest() <= saturating_add(now, kSoon)) look_at_ = 0;
 }
 
-bool Loop::drain_inbox() noexcept {
-    if (inbox_.load(std::memory_order_relaxed) == nullptr) return false;
-    Node* stack = inbox_.exchange(nullptr, std::memory_order_acquire);
+void LoopCore::drain_inbox() noexcept { static_cast<Loop*>(this)->take_inbox(); }
+
+void Loop::take_inbox() noexcept {
+    // Closed: this process is a child, and the step that runs is the parent's.
+    if (inbox.load(std::memory_order_relaxed) == kInboxClosed) return;
+    Node* stack = inbox.exchange(nullptr, std::memory_order_acquire);
     Node* in_order = nullptr;
     posts_ = true;
     while (stack) {
@@ -352,15 +361,14 @@ bool Loop::drain_inbox() noexcept {
         push_ready(in_order);
         in_order = next;
     }
-    return true;
 }
 
 bool Loop::push_inbox(Node& node) noexcept {
-    Node* head = inbox_.load(std::memory_order_relaxed);
+    Node* head = inbox.load(std::memory_order_relaxed);
     do {
         if (head == kInboxClosed) return false;
         node.next_ = head;
-    } while (!inbox_.compare_exchange_weak(head, &node));
+    } while (!inbox.compare_exchange_weak(head, &node));
     return true;
 }
 
@@ -400,6 +408,7 @@ void Loop::run_node(Node& node) {
     } else {
         node.run();
     }
+    take_posted();
 }
 
 void Loop::run_picked() {
@@ -477,7 +486,7 @@ void Loop::close() {
     own(false);
     close_executor(*this);
     if (signals) signals->close();
-    Node* left = inbox_.exchange(kInboxClosed);
+    Node* left = inbox.exchange(kInboxClosed);
     while (left) {
         Node* next = left->next_;
         left->drop();
@@ -571,6 +580,7 @@ void Loop::drop_queued() noexcept {
         e.owner->drop();
     }
     while (!ready.empty()) ready.pop()->drop();
+    while (!bulk_reads.empty()) bulk_reads.waiting().pop()->drop();
 }
 
 // Destroys what is suspended. Each task's state outlives all frames, since a destructor that runs

@@ -14,6 +14,8 @@
 #include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 #include "backend/backend.hpp"
+#include "backend/posix.hpp"
+#include "bulk_reads.hpp"
 #include "look_around.hpp"
 #include "ready_nodes.hpp"
 #include "timers.hpp"
@@ -91,12 +93,6 @@ class Loop final : public LoopCore, public Pooled {
     // From a signal handler, in the middle of anything, on any thread. The back end must stay
     // meanwhile (see signals.cpp).
     void push_from_signal(Node& node) noexcept;
-    // On the loop's thread: what other threads have pushed comes before what is pushed next
-    // (SC-02).
-    void take_posted() noexcept {
-        if (inbox_.load(std::memory_order_relaxed) != nullptr) drain_inbox();
-    }
-
     // A look at a loop that does not run. While it lives no thread begins to run or close the loop,
     // and the public object stays. True on the owner's thread, which may then change the loop.
     class Idle {
@@ -141,6 +137,7 @@ class Loop final : public LoopCore, public Pooled {
 
     std::unique_ptr<Backend> backend;
     TimerHeap timers;
+    BulkReads bulk_reads;
     bool stopping = false;
     ExceptionHandler exception_handler;
     TaskFactory task_factory;
@@ -173,7 +170,7 @@ class Loop final : public LoopCore, public Pooled {
     void check_no_channel(int fd) const;
 
     LoopMember* first_member = nullptr;
-    std::unique_ptr<char[]> pipe_memory;  // what pipes are read into: one for all
+    Pages pipe_memory;  // what pipes are read into: one for all
 
     std::unique_ptr<LoopSignals> signals;  // null until it is asked for one
     // Set by a signal handler: KeyboardInterrupt is to be raised before the next callback.
@@ -213,7 +210,8 @@ class Loop final : public LoopCore, public Pooled {
     void look();
     void poll(std::int64_t timeout);
     void queue_due_timers(std::int64_t now);
-    bool drain_inbox() noexcept;
+    friend struct LoopCore;
+    void take_inbox() noexcept;
     void sleep(std::int64_t timeout);
     bool expect_post(std::int64_t timeout) noexcept;
     bool push_inbox(Node& node) noexcept;
@@ -245,9 +243,7 @@ class Loop final : public LoopCore, public Pooled {
     // See LoopCore::apart.
     [[maybe_unused]] char apart_[64];
     std::atomic<std::int64_t> external_{0};
-    // Entries of other threads: a stack, turned over when it is taken. kInboxClosed once closed.
-    static Node* const kInboxClosed;
-    std::atomic<Node*> inbox_{nullptr};
+    static Node* const kInboxClosed;   // what `inbox` is once the loop is closed
     std::atomic<bool> asleep_{false};  // in, or about to enter, a wait that `wake` must end
     std::mutex wake_mutex_;            // no `wake` while the back end is closed
     std::recursive_mutex idle_mutex_;  // see Idle; an exception handler may run the loop

@@ -434,8 +434,8 @@ class ReadPipe final : public PipeTransport {
     }
 
     void read_some() {
-        std::unique_ptr<char[]>& memory = engine().pipe_memory;
-        if (!memory) memory.reset(new char[kReceive]);
+        Pages& memory = engine().pipe_memory;
+        if (!memory) memory = make_pages(kReceive);
         const ssize_t n = receive(memory.get(), kReceive);
         if (n <= 0) return read_nothing(n);
         stream_->data_received({memory.get(), static_cast<std::size_t>(n)});

@@ -302,6 +302,22 @@ void SocketTransport::prefetch_receiver() const noexcept {
     prefetch<0, 128>(expected_task_);
 }
 
+// The time that a receive of an upload takes, and what its bytes are for.
+class SocketTransport::BulkTime {
+  public:
+    explicit BulkTime(SocketTransport& self) noexcept
+        : loop_(self.engine()), begin_(self.takes_turns() ? loop_.backend->now() : 0) {}
+    BulkTime(const BulkTime&) = delete;
+    BulkTime& operator=(const BulkTime&) = delete;
+    ~BulkTime() {
+        if (begin_ != 0) loop_.bulk_reads.ran(loop_.backend->now() - begin_);
+    }
+
+  private:
+    Loop& loop_;
+    const std::int64_t begin_;  // 0: it is none
+};
+
 void SocketTransport::read_ready() {
     read_runs();
     if (gone_) return let_go();
@@ -309,7 +325,9 @@ void SocketTransport::read_ready() {
     const InContext scope(*this);
     if (buffered_) return receive_into_protocol();
     prefetch_receiver();
-    const Received got = backend().receive(*this);
+    const BulkTime time(*this);
+    const std::size_t most = engine().bulk_reads.most();
+    const Received got = backend().receive(*this, most);
     if (got.size == 0) return received_nothing(got.error);
     try {
         stream_->data_received({got.data, got.size});
@@ -317,7 +335,7 @@ void SocketTransport::read_ready() {
         // Reported, and raised again if it is to leave the loop.
         receiver_failed("Fatal error: protocol.data_received() call failed.");
     }
-    read_again(core_.ready);
+    read_on(got.size);
 }
 
 void SocketTransport::receive_into_protocol() {
@@ -332,7 +350,9 @@ void SocketTransport::receive_into_protocol() {
     }
     if (!wants_read()) return;                               // it has closed or paused it
     if (buffered_ != asked) return read_again(core_.ready);  // it has set another protocol
-    memory = memory.first(std::min(memory.size(), Backend::kReceive));
+    const BulkTime time(*this);
+    const std::size_t most = engine().bulk_reads.most();
+    memory = memory.first(std::min(memory.size(), most));
     const Transferred got = backend().receive_into(*this, memory);
     if (got.size == 0) return received_nothing(got.error);
     try {
@@ -340,6 +360,17 @@ void SocketTransport::receive_into_protocol() {
     } catch (...) {
         // Reported, and raised again if it is to leave the loop.
         receiver_failed("Fatal error: protocol.buffer_updated() call failed.");
+    }
+    read_on(got.size);
+}
+
+// There may be more. Whoever receives much takes turns with the others that do.
+void SocketTransport::read_on(std::size_t received) noexcept {
+    BulkReads& bulk = engine().bulk_reads;
+    if (received >= BulkReads::kMuch || has_much()) {
+        take_turns(&bulk.waiting());
+    } else if (received < BulkReads::kLittle) {
+        take_turns(nullptr);
     }
     read_again(core_.ready);
 }

@@ -125,6 +125,8 @@ class SocketTransport final : public TransportBase,
     void received_nothing(int error);
     void received_end();
     void after_flush();
+    class BulkTime;
+    void read_on(std::size_t received) noexcept;
     bool refuse_write(const char* name);
     void shut_down();
     void fatal_error(const char* message, std::exception_ptr error);

@@ -5,6 +5,7 @@
 // without asking the system. Turns are counted, not times: a busy machine changes nothing.
 #include <asyncio/datagrams.hpp>
 #include <asyncio/pipes.hpp>
+#include <asyncio/queues.hpp>
 #include <asyncio/streams.hpp>
 
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "network.hpp"
 
@@ -174,6 +176,129 @@ TEST_F(Fairness, OfAConnectionBesideTasksThatCompute) {  // L2
     });
     EXPECT_GE(contest_.waited, 0);
     EXPECT_LE(contest_.waited, 6) << "two tasks, each a turn in a round";
+}
+
+// As on CPython: it waits for the others once, and comes before the one that was at work (SC-02).
+TEST_F(Fairness, OfAThreadsCallBesideTasksThatCompute) {  // L2
+    constexpr int kTasks = 8;
+    run([this]() -> Coroutine<> {
+        contest_.begin = [this] {
+            EventLoop& loop = get_running_loop();
+            std::thread([this, &loop] {
+                loop.call_soon_threadsafe([this] { contest_.came_through(); });
+            }).join();
+        };
+        auto worker = [this]() -> Coroutine<> {
+            while (!contest_.over()) {
+                contest_.turn();
+                co_await asyncio::sleep(0s);
+            }
+        };
+        std::vector<asyncio::Task<>> workers;
+        for (int i = 0; i < kTasks; ++i) workers.push_back(asyncio::create_task(worker()));
+        for (auto& w : workers) co_await w;
+    });
+    EXPECT_EQ(contest_.waited, kTasks - 1);
+}
+
+// A step that does not yield but waits for another: the call comes in the same round.
+TEST_F(Fairness, OfAThreadsCallBesideTasksThatWakeEachOther) {  // L2
+    constexpr int kPairs = 4;
+    run([this]() -> Coroutine<> {
+        contest_.begin = [this] {
+            EventLoop& loop = get_running_loop();
+            std::thread([this, &loop] {
+                loop.call_soon_threadsafe([this] { contest_.came_through(); });
+            }).join();
+        };
+        auto player = [this](asyncio::Queue<int>& in, asyncio::Queue<int>& out) -> Coroutine<> {
+            while (!contest_.over()) {
+                co_await in.get();
+                contest_.turn();
+                out.put_nowait(1);
+            }
+            out.put_nowait(1);
+        };
+        std::vector<std::unique_ptr<asyncio::Queue<int>>> queues;
+        std::vector<asyncio::Task<>> players;
+        for (int i = 0; i < kPairs; ++i) {
+            auto& a = *queues.emplace_back(std::make_unique<asyncio::Queue<int>>());
+            auto& b = *queues.emplace_back(std::make_unique<asyncio::Queue<int>>());
+            players.push_back(asyncio::create_task(player(a, b)));
+            players.push_back(asyncio::create_task(player(b, a)));
+            a.put_nowait(1);
+        }
+        for (auto& p : players) co_await p;
+    });
+    EXPECT_LE(contest_.waited, kPairs);
+}
+
+// One that uploads without pause.
+struct Upload {
+    Connection connection;
+    int reads = 0;
+
+    Coroutine<> open(std::function<void()> turn, std::function<bool()> over) {
+        co_await connection.open();
+        connection.protocol->on_data = [this, turn, over](std::string_view) {
+            ++reads;
+            connection.protocol->received.clear();
+            turn();
+            if (!over()) refill(connection.peer.fileno());
+        };
+        refill(connection.peer.fileno());
+    }
+};
+
+// They take turns, so that another connection waits for one or two of them, and not for all.
+TEST_F(Fairness, OfAConnectionBesideManyUploads) {  // L1
+    constexpr int kUploads = 16;
+    std::vector<Upload> uploads(kUploads);
+    run([&]() -> Coroutine<> {
+        co_await quiet_connection();
+        auto ask = std::exchange(contest_.begin, [] {});
+        int turns = 0;
+        auto turn = [&] {
+            // Once each is known to send much.
+            if (++turns == 16 * kUploads) {
+                contest_.turns = 9;
+                contest_.begin = ask;
+            }
+            contest_.turn();
+        };
+        for (Upload& u : uploads) {
+            co_await u.open(turn, [this] { return contest_.over(); });
+        }
+        co_await end();
+        for (Upload& u : uploads) u.connection.close();
+        co_await asyncio::sleep(0s);
+        co_await asyncio::sleep(0s);
+    });
+    expect_fair();
+    for (const Upload& u : uploads) EXPECT_GT(u.reads, 1);
+}
+
+// Beside what takes far longer than they do, none of them waits for its turn.
+TEST_F(Fairness, OfUploadsBesideTasksThatCompute) {  // L1
+    constexpr int kUploads = 8;
+    std::vector<Upload> uploads(kUploads);
+    int rounds = 0;
+    run([&]() -> Coroutine<> {
+        bool over = false;
+        for (Upload& u : uploads) {
+            co_await u.open([] {}, [&over] { return over; });
+        }
+        for (; rounds < 40; ++rounds) {
+            const auto end = std::chrono::steady_clock::now() + 5ms;
+            while (std::chrono::steady_clock::now() < end) continue;
+            co_await asyncio::sleep(0s);
+        }
+        over = true;
+        for (Upload& u : uploads) u.connection.close();
+        co_await asyncio::sleep(0s);
+        co_await asyncio::sleep(0s);
+    });
+    for (const Upload& u : uploads) EXPECT_GE(u.reads, rounds / 2);
 }
 
 TEST_F(Fairness, OfAConnectionBesideABusyReader) {

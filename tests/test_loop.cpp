@@ -64,7 +64,7 @@ class Scripted final : public Backend {
     Channel* channel_of(int) const noexcept override { return nullptr; }
     void close_channels() noexcept override {}
     void await_room(Channel&) noexcept override {}
-    asyncio::detail::Received receive(Channel&) noexcept override { return {}; }
+    asyncio::detail::Received receive(Channel&, std::size_t) noexcept override { return {}; }
     Transferred receive_into(Channel&, std::span<char>) noexcept override { return {}; }
     Transferred send(Channel&, std::string_view) noexcept override { return {}; }
     Transferred send(Channel&, std::span<const std::string_view>) noexcept override { return {}; }

@@ -50,8 +50,9 @@ class Backend {
     virtual void close_channels() noexcept = 0;
     // on_write is to be queued once there is room to send.
     virtual void await_room(Channel& channel) noexcept = 0;
-    // Receives at most kReceive bytes into memory of the back end. Never waits.
-    virtual Received receive(Channel& channel) noexcept = 0;
+    // Receives at most `most` bytes, which are at most kReceive, into memory of the back end. Never
+    // waits.
+    virtual Received receive(Channel& channel, std::size_t most) noexcept = 0;
     // The same into `memory`, which is not empty.
     virtual Transferred receive_into(Channel& channel, std::span<char> memory) noexcept = 0;
     // Sends what can be sent at once. If that is less than all, on_write is queued once there is

@@ -101,6 +101,11 @@ class Channel {
     void read_again(ReadyQueue& ready) noexcept {
         if (readable_ && wants_read_) queue_read(ready);
     }
+    // From now on on_read is queued there, in turn with the others of its kind; null: as any other.
+    void take_turns(ReadyQueue* waiting) noexcept { turns_ = waiting; }
+    bool takes_turns() const noexcept { return turns_ != nullptr; }
+    // The back end has more of it than it receives at once, in pieces.
+    bool has_much() const noexcept { return has_much_; }
     bool awaits_room() const noexcept { return awaits_room_; }
     void forget_room() noexcept { awaits_room_ = false; }
 
@@ -126,7 +131,7 @@ class Channel {
     void queue_read(ReadyQueue& ready) noexcept {
         if (read_queued_) return;
         read_queued_ = true;
-        ready.push(&on_read_);
+        (turns_ ? *turns_ : ready).push(&on_read_);
     }
     void queue_write(ReadyQueue& ready) noexcept {
         if (write_queued_) return;
@@ -136,6 +141,7 @@ class Channel {
 
     Node& on_read_;
     Node& on_write_;
+    ReadyQueue* turns_ = nullptr;  // of uploads: see BulkReads
     int fd_ = -1;
     bool readable_ = false;  // an event has come, and nothing has found it empty since
     bool hung_up_ = false;   // the peer has shut down, or an error waits: a short read is no end
@@ -143,6 +149,7 @@ class Channel {
     bool awaits_room_ = false;
     bool read_queued_ = false;
     bool write_queued_ = false;
+    bool has_much_ = false;
 };
 
 // The nodes of a channel's owner, as bases of it: they call its members read_ready() and

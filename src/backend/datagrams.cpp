@@ -6,7 +6,7 @@
 
 namespace asyncio::inline v1::detail {
 
-DatagramRoom::DatagramRoom() : memory_(new char[kBytes]) {}
+DatagramRoom::DatagramRoom() : memory_(make_pages(kBytes)) {}
 
 // Divides the memory into slots of that many bytes.
 void DatagramRoom::lay_out(std::size_t slot) noexcept {

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "asyncio/sockets.hpp"
+#include "backend/posix.hpp"
 
 namespace asyncio::inline v1::detail {
 
@@ -57,7 +58,7 @@ class DatagramRoom {
     void lay_out(std::size_t slot) noexcept;
     void prepare(std::size_t i) noexcept;
 
-    std::unique_ptr<char[]> memory_;
+    Pages memory_;
     std::size_t slot_ = 0;
     std::size_t asked_ = 0;
     mmsghdr headers_[kMost];

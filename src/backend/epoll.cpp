@@ -59,7 +59,7 @@ class EpollBackend final : public Backend {
     }
 
     void open(Channel& channel, int fd, ChannelKind) override {
-        if (!memory_) memory_.reset(new char[kReceive]);
+        if (!memory_) memory_ = make_pages(kReceive);
         Entry& entry = entry_of(fd);
         if (!add_anew(fd, entry, kChannelEvents)) fail();
         entry.channel = &channel;
@@ -98,8 +98,8 @@ class EpollBackend final : public Backend {
 
     void await_room(Channel& channel) noexcept override { channel.awaits_room_ = true; }
 
-    Received receive(Channel& channel) noexcept override {
-        const Transferred t = receive_into(channel, {memory_.get(), kReceive});
+    Received receive(Channel& channel, std::size_t most) noexcept override {
+        const Transferred t = receive_into(channel, {memory_.get(), most});
         return {memory_.get(), t.size, t.error};
     }
 
@@ -315,8 +315,8 @@ class EpollBackend final : public Backend {
 
     Descriptor epoll_;
     WakeEvent event_;
-    std::vector<Entry> entries_;      // by descriptor
-    std::unique_ptr<char[]> memory_;  // what receive() fills: one for all, made with the first
+    std::vector<Entry> entries_;  // by descriptor
+    Pages memory_;                // what receive() fills: one for all, made with the first
     std::size_t watched_ = 0;
     unsigned stale_waits_ = 0;  // so many in a row gave events of nobody only
     static constexpr unsigned kMostStaleWaits = 16;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
@@ -48,6 +49,16 @@ std::int64_t monotonic_ns() noexcept {
     timespec t;
     ::clock_gettime(CLOCK_MONOTONIC, &t);
     return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+namespace {
+constexpr std::align_val_t kPage{4096};
+}
+
+void FreePages::operator()(char* memory) const noexcept { ::operator delete(memory, kPage); }
+
+Pages make_pages(std::size_t bytes) {
+    return Pages(static_cast<char*>(::operator new(bytes, kPage)));
 }
 
 namespace {

@@ -1,7 +1,9 @@
 // What the back ends that wait in the kernel have in common: its calls, without their traps.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -54,6 +56,15 @@ class WakeEvent {
 };
 
 std::int64_t monotonic_ns() noexcept;
+
+// Memory that begins with a page, for what the kernel copies in bulk: to an address that is no
+// multiple of 64 that takes twice as long on some processors (AMD Zen 3: 16 KiB in 1.8 times).
+struct FreePages {
+    void operator()(char* memory) const noexcept;
+};
+using Pages = std::unique_ptr<char[], FreePages>;
+// Raises: std::bad_alloc.
+Pages make_pages(std::size_t bytes);
 
 // recv(2) that is not interrupted.
 Transferred receive_some(int fd, std::span<char> memory) noexcept;

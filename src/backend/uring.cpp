@@ -1,10 +1,11 @@
 // io_uring(7): the same interface as epoll's, with completions where they save a call.
 //
 // Reading: each stream has one multishot receive in flight, into buffers that the system picks as
-// data comes, so that an idle connection owns none. What has come waits in the descriptor's
-// `Incoming`: in the system's buffers while its owner reads, copied while it does not (so that a
-// paused connection holds none of them either), and at kMostStashed the receive is cancelled until
-// the owner reads again: back pressure. Nothing that was received is ever dropped.
+// data comes, so that an idle connection owns none; one that sends much is polled, and received
+// from by recv(2). What has come waits in the descriptor's `Incoming`: in the system's buffers
+// while its owner reads, copied while it does not (so that a paused connection holds none of them
+// either), and at kMostStashed the receive is cancelled until the owner reads again: back pressure.
+// Nothing that was received is ever dropped.
 //
 // Sending is tried at once, by send(2), as on epoll: measured, a batch of sends is no cheaper here
 // than the copies and completions that it takes. Listening sockets and what connects are
@@ -150,6 +151,7 @@ class UringBackend final : public Backend {
         entry.channel = &to;
         to.readable_ = from.readable_;
         to.hung_up_ = from.hung_up_;
+        to.has_much_ = from.has_much_;
         if (entry.kind == kind) return;
         cancel(fd, entry);
         entry.kind = kind;
@@ -186,9 +188,13 @@ class UringBackend final : public Backend {
         if (!entry.polls_out) poll_out(channel.fd_, entry);
     }
 
-    Received receive(Channel& channel) noexcept override {
+    Received receive(Channel& channel, std::size_t most) noexcept override {
         Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
         give_back_delivered();
+        if (!entry.incoming && entry.bulk && !entry.receives) {
+            const Transferred t = receive_bulk(channel, entry, {memory_.get(), most});
+            return {memory_.get(), t.size, t.error};
+        }
         if (!entry.incoming) return {nullptr, 0, none_there(channel, entry)};
         Incoming& in = *entry.incoming;
         if (in.has_stash()) {
@@ -208,6 +214,9 @@ class UringBackend final : public Backend {
 
     Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
         Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
+        if (!entry.incoming && entry.bulk && !entry.receives) {
+            return receive_bulk(channel, entry, memory);
+        }
         if (!entry.incoming) return {0, none_there(channel, entry)};
         Incoming& in = *entry.incoming;
         std::size_t n = 0;
@@ -280,6 +289,7 @@ class UringBackend final : public Backend {
         // What is in flight.
         bool receives = false;
         bool cancels = false;  // the receive is about to end
+        bool bulk = false;     // see limit()
         bool polls = false;
         bool polls_in = false;
         bool polls_out = false;
@@ -300,6 +310,8 @@ class UringBackend final : public Backend {
     };
     static constexpr std::size_t kMostStashed = std::size_t{64} * 1024;
     static constexpr std::size_t kMostSpare = 256;
+    static constexpr std::size_t kMostPieces = 4;                  // unread
+    static constexpr std::size_t kLittle = Ring::kBufferSize / 4;  // bytes
 
     // Room for `n` without another allocation.
     template <class T>
@@ -431,6 +443,7 @@ class UringBackend final : public Backend {
         ::io_uring_sqe_set_data64(s, Name{Operation::kWake, 0, event_.fd()}.bits());
     }
     void receive_more(int fd, Entry& entry) noexcept {
+        if (entry.bulk) return poll_bulk(fd, entry);
         entry.receives = true;
         io_uring_sqe* const s = place();
         if (!s) return;
@@ -438,6 +451,15 @@ class UringBackend final : public Backend {
         s->flags |= IOSQE_BUFFER_SELECT;
         s->buf_group = Ring::kGroup;
         ::io_uring_sqe_set_data64(s, NameOf(Operation::kReceive, entry, fd).bits());
+    }
+    // One event, when a stream of much can be received from.
+    void poll_bulk(int fd, Entry& entry) noexcept {
+        if (entry.polls) return;
+        entry.polls = true;
+        io_uring_sqe* const s = place();
+        if (!s) return;
+        ::io_uring_prep_poll_add(s, fd, POLLIN);
+        ::io_uring_sqe_set_data64(s, NameOf(Operation::kPoll, entry, fd).bits());
     }
     void poll_all(int fd, Entry& entry) noexcept {
         entry.polls = true;
@@ -565,8 +587,9 @@ class UringBackend final : public Backend {
         if (!more) entry.polls = false;
         // Who reads finds out what the error is.
         const bool failed = result < 0 && !is_interrupted(result);
-        if (!more && !failed) poll_all(fd, entry);
-        if (result < 0 && !failed) return;
+        const bool once = entry.kind == ChannelKind::kStream;  // see poll_bulk()
+        if (!more && !failed && !once) poll_all(fd, entry);
+        if (result < 0 && !failed) return once ? poll_bulk(fd, entry) : void();
         Channel& channel = *entry.channel;
         const unsigned events = failed ? unsigned{POLLERR} : static_cast<unsigned>(result);
         if (events & ~unsigned{POLLOUT}) {
@@ -595,6 +618,7 @@ class UringBackend final : public Backend {
         }
         const bool kept = !entry.broken && keep(entry, result, buffer);
         if (!kept && buffer >= 0) ring_->give_back(static_cast<unsigned>(buffer));
+        if (kept && result > 0) limit(fd, entry);
         if (kept && result > 0 && !channel.wants_read_) stash(fd, entry);
         if (!kept || result <= 0) channel.hung_up_ = true;
         channel.readable_ = true;
@@ -620,6 +644,30 @@ class UringBackend final : public Backend {
         return false;
     }
 
+    // A multishot receive takes all that there is in one wait, up to half a megabyte, while the
+    // others wait for the copies. So a stream of which much has come is polled and received from in
+    // turn with the others, as on epoll, until little comes.
+    void limit(int fd, Entry& entry) noexcept {
+        const Incoming& in = *entry.incoming;
+        if (in.pieces.size() - in.piece < kMostPieces || !entry.receives || entry.bulk) return;
+        try {
+            if (!memory_) memory_ = make_pages(kReceive);
+        } catch (const std::bad_alloc&) {
+            return;  // it goes on as it is
+        }
+        entry.bulk = true;
+        entry.channel->has_much_ = true;
+        end_receive(fd, entry);
+    }
+    void end_receive(int fd, Entry& entry) noexcept {
+        if (!entry.receives || entry.cancels) return;
+        io_uring_sqe* const s = place();
+        if (!s) return;
+        entry.cancels = true;
+        ::io_uring_prep_cancel64(s, NameOf(Operation::kReceive, entry, fd).bits(), 0);
+        ::io_uring_sqe_set_data64(s, Name{Operation::kIgnored, 0, -1}.bits());
+    }
+
     // Copies what is in the system's buffers, and gives them back. What there is no memory for
     // stays there.
     void stash(int fd, Entry& entry) noexcept {
@@ -638,12 +686,7 @@ class UringBackend final : public Backend {
         } catch (const std::bad_alloc&) {
             // They are stashed when more has come, or read from there.
         }
-        if (in.stash.size() < kMostStashed || !entry.receives || entry.cancels) return;
-        io_uring_sqe* const s = place();
-        if (!s) return;
-        entry.cancels = true;
-        ::io_uring_prep_cancel64(s, NameOf(Operation::kReceive, entry, fd).bits(), 0);
-        ::io_uring_sqe_set_data64(s, Name{Operation::kIgnored, 0, -1}.bits());
+        if (in.stash.size() >= kMostStashed) end_receive(fd, entry);
     }
 
     // Streams that found no buffer and have nothing to read begin again. One that has something
@@ -668,6 +711,19 @@ class UringBackend final : public Backend {
     }
 
     // ---- delivery
+
+    Transferred receive_bulk(Channel& channel, Entry& entry, std::span<char> memory) noexcept {
+        called_ = true;
+        if (entry.broken) return {0, ENOMEM};
+        const Transferred t = receive_some(channel.fd_, memory);
+        if (t.size == memory.size()) return t;
+        channel.readable_ = false;
+        const bool over = t.error == 0 ? t.size == 0 : t.error != EAGAIN;
+        if (over || entry.polls) return t;
+        if (t.size < kLittle) entry.bulk = channel.has_much_ = false;
+        receive_more(channel.fd_, entry);
+        return t;
+    }
 
     // The stream is empty: EAGAIN, and more is asked for.
     int none_there(Channel& channel, Entry& entry) noexcept {
@@ -744,6 +800,7 @@ class UringBackend final : public Backend {
     std::vector<int> starved_;
     ReadyQueue moved_;
     std::vector<std::unique_ptr<Incoming>> spare_;
+    Pages memory_;        // what is received from streams of much
     int delivered_ = -1;  // the buffer that the last receive gave
     std::string delivered_stash_;
     std::size_t watched_ = 0;

@@ -42,7 +42,7 @@ class VirtualBackend final : public Backend {
     void close(Channel&) noexcept override {}
     Channel* channel_of(int) const noexcept override { return nullptr; }
     void close_channels() noexcept override {}
-    Received receive(Channel&) noexcept override { return {nullptr, 0, EBADF}; }
+    Received receive(Channel&, std::size_t) noexcept override { return {nullptr, 0, EBADF}; }
     Transferred receive_into(Channel&, std::span<char>) noexcept override { return {0, EBADF}; }
     Transferred send(Channel&, std::string_view) noexcept override { return {0, EBADF}; }
     Transferred send(Channel&, std::span<const std::string_view>) noexcept override {

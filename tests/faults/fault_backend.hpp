@@ -72,9 +72,9 @@ class FaultBackend final : public Backend {
     void close_channels() noexcept override { real_->close_channels(); }
     void await_room(Channel& channel) noexcept override { real_->await_room(channel); }
 
-    Received receive(Channel& channel) noexcept override {
+    Received receive(Channel& channel, std::size_t most) noexcept override {
         unsigned how = 0;
-        if (!plan_.fails("receive", how)) return called(real_->receive(channel));
+        if (!plan_.fails("receive", how)) return called(real_->receive(channel, most));
         if (how % 3 == 1) {
             const Transferred t = real_->receive_into(channel, {few_, sizeof few_});
             return called(Received{few_, t.size, t.error});

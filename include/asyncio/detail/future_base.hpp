@@ -236,10 +236,12 @@ class ASYNCIO_API TaskBase : public FutureBase {
         waiting_ = &what;
         if (flags_ & kMustCancel) cancel_now();
     }
-    // Suspends for exactly one iteration.
+    // Suspends for exactly one iteration. It may have computed for long: what other threads have
+    // posted meanwhile comes first, as in CPython.
     void suspend_yield(PromiseBase& frame) noexcept {
         leaf_ = &frame;
         waiting_ = nullptr;
+        core_->take_posted();
         core_->push_ready(this);
     }
     // What was waited for is over: the step follows in the next iteration.

@@ -282,6 +282,9 @@ struct LoopCore {
     std::atomic<std::int64_t> foreign{kAlive};
     // &thread_state of the thread that runs it or, while none does, has run, made or closed it.
     std::atomic<const void*> owner_thread{nullptr};
+    // Entries of other threads, which the loop moves to the ready queue: a stack, the last one
+    // first. Not null for good once the loop is closed.
+    std::atomic<Node*> inbox{nullptr};
 
     // In a step or a callback of this loop. Unlike the owner of a loop that does not run, which a
     // new run on another thread changes, this cannot change while the caller looks.
@@ -308,6 +311,13 @@ struct LoopCore {
     void orphan() noexcept { detach_foreign(kAlive - live); }
 
     void push_ready(Node* n) noexcept { ready.push(n); }
+    // On the loop's thread: what other threads have pushed comes before what is pushed next
+    // (SC-02).
+    void take_posted() noexcept {
+        if (inbox.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+            drain_inbox();
+    }
+    ASYNCIO_API void drain_inbox() noexcept;
 
     ASYNCIO_API void detach_foreign(std::int64_t count) noexcept;
 
