@@ -82,11 +82,16 @@ def compilers(content):
     return markdown(head, out) if out else None
 
 
-def servers(content, section):
+MIXED_ORDER = ("protocol", "streams", "protocol_uring", "streams_uring", "ours", "ours_uring", "asyncio",
+               "asyncio_streams", "libuv", "tokio")
+
+
+def servers(content, section, order=()):
     """One row a workload, one column a server: the median, and the ratio to the reference. Of ours what
     the last compiler built: compilers() has the others."""
     rows = [row for row in content[section]["rows"] if " " not in row["server"]]
     names = list(dict.fromkeys(row["server"] for row in rows))
+    names = [name for name in order if name in names] or names
     out = []
     for workload in dict.fromkeys(row["workload"] for row in rows):
         here = {row["server"]: row for row in rows if row["workload"] == workload}
@@ -96,6 +101,16 @@ def servers(content, section):
             cells.append(f"{number(row['median'])} ({row['ratio']:.2f})" if row else "")
         out.append([workload] + cells)
     return markdown(["workload"] + names, out)
+
+
+def mixed(content):
+    """Pings, then sleeps and posts beside computing tasks: microseconds, and the ratio to the reference. It is
+    measured by itself, so that it has its own machine and date."""
+    part = content["mixed"]
+    of = lambda wanted: {"mixed": {"rows": [row for row in part["rows"] if wanted(row["workload"])]}}
+    is_ping = lambda workload: workload.startswith("ping ")
+    return "\n\n".join((machine(content), servers(of(is_ping), "mixed", MIXED_ORDER),
+                        servers(of(lambda workload: not is_ping(workload)), "mixed", MIXED_ORDER)))
 
 
 def growth(content):
@@ -133,9 +148,10 @@ def machine(content):
 
 
 def tables(content):
-    made = {"engine": engine, "growth": growth, "compile": compile_time}
-    out = {"machine": machine(content), "backends": backends(content),
-           "compilers": compilers(content)}
+    made = {"engine": engine, "growth": growth, "compile": compile_time, "mixed": mixed}
+    out = {"backends": backends(content), "compilers": compilers(content)}
+    if "engine" in content:
+        out["machine"] = machine(content)
     for section in content:
         if section in made:
             out[section] = made[section](content)
@@ -159,6 +175,8 @@ def publish(content, rows):
         text = file.read()
     with open(PAGE, "w") as file:
         file.write(fill(text, tables(content)))
+    if "engine" not in content:
+        return    # nothing of the picture was measured
     m = content["machine"]
     note = (f"{content['date'][:10]}, {m['cores']} cores of {m['processor']}, Linux "
             f"{m['kernel'].split('-')[0]}, medians of {runs(content)}; script/bench")
