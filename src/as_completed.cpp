@@ -5,7 +5,9 @@
 #include "asyncio/detail/call_timer.hpp"
 #include "awaiters.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // The futures that are watched, and those that have ended and were not taken.
 class CompletionQueue {
@@ -183,4 +185,6 @@ Coroutine<Ref<FutureBase>> CompletionQueueRef::get() const {
     co_return f;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

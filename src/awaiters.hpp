@@ -5,7 +5,9 @@
 
 #include "asyncio/detail/future_base.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class Awaiters {
   public:
@@ -30,4 +32,6 @@ void add_group_members(Waitable& what, std::vector<FutureBase*>& found);
 // parent belongs to, and so on: it cannot end before `member` has.
 bool has_group_ancestor(const FutureBase& member, const FutureBase& task) noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -24,7 +24,9 @@
 #include "ssl_factory.hpp"
 #include "staggered.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -691,4 +693,6 @@ std::vector<std::string> one_host(std::string_view host) {
     return hosts;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

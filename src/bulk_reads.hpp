@@ -8,7 +8,9 @@
 
 #include "asyncio/detail/loop_core.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class BulkReads {
   public:
@@ -54,4 +56,6 @@ class BulkReads {
     std::int64_t cost_ = 0;  // of one, ns; 0 before any has run
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

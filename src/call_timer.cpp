@@ -1,6 +1,8 @@
 #include "asyncio/detail/call_timer.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 CallTimer::CallTimer(LoopCore& core, std::int64_t when, bool soon, Function fn, void* owner)
     : core_(core), fn_(fn), owner_(owner) {
@@ -49,4 +51,6 @@ void CallTimer::abandon() noexcept {
     delete this;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

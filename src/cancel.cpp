@@ -16,7 +16,9 @@
 #include "awaiters.hpp"
 #include "circles.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 constexpr auto kNotCancelling = static_cast<std::uint16_t>(~FutureBase::kCancelling);
@@ -222,4 +224,6 @@ bool GatherBase::cancel_wait(const std::exception_ptr& error) {
     return CancelWalk(error).run(*this);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -13,7 +13,9 @@
 #include "function_name.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 // Where the program stands, not the library's own frames: a group is left in several of them.
@@ -149,4 +151,6 @@ void break_circles(TaskBase& parent, const std::vector<FutureBase*>& members) no
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

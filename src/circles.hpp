@@ -9,7 +9,9 @@
 
 #include "asyncio/detail/future_base.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Takes `task`, the last one of `circle`'s awaits, out of what it awaits: it gets an error there
 // that names the circle. Does nothing if that has ended, or the task was taken out already.
@@ -21,4 +23,6 @@ void take_out(TaskBase& task, const std::vector<const TaskBase*>& circle);
 // for, and so on. Without memory nothing is found.
 void break_circles(TaskBase& parent, const std::vector<FutureBase*>& members) noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -11,7 +11,9 @@
 #include "asyncio/sockets.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // The channel. It outlives the task that waits for it where its node is queued.
 class ConnectingChannel final : public Channel, public WriteNode<ConnectingChannel>, public Pooled {
@@ -115,4 +117,6 @@ class ConnectionMade {
     Waiter waiter_;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

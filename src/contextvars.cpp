@@ -8,7 +8,8 @@
 #include "asyncio/detail/thread_state.hpp"
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 ContextValue::~ContextValue() = default;
@@ -254,4 +255,5 @@ Context copy_context() {
     return Context::of(slot);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

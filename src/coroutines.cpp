@@ -5,7 +5,9 @@
 #include "asyncio/log.hpp"
 #include "function_name.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void throw_already_awaited() { throw RuntimeError("cannot reuse already awaited coroutine"); }
 
@@ -80,4 +82,6 @@ Waker::~Waker() {
     if (frame_) std::coroutine_handle<>::from_address(frame_).destroy();
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

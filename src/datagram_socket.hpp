@@ -15,7 +15,9 @@
 #include "loop.hpp"
 #include "write_buffer.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // The loop's room, while one looks at what was received in it. Whoever receives meanwhile (a task
 // that a protocol starts eagerly, say) gets another.
@@ -124,4 +126,6 @@ struct DatagramSocket {
 // If cancelled: the socket is closed.
 Coroutine<DatagramSocket> open_datagram_socket(EventLoop& loop, DatagramRequest request);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,9 @@
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // ---- beginning and end --------------------------------------------------------------------------
 
@@ -351,4 +353,6 @@ void DatagramChannel::set_write_buffer_limits(WriteBufferLimits limits) {
     flow_.grown(queue_.size(), *this, protocol_.get());
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

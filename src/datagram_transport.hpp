@@ -15,7 +15,9 @@
 #include "loop.hpp"
 #include "socket_transport.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class DatagramChannel final : public TransportBase,
                               public Channel,
@@ -115,4 +117,6 @@ class DatagramChannel final : public TransportBase,
     bool life_queued_ = false;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

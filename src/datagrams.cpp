@@ -23,7 +23,8 @@
 #include "fd_wait.hpp"
 #include "resolver.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 // g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
 static_assert(std::is_trivially_copyable_v<DatagramOptions>);
 
@@ -688,4 +689,5 @@ std::ostream& operator<<(std::ostream& out, const DatagramEndpoint& endpoint) {
     return out << endpoint.repr();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

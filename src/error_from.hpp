@@ -4,7 +4,9 @@
 #include <exception>
 #include <utility>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // The exception that `make` gives, or that there is no memory for it.
 template <class F>
@@ -16,4 +18,6 @@ std::exception_ptr error_from(F&& make) noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,8 @@
 #include "fork.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // ---- handles
@@ -630,4 +631,5 @@ void set_event_loop(EventLoop* loop) {
     if (current_loop.owned.get() != loop) current_loop.owned.reset();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -17,7 +17,8 @@
 #include <new>
 #include <span>
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 namespace {
 
@@ -902,4 +903,5 @@ std::exception_ptr cause_of(const std::exception_ptr& error) noexcept {
     return group ? detail::GroupCause::of(*group) : std::exception_ptr();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

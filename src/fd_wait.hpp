@@ -14,7 +14,9 @@
 #include "asyncio/events.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // A call on `loop` is awaited. Raises: RuntimeError if it is closed, or runs elsewhere.
 void check_awaited_here(EventLoop& loop);
@@ -56,4 +58,6 @@ class FdWait {
     bool replaced_ = false;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

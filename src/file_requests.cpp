@@ -25,7 +25,9 @@
 #include "backend/posix.hpp"
 #include "shared_reads.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 Ref<SharedDescriptor> SharedDescriptor::own(int fd) {
     try {
@@ -493,4 +495,6 @@ FileStat file_stat(const struct stat& s) noexcept {
     return result;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

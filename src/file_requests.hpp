@@ -23,7 +23,9 @@
 #include "asyncio/threads.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // A descriptor that requests and a file share; closed with the last of them.
 class SharedDescriptor final : public Pooled {
@@ -259,4 +261,6 @@ std::int64_t write_cached(int fd, const void* from, std::size_t size, std::int64
 // More than this is not copied in the loop's thread.
 inline constexpr std::size_t kMostInline = 256 * 1024;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

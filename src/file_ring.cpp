@@ -22,7 +22,9 @@
 #include "file_requests.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -218,4 +220,6 @@ std::shared_ptr<FileBackend> make_ring_files(Loop& loop, std::shared_ptr<FileBac
     return ring->open() ? ring : nullptr;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

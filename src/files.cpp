@@ -23,7 +23,8 @@
 #include "asyncio/tasks.hpp"
 #include "file_requests.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 using detail::FileCourtesy;
 using detail::FileRequest;
@@ -743,4 +744,5 @@ Coroutine<File> open_file(std::string_view path, std::string_view mode, OpenOpti
     return detail::open_path(std::string(path), std::string(mode), options);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,9 @@
 #include "asyncio/tasks/task.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void FlowControl::set_limits(WriteBufferLimits limits, std::size_t default_high) {
     constexpr std::ptrdiff_t unset = -1;
@@ -87,4 +89,6 @@ void report_transport_error(TransportBase& transport, const char* message,
     });
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,9 @@
 
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class FlowControl {
   public:
@@ -68,4 +70,6 @@ class LateDrop {
 void report_transport_error(TransportBase& transport, const char* message,
                             std::exception_ptr error);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -29,7 +29,9 @@
 #include "asyncio/exceptions.hpp"
 #include "look_around.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 std::atomic<unsigned> count{0};
@@ -94,4 +96,6 @@ std::mutex& shared_mutex(const void* object) noexcept {
     return shared[reinterpret_cast<std::uintptr_t>(object) / 64 % std::size(shared)].mutex;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

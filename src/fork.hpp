@@ -5,7 +5,9 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // How many forks lie between the first process and this one. What has noted another number belongs
 // to a parent, with threads that are not here. The first call has all that follows prepared: the
@@ -39,4 +41,6 @@ void leave_threads_to_parent() noexcept;
 void lock_blocks() noexcept;
 void unlock_blocks() noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

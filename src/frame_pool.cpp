@@ -24,7 +24,9 @@
 #include "asyncio/detail/thread_state.hpp"
 #include "slabs.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 constinit thread_local ThreadState thread_state{};
 
@@ -245,4 +247,6 @@ void release_free_blocks() noexcept {
 
 #endif
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

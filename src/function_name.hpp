@@ -4,7 +4,9 @@
 #include <string>
 #include <string_view>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // `asyncio::Coroutine<int> app::C::f(int) [with T = int]` -> `C::f`; a lambda -> `<lambda>`.
 std::string function_name(std::string_view pretty);
@@ -20,4 +22,6 @@ struct Given {
 };
 Given given_to_helper(std::string_view pretty);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

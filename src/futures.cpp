@@ -7,7 +7,8 @@
 #include "asyncio/tasks.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // Futures that hold futures (a gather, a shield, a result) go one after another from here on, so
@@ -393,4 +394,5 @@ std::ostream& operator<<(std::ostream& out, const AnyFuture& future) {
     return out << detail::repr_future(future);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

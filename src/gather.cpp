@@ -5,7 +5,9 @@
 
 #include "awaiters.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 FutureList::FutureList(const FutureList& o) {
     reserve(o.size_);
@@ -209,4 +211,6 @@ void GatherBase::finish_failed(std::exception_ptr error) noexcept {
     if (given_up_) mark_retrieved();
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -16,7 +16,8 @@
 #include "function_name.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 namespace {
@@ -367,4 +368,5 @@ Coroutine<void> EventLoop::shutdown_asyncgens() {
     }
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -15,7 +15,8 @@
 #include "function_name.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 void Awaiters::add(FutureBase* waiter) {
@@ -225,4 +226,5 @@ void future_discard_from_awaited_by(const AnyFuture& future, const AnyFuture& wa
     if (mark && state.remove_node(mark)) mark->drop();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,8 @@
 
 #include "asyncio/log.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 std::string repr_object(const char* name, const void* object, const std::string& extra) {
@@ -362,4 +363,5 @@ std::string Barrier::repr() const {
     return detail::repr_object("Barrier", this, text);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

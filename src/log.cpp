@@ -8,7 +8,9 @@
 #include "asyncio/detail/future_base.hpp"
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1::log {
+namespace asyncio {
+inline namespace v1 {
+namespace log {
 namespace {
 
 std::atomic<Sink> current{nullptr};
@@ -46,9 +48,13 @@ void write(Level level, std::string_view message) noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::log
+}  // namespace log
+}  // namespace v1
+}  // namespace asyncio
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void log_thrown_by_destructor() noexcept {
     try {
@@ -59,4 +65,6 @@ void log_thrown_by_destructor() noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <thread>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class LookAround {
   public:
@@ -61,4 +63,6 @@ class LookAround {
     int credit_ = 0;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

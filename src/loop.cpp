@@ -32,7 +32,9 @@
 #include "prefetch.hpp"
 #include "signals.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -651,4 +653,6 @@ std::atomic<bool> debug_seen{false};
 
 void check_thread(const LoopCore& core) { static_cast<const Loop&>(core).check_thread(); }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

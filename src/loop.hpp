@@ -20,7 +20,8 @@
 #include "ready_nodes.hpp"
 #include "timers.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class ThreadPoolExecutor;
 
@@ -295,4 +296,5 @@ void drop_generators(Loop& loop) noexcept;
 void close_executor(Loop& loop) noexcept;
 
 }  // namespace detail
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

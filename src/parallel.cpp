@@ -24,7 +24,9 @@
 #include "fork.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // ---- threads with loops ------------------------------------------------------------------------
 
@@ -396,4 +398,6 @@ std::size_t ChannelCore::size() const noexcept {
 
 std::size_t ChannelCore::capacity() const noexcept { return state_->capacity; }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

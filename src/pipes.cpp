@@ -33,7 +33,9 @@
 #include "loop.hpp"
 #include "write_buffer.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -727,4 +729,6 @@ WriteTransport open_write_pipe(EventLoop& loop, Socket pipe, std::shared_ptr<Bas
                                           std::move(waiter), PipeKind::kAny));
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

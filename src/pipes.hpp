@@ -12,7 +12,9 @@
 #include "asyncio/sockets.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 enum class PipeKind : unsigned char {
     kAny,   // what epoll can watch, and character devices that are always ready; else ValueError
@@ -40,4 +42,6 @@ long write_quietly(int fd, std::string_view data) noexcept;
 // write has raised it, taken away.
 long write_with_signal_blocked(int fd, std::string_view data) noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // The cache lines of `bytes` bytes from `offset` bytes behind `object` on. It is a hint: any
 // address is allowed, also that of an object that is gone.
@@ -21,4 +23,6 @@ inline void prefetch(const void* object) noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -2,7 +2,8 @@
 // information exists once, in the library.
 #include "asyncio/protocols.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 BaseProtocol::~BaseProtocol() = default;
 void BaseProtocol::connection_lost(std::exception_ptr) {}
@@ -29,4 +30,5 @@ void SubprocessProtocol::pipe_data_received(int, std::string_view) {}
 void SubprocessProtocol::pipe_connection_lost(int, std::exception_ptr) {}
 void SubprocessProtocol::process_exited() {}
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -5,7 +5,9 @@
 
 #include <cstdio>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void throw_queue_empty() { throw QueueEmpty(); }
 void throw_queue_full() { throw QueueFull(); }
@@ -125,4 +127,6 @@ std::exception_ptr QueueWait::error() noexcept {
     return error;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -12,7 +12,9 @@
 #include "asyncio/log.hpp"
 #include "asyncio/repr.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 ReadyNodes::~ReadyNodes() { std::free(slots_); }
 
@@ -81,6 +83,8 @@ void ReadyQueue::note_in(ReadyNodes& nodes, Node& node) noexcept {
 
 void ReadyQueue::leaves_from(ReadyNodes& nodes, Node& node) noexcept { nodes.erase(node); }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio
 
 #endif

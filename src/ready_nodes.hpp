@@ -10,7 +10,9 @@
 
 #include "asyncio/detail/loop_core.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // A set of addresses. Its memory is malloc's, so that tests which count or refuse what operator new
 // gives see what a release build does. Without memory it looks no more.
@@ -37,6 +39,8 @@ class ReadyNodes {
     bool blind_ = false;  // there was no memory
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio
 
 #endif

@@ -14,7 +14,9 @@
 #include "function_name.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 std::string repr_string(std::string_view text) { return quoted(text); }
 
@@ -253,4 +255,6 @@ std::string repr_future(const AnyFuture& future) {
     return state ? future_text(*state, true) : "<empty handle>";
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

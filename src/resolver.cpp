@@ -25,7 +25,8 @@
 #include "asyncio/log.hpp"
 #include "fd_wait.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // ---- the system's calls ------------------------------------------------------------------------
@@ -556,4 +557,5 @@ Coroutine<std::pair<std::string, std::string>> EventLoop::getnameinfo(const Sock
     return detail::look_up_name(*this, std::move(query));
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

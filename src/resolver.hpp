@@ -25,7 +25,9 @@
 #include "fork.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // One question to the system.
 struct NameQuery {
@@ -131,4 +133,6 @@ Coroutine<std::vector<AddrInfo>> resolve(EventLoop& loop, std::string_view host,
                                          int family = 0, int type = 0, int proto = 0,
                                          int flags = 0);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -13,7 +13,8 @@
 #include "loop.hpp"
 #include "signals.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace {
 
 // How long the default executor's jobs may take to end.
@@ -219,4 +220,5 @@ void Runner::close_interruptible(detail::InterruptScope& scope) {
     if (scope.take_unanswered()) throw KeyboardInterrupt();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -18,7 +18,9 @@
 #include "prefetch.hpp"
 #include "socket_transport.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -552,4 +554,6 @@ void SocketTransport::wake_sendfile(std::exception_ptr error) noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

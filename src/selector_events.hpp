@@ -10,7 +10,9 @@
 #include "asyncio/transports.hpp"
 #include "backend/channel.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // A server's client, as a link in its list. Base of SocketTransport.
 class ServerClient {
@@ -52,4 +54,6 @@ Ref<TransportBase> make_socket_transport(EventLoop& loop, Socket socket,
                                          Future<> waiter = nullptr,
                                          SocketTransportOptions options = {});
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

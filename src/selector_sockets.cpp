@@ -21,7 +21,8 @@
 #include "fd_wait.hpp"
 #include "resolver.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // ---- waiting for a descriptor ------------------------------------------------------------------
@@ -395,4 +396,5 @@ Coroutine<std::pair<Socket, SocketAddress>> EventLoop::sock_accept(FileDescripto
     });
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

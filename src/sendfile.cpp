@@ -20,7 +20,8 @@
 #include "sigpipe.hpp"
 #include "socket_transport.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 namespace {
 
@@ -354,4 +355,5 @@ Coroutine<std::size_t> EventLoop::sock_sendfile(FileDescriptor sock, FileDescrip
     return sock_sendfile(sock, file, SendfileOptions());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -21,7 +21,8 @@
 #include "flow_control.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 namespace {
@@ -424,4 +425,5 @@ Coroutine<bool> Server::aexit(std::exception_ptr) const {
 
 std::ostream& operator<<(std::ostream& out, const Server& server) { return out << server.repr(); }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

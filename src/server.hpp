@@ -15,7 +15,9 @@
 #include "selector_events.hpp"
 #include "ssl_factory.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class ServerState;
 
@@ -141,4 +143,6 @@ class ServerHandle {
     LastHandleGone* gone_;  // made with it, since its end may find no memory
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

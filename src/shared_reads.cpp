@@ -12,7 +12,9 @@
 #include "asyncio/exceptions.hpp"
 #include "file_requests.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 bool SharedReads::alone() noexcept {
     if (thread_state.task == last_ && !crowded_) return true;
@@ -111,4 +113,6 @@ void SharedBatch::run() {
     discard();
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -17,7 +17,9 @@
 #include "file_requests.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Reads all of a small file that is in memory. Returns false if a thread must do it, with what was
 // opened. Any thread.
@@ -155,4 +157,6 @@ class SharedReadWait {
     Waiter waiter_;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -34,7 +34,8 @@
 #include "fork.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 struct SignalSlot {
@@ -533,4 +534,5 @@ bool EventLoop::remove_signal_handler(int signal) {
     return impl_->signals && impl_->signals->remove_handler(signal);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

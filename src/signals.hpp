@@ -9,7 +9,9 @@
 #include "asyncio/events.hpp"
 #include "asyncio/signals.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class Loop;
 class LoopSignals;
@@ -154,4 +156,6 @@ class InterruptScope final : public Node {
 // What the loop does when it finds that it was interrupted. Raises: KeyboardInterrupt.
 [[noreturn]] void throw_interrupt();
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

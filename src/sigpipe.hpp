@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <time.h>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Returns what `call()` returns; errno is that of the call.
 template <class Call>
@@ -32,4 +34,6 @@ auto without_sigpipe(Call call) noexcept {
     return result;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

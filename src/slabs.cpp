@@ -7,7 +7,9 @@
 
 #include "fork.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 constexpr std::size_t kRegionSize = 2 * 1024 * 1024;
@@ -89,4 +91,6 @@ void give_slab(Slab* slab) noexcept {
     ::munmap(region, kRegionSize);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

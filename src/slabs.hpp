@@ -12,7 +12,9 @@
 #include <cstdint>
 #include <mutex>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 inline constexpr std::size_t kSlabSize = 64 * 1024;
 
@@ -33,4 +35,6 @@ std::mutex& pool_mutex() noexcept;
 Slab* take_slab();
 void give_slab(Slab* slab) noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -14,7 +14,9 @@
 #include "selector_events.hpp"
 #include "write_buffer.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // The entry of the ready queue by which connection_made() and connection_lost() are called.
 template <class Owner>
@@ -163,4 +165,6 @@ class SocketTransport final : public TransportBase,
     unsigned char peer_[28];  // the peer's IP address, as a sockaddr
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -20,7 +20,8 @@
 #include "asyncio/exceptions.hpp"
 #include "backend/posix.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 // g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
 static_assert(std::is_trivially_copyable_v<SocketAddress> &&
               std::is_trivially_copyable_v<OwnedDescriptor>);
@@ -396,4 +397,5 @@ std::string socket_repr(const char* class_name, int fd) {
 
 }  // namespace detail
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -63,7 +63,9 @@ extern "C" int __clone(int (*fn)(void*), void* stack, int flags, void* argument,
 #define __clone ::clone
 #endif
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 std::atomic<bool> use_pidfd{true};
 
@@ -395,4 +397,6 @@ void kill_and_reap(pid_t pid, int pidfd) noexcept {
     if (pidfd >= 0) ::close(pidfd);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

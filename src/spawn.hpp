@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // What to start and how. Descriptors are borrowed.
 struct SpawnRequest {
@@ -54,4 +56,6 @@ void kill_and_reap(pid_t pid, int pidfd) noexcept;
 // False: as on kernels that have no pidfd, for tests.
 extern std::atomic<bool> use_pidfd;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

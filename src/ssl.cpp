@@ -34,7 +34,8 @@
 #include "ssl_state.hpp"
 #include "ssl_verify.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 using ssl::SSLContext;
 using ssl::TLSVersion;
@@ -1010,4 +1011,5 @@ std::string SSLObject::server_hostname() const {
 }
 
 }  // namespace ssl
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

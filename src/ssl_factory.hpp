@@ -13,7 +13,9 @@
 #include "asyncio/time.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // How one connection is secured, or all of a server. Made when a call is made: it owns everything.
 struct TlsSettings {
@@ -49,4 +51,6 @@ TlsConnection make_tls_connection(EventLoop& loop, const TlsSettings& settings,
 Coroutine<Transport> start_tls(Transport transport, std::shared_ptr<BaseProtocol> protocol,
                                TlsSettings settings, std::string early = {});
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -15,7 +15,9 @@
 #include "asyncio/exceptions.hpp"
 #include "ssl_state.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 // What is used of libidn2, whose interface is that of <idn2.h>.
@@ -82,4 +84,6 @@ std::string encode_host(std::string_view host) {
     return name;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

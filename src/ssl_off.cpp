@@ -7,7 +7,8 @@
 #include "asyncio/ssl.hpp"
 #include "ssl_factory.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace {
 
 [[noreturn]] void refuse() {
@@ -86,4 +87,5 @@ bool SSLObject::server_side() const { refuse(); }
 std::string SSLObject::server_hostname() const { refuse(); }
 
 }  // namespace ssl
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -18,7 +18,9 @@
 #include "fork.hpp"
 #include "ssl_factory.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // What all copies of an SSLContext share.
 class SslContextState {
@@ -170,4 +172,6 @@ std::string encode_host(std::string_view host);
 std::exception_ptr take_ssl_error(const SslState* verified = nullptr);
 ssl::Certificate read_certificate(X509* certificate);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

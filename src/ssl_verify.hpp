@@ -11,7 +11,9 @@
 
 #include "ssl_ciphers.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Common names are for people: no host is looked up there (RFC 9525, 2).
 inline constexpr unsigned int kHostFlags =
@@ -69,4 +71,6 @@ inline int check_exclusions(int ok, X509_STORE_CTX* chain) {
     return 1;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -42,7 +42,9 @@
 #include "ssl_state.hpp"
 #include "write_buffer.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 constexpr std::int64_t kHandshakeTimeout = 60'000'000'000;  // ns
@@ -956,4 +958,6 @@ Coroutine<Transport> start_tls(Transport transport, std::shared_ptr<BaseProtocol
     co_return Transport(tls.transport);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -5,7 +5,9 @@
 
 #include "asyncio/tasks.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -74,4 +76,6 @@ Coroutine<std::optional<std::size_t>> staggered_race(std::size_t count,
     co_return winner;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,9 @@
 #include "asyncio/detail/function.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Runs `attempt(0)`, `attempt(1)`, ... as tasks: the next one begins when the last one gave false
 // or has taken `delay` (nullopt: only then). The first that gives true wins; the others are
@@ -20,4 +22,6 @@ Coroutine<std::optional<std::size_t>> staggered_race(std::size_t count,
                                                      Function<Coroutine<bool>(std::size_t)> attempt,
                                                      Delay delay);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

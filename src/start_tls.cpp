@@ -11,7 +11,8 @@
 #include "asyncio/transports.hpp"
 #include "ssl_factory.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 Coroutine<Transport> EventLoop::start_tls(const Transport& transport,
                                           std::shared_ptr<BaseProtocol> protocol,
@@ -36,4 +37,5 @@ Coroutine<Transport> EventLoop::start_tls(const Transport& transport,
     return start_tls(transport, std::move(protocol), sslcontext, TlsOptions());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

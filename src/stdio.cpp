@@ -15,7 +15,9 @@
 #include "loop.hpp"
 #include "pipes.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 // Whether opening it once more gives the same thing. Not so for a file, whose position would be
@@ -80,4 +82,6 @@ Coroutine<StdioStreams> open_stdio(std::size_t limit) {
     co_return streams;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

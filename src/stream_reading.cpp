@@ -12,7 +12,9 @@
 #include "asyncio/streams.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // ---- ByteQueue ----------------------------------------------------------------------------------
 
@@ -613,4 +615,6 @@ void Stream::resume_transport() {
     transport_->resume_reading();
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

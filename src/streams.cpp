@@ -12,7 +12,8 @@
 #include "loop.hpp"
 #include "ssl_factory.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // ---- Stream: the protocol -----------------------------------------------------------------------
@@ -482,4 +483,5 @@ void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
 void StreamReaderProtocol::pause_writing() { stream_->pause_writing(); }
 void StreamReaderProtocol::resume_writing() { stream_->resume_writing(); }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -36,7 +36,8 @@
 #include "pipes.hpp"
 #include "spawn.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 // g++ copies what it passes to a coroutine bitwise, now and then: such a copy must do no harm.
 static_assert(std::is_trivially_copyable_v<SubprocessOptions>);
 
@@ -764,4 +765,5 @@ std::ostream& operator<<(std::ostream& out, const Process& process) {
     return out << process.repr();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -19,7 +19,8 @@
 #include "circles.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 class GroupChild;
@@ -490,4 +491,5 @@ Coroutine<bool> TaskGroup::aexit(std::exception_ptr error) {
 
 std::ostream& operator<<(std::ostream& out, const TaskGroup& group) { return out << group.repr(); }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,8 @@
 #include "loop.hpp"
 #include "prefetch.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 std::atomic<std::uint64_t> task_counter{0};
@@ -372,4 +373,5 @@ std::vector<AnyTask> all_tasks(EventLoop& loop) {
 
 std::vector<AnyTask> all_tasks() { return all_tasks(get_running_loop()); }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -20,7 +20,8 @@
 #include "look_around.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 Executor::~Executor() = default;
 
@@ -856,4 +857,5 @@ void WrapBridge::copy_end() {
 }
 
 }  // namespace detail
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

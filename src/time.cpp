@@ -4,7 +4,9 @@
 
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void throw_nan_delay() { throw ValueError("Invalid delay: NaN (not a number)"); }
 
@@ -22,4 +24,6 @@ std::int64_t nanoseconds_from(long double value, std::intmax_t numerator, std::i
     return static_cast<std::int64_t>(ns);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

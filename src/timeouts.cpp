@@ -9,7 +9,8 @@
 #include "awaiters.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // ---- the scope ----------------------------------------------------------------------------------
@@ -222,4 +223,5 @@ Timeout timeout(Delay delay) {
     return Timeout(TimePoint(Duration(when)), delay.count() > 0);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -17,7 +17,9 @@
 #include "asyncio/detail/loop_core.hpp"
 #include "prefetch.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class TimerHeap {
   public:
@@ -109,4 +111,6 @@ class TimerHeap {
     std::uint64_t sequence_ = 0;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -6,7 +6,8 @@
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 namespace {
 
@@ -114,4 +115,5 @@ std::ostream& operator<<(std::ostream& out, const BaseTransport& transport) {
     return out << transport.repr();
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -3,7 +3,8 @@
 #define ASYNCIO_TEXT_OF(number) #number
 #define ASYNCIO_TEXT(number) ASYNCIO_TEXT_OF(number)
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 std::string_view version() noexcept {
     return ASYNCIO_TEXT(ASYNCIO_VERSION_MAJOR) "." ASYNCIO_TEXT(
@@ -12,4 +13,5 @@ std::string_view version() noexcept {
 
 int version_number() noexcept { return ASYNCIO_VERSION; }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -6,7 +6,9 @@
 #include "asyncio/detail/call_timer.hpp"
 #include "awaiters.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void check_return_when(ReturnWhen value) {
     switch (value) {
@@ -122,4 +124,6 @@ void WaitAwaiter::await_resume() {
     if (std::exception_ptr e = state_->waiter.resume()) std::rethrow_exception(std::move(e));
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -34,7 +34,8 @@
 #include "file_requests.hpp"
 #include "loop.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 namespace {
 
@@ -554,4 +555,5 @@ AsyncGenerator<FileEvent> watch(std::string_view path) {
     return detail::changes_of(std::move(watcher), std::move(failed));
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -26,7 +26,8 @@
 #include "file_requests.hpp"
 #include "shared_reads.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 bool read_small_file(const std::string& path, std::string& data, FileOpening& opened) {
@@ -973,4 +974,5 @@ Coroutine<bool> TemporaryDirectory::aexit(std::exception_ptr) {
     return detail::leave_directory(cleanup());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -1,7 +1,11 @@
 #include "asyncio/with.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void throw_no_result() { throw RuntimeError("body was suppressed and has no result"); }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,9 @@
 #include <string_view>
 #include <utility>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class WriteBuffer {
   public:
@@ -77,4 +79,6 @@ class WriteBuffer {
     Block* block_ = nullptr;  // null when nothing is unsent
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -21,7 +21,8 @@
 #include "asyncio/time.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 namespace ssl {
 class SSLContext;
@@ -319,4 +320,5 @@ Coroutine<Server> EventLoop::create_unix_server(F&& factory, std::string_view pa
     return create_unix_server(std::forward<F>(factory), path, UnixServerOptions());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -15,7 +15,8 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/refcount.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class Context;
 template <class T>
@@ -246,4 +247,5 @@ bool Context::contains(const ContextVar<T>& var) const noexcept {
     return find(var) != nullptr;
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

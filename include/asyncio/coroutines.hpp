@@ -16,7 +16,8 @@
 #include "asyncio/futures.hpp"
 #include "asyncio/result.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 template <class T>
 class Coroutine;
@@ -205,7 +206,8 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
     detail::PromiseOf<T>* promise_;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio
 
 // Its frame is aligned as its result and its parameters need.
 template <class T, class... Args>
@@ -215,7 +217,8 @@ struct std::coroutine_traits<asyncio::Coroutine<T>, Args...> {
         asyncio::detail::strictest<asyncio::detail::Stored<T>, Args...>()>;
 };
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 template <class T>
@@ -598,4 +601,5 @@ template <Awaitable A>
     return detail::AsResult<A>(std::forward<A>(x));
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -21,7 +21,8 @@
 #include "asyncio/sockets.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // Of create_datagram_endpoint and open_datagram_endpoint, in CPython's order. CN-06.
 struct DatagramOptions {
@@ -191,4 +192,5 @@ auto EventLoop::create_datagram_endpoint(F&& factory) {
     return create_datagram_endpoint(std::forward<F>(factory), DatagramOptions());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

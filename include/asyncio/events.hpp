@@ -23,7 +23,8 @@
 #include "asyncio/sockets.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class AnyTask;
 class AnyFuture;
@@ -647,4 +648,5 @@ ASYNCIO_API void eager_task_factory(EventLoop& loop, TaskOptions& options);
 // The loops of this process that are not closed, in the order they were made; for tools.
 ASYNCIO_API std::vector<EventLoop*> all_loops();
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -30,7 +30,8 @@
 #include <utility>
 #include <vector>
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class BaseExceptionGroup;
 
@@ -694,4 +695,5 @@ std::exception_ptr with_cause(E error, std::exception_ptr cause) {
 // Returns the cause of an error made by with_cause() or std::throw_with_nested(), null if none.
 ASYNCIO_API std::exception_ptr cause_of(const std::exception_ptr& error) noexcept;
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

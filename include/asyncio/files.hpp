@@ -23,7 +23,8 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/generators.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // A file does not do this: it was opened for something else (Python's io.UnsupportedOperation).
 class ASYNCIO_API UnsupportedOperation : public OSError {
@@ -332,4 +333,5 @@ class ASYNCIO_API TemporaryDirectory {
 [[nodiscard]] ASYNCIO_API Coroutine<TemporaryDirectory> temporary_directory(
     TemporaryOptions options = {});
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -23,7 +23,8 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // What add_done_callback returns, for remove_done_callback.
 class CallbackId {
@@ -429,7 +430,8 @@ std::ostream& operator<<(std::ostream& out, const R& range) {
     return out << repr(range);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio
 
 template <class F>
     requires std::derived_from<F, asyncio::AnyFuture>

@@ -22,7 +22,8 @@
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/detail/refcount.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // Where an asynchronous generator is, named as by Python's inspect.getasyncgenstate().
 enum class AsyncGenState : std::uint8_t {
@@ -581,7 +582,8 @@ class [[nodiscard]] AsyncGenerator {
     detail::Ref<detail::AsyncGenStateBase> state_;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio
 
 // Its frame is aligned as its items and its parameters need.
 template <class T, class S, class... Args>

@@ -15,7 +15,8 @@
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/futures.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 enum class FrameKind { FUNCTION, ASYNC, ASYNC_GENERATOR };
 
@@ -96,4 +97,5 @@ ASYNCIO_API void print_call_graph(const AnyFuture& future = {}, CallGraphOptions
 ASYNCIO_API void future_add_to_awaited_by(const AnyFuture& future, const AnyFuture& waiter);
 ASYNCIO_API void future_discard_from_awaited_by(const AnyFuture& future, const AnyFuture& waiter);
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -23,7 +23,9 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1::http {
+namespace asyncio {
+inline namespace v1 {
+namespace http {
 
 namespace detail {
 class ClientState;
@@ -302,4 +304,6 @@ ASYNCIO_API Coroutine<Response> post(std::string_view url, RequestOptions option
 // The version of libcurl at run time, "7.88.1".
 ASYNCIO_API std::string curl_version();
 
-}  // namespace asyncio::inline v1::http
+}  // namespace http
+}  // namespace v1
+}  // namespace asyncio

@@ -25,7 +25,8 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/result.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class Condition;
 
@@ -532,4 +533,5 @@ class ASYNCIO_API Barrier {
     std::shared_ptr<void> state_;  // a detail::BarrierState
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

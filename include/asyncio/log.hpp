@@ -6,7 +6,9 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1::log {
+namespace asyncio {
+inline namespace v1 {
+namespace log {
 
 enum class Level { DEBUG = 10, INFO = 20, WARNING = 30, ERROR = 40, CRITICAL = 50 };
 
@@ -25,4 +27,6 @@ ASYNCIO_API bool enabled(Level level) noexcept;
 // Writes a message. Never throws: what a sink throws is dropped, since there is nobody to tell.
 ASYNCIO_API void write(Level level, std::string_view message) noexcept;
 
-}  // namespace asyncio::inline v1::log
+}  // namespace log
+}  // namespace v1
+}  // namespace asyncio

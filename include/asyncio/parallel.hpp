@@ -26,7 +26,8 @@
 #include "asyncio/threads.hpp"
 #include "asyncio/with.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // How the loops of run_on_threads are made.
 struct LoopThreadOptions {
@@ -394,4 +395,5 @@ class Channel {
     detail::Ref<detail::ChannelCore> core_;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -15,7 +15,8 @@
 #include "asyncio/sockets.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // Raise: as connect_read_pipe and connect_write_pipe.
@@ -63,4 +64,5 @@ auto EventLoop::connect_write_pipe(F&& factory, OwnedDescriptor pipe) {
         *this, std::forward<F>(factory), Socket(pipe.fileno()));
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,8 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class Transport;
 class DatagramTransport;
@@ -79,4 +80,5 @@ class ASYNCIO_API SubprocessProtocol : public BaseProtocol {
     virtual void process_exited();
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

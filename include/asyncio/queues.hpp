@@ -17,7 +17,8 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // The stores below hold a queue's items and say which comes next (Python's overridable `_put` and
 // `_get`, Q-12). A store of your own needs `value_type`, `name` (for repr), `push(T&)`, which moves
@@ -465,4 +466,5 @@ class LifoQueue : public Queue<T, LifoStore<T>> {
     using Queue<T, LifoStore<T>>::Queue;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

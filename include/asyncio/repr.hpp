@@ -15,7 +15,8 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/result.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class AnyFuture;
 
@@ -175,4 +176,5 @@ std::string repr(const T& x) {
     return detail::repr_value(x);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

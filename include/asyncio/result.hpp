@@ -11,7 +11,8 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 struct Unit {
@@ -169,4 +170,5 @@ class [[nodiscard]] Result {
     bool has_value_;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

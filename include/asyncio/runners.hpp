@@ -15,7 +15,8 @@
 #include "asyncio/events.hpp"
 #include "asyncio/tasks.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // How a loop is made for run() and Runner.
 struct RunOptions {
@@ -139,4 +140,5 @@ int run_main(A&& main, RunOptions options = {}) {
     }
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

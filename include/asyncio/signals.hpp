@@ -14,7 +14,8 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/generators.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // Signals, one bit each.
@@ -56,4 +57,5 @@ template <std::convertible_to<int>... S>
 }
 
 }  // namespace signals
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -16,7 +16,8 @@
 // Compilers in GNU mode define it as 1.
 #undef unix
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // The address of an end of a connection: IPv4, IPv6 with flow label and scope, a unix path or an
 // abstract name (its first byte is NUL), or nothing. Trivially copyable; prints as Python's tuple
@@ -227,4 +228,5 @@ struct AddrInfo {
     SocketAddress address;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -17,7 +17,8 @@
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 namespace ssl {
 class SSLContext;
@@ -234,4 +235,5 @@ class ASYNCIO_API SSLObject {
 };
 
 }  // namespace ssl
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

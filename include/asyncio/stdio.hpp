@@ -6,7 +6,8 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/streams.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // How stdio_streams() opens them.
 struct StdioOptions {
@@ -39,4 +40,5 @@ ASYNCIO_API Coroutine<StdioStreams> open_stdio(std::size_t limit);
     return detail::open_stdio(options.limit);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -26,7 +26,8 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // Of a reader, bytes: how long a line may be. The transport is paused when more than twice as many
 // wait to be read.
@@ -445,4 +446,5 @@ Coroutine<Server> start_unix_server(F&& handler, std::string_view path,
         detail::stream_server_for(options.limit, std::forward<F>(handler)), path, options);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -29,7 +29,8 @@
 #include "asyncio/streams.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 namespace subprocess {
 
@@ -387,4 +388,5 @@ auto EventLoop::subprocess_shell(F&& factory, std::string_view command) {
                                     true, SubprocessOptions());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -14,7 +14,8 @@
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/tasks/task.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 class GroupChild;
@@ -113,4 +114,5 @@ inline TaskGroup::Enter TaskGroup::aenter() noexcept { return Enter(*this); }
 
 ASYNCIO_API std::ostream& operator<<(std::ostream& out, const TaskGroup& group);
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

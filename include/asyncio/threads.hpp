@@ -30,7 +30,8 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 template <class T>
 class ConcurrentFuture;
@@ -942,4 +943,5 @@ std::remove_cvref_t<F> wrap_future(F&& future, EventLoop* = nullptr) {
     return std::forward<F>(future);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

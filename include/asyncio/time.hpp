@@ -10,7 +10,8 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // What the loop's clock counts in.
 using Duration = std::chrono::nanoseconds;
@@ -105,4 +106,5 @@ class Deadline {
     bool none_;
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

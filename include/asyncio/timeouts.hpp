@@ -23,7 +23,8 @@
 #include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 class CallTimer;
@@ -381,4 +382,5 @@ template <Awaitable A>
     return detail::WaitFor<A>(std::forward<A>(x), timeout);
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -27,7 +27,8 @@
 #include "asyncio/protocols.hpp"
 #include "asyncio/sockets.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class EventLoop;
 
@@ -315,4 +316,5 @@ class ASYNCIO_API DatagramTransport : public BaseTransport {
     }
 };
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

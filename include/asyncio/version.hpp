@@ -13,7 +13,8 @@
 #define ASYNCIO_VERSION \
     (ASYNCIO_VERSION_MAJOR * 10000 + ASYNCIO_VERSION_MINOR * 100 + ASYNCIO_VERSION_PATCH)
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // The version of the linked library as "MAJOR.MINOR.PATCH"; with the shared library it can be later
 // than that of the headers a program was compiled with.
@@ -22,4 +23,5 @@ ASYNCIO_API std::string_view version() noexcept;
 // The same as one number, to compare with ASYNCIO_VERSION.
 ASYNCIO_API int version_number() noexcept;
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -7,7 +7,8 @@
 
 #include "asyncio/generators.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 enum class FileChange : std::uint8_t {
     CREATED,     // made here, or moved here from elsewhere
@@ -48,4 +49,5 @@ struct FileEvent {
 // If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
 [[nodiscard]] ASYNCIO_API AsyncGenerator<FileEvent> watch(std::string_view path);
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -16,7 +16,8 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/result.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 template <class M>
@@ -391,4 +392,5 @@ template <class G>
     return detail::Aclosing<detail::KeptManager<G>>(std::forward<G>(generator));
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -18,7 +18,9 @@
 #include "backend/channel.hpp"
 #include "backend/datagrams.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class Backend {
   public:
@@ -111,4 +113,6 @@ struct UringSizes {
 // Null where there is no io_uring; `why` then says why, and what to change. Raises: OSError.
 std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes sizes = {});
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -64,7 +64,9 @@
 
 #include "asyncio/detail/loop_core.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // What a channel's owner does with it.
 enum class ChannelKind : std::uint8_t {
@@ -191,4 +193,6 @@ struct Transferred {
     int error = 0;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 DatagramRoom::DatagramRoom() : memory_(make_pages(kBytes)) {}
 
@@ -87,4 +89,6 @@ int send_datagrams(int fd, std::span<const DatagramToSend> datagrams) noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -12,7 +12,9 @@
 #include "asyncio/sockets.hpp"
 #include "backend/posix.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 struct ReceivedDatagram {
     std::string_view data;
@@ -71,4 +73,6 @@ class DatagramRoom {
 // could not be sent, an errno as a negative number.
 int send_datagrams(int fd, std::span<const DatagramToSend> datagrams) noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -15,7 +15,9 @@
 #include "backend/backend.hpp"
 #include "backend/posix.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class EpollBackend final : public Backend {
   public:
@@ -325,4 +327,6 @@ class EpollBackend final : public Backend {
 
 std::unique_ptr<Backend> make_epoll_backend() { return std::make_unique<EpollBackend>(); }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

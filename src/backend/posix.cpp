@@ -14,7 +14,9 @@
 
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 void fail() { std::rethrow_exception(make_os_error(errno)); }
 
@@ -117,4 +119,6 @@ int accept_one(int fd, SocketAddress& from) noexcept {
     return accepted;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,9 @@
 #include "asyncio/sockets.hpp"
 #include "backend/channel.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Raises: the OSError of errno.
 [[noreturn]] void fail();
@@ -76,4 +78,6 @@ Transferred send_some(int fd, std::span<const std::string_view> pieces,
 // accept4(2), non-blocking and close-on-exec: the descriptor, or an errno as a negative number.
 int accept_one(int fd, SocketAddress& from) noexcept;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

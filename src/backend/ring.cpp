@@ -13,7 +13,9 @@
 #include "asyncio/exceptions.hpp"
 #include "backend/posix.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 constexpr unsigned kFlags =
@@ -204,4 +206,6 @@ void Ring::give_back(unsigned id) noexcept {
     offer(id);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

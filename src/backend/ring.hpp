@@ -17,7 +17,9 @@
 
 #include "backend/backend.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class Ring {
   public:
@@ -95,4 +97,6 @@ class Ring {
     std::unique_ptr<bool[]> out_;  // by buffer: it is not with the system
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

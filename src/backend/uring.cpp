@@ -40,7 +40,9 @@
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 namespace {
 
@@ -814,4 +816,6 @@ std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes sizes) 
     return ring ? std::make_unique<UringBackend>(std::move(ring)) : nullptr;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -2,7 +2,9 @@
 #include "backend/backend.hpp"
 #include "file_requests.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes) {
     why = "this build of libasyncio was made without liburing";
@@ -13,4 +15,6 @@ std::shared_ptr<FileBackend> make_ring_files(Loop&, std::shared_ptr<FileBackend>
     return nullptr;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,9 @@
 #include "asyncio/time.hpp"
 #include "backend/backend.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 namespace {
 
 class VirtualBackend final : public Backend {
@@ -82,4 +84,6 @@ class VirtualBackend final : public Backend {
 
 std::unique_ptr<Backend> make_virtual_backend() { return std::make_unique<VirtualBackend>(); }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -4,7 +4,9 @@
 
 #include "http/malformed.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -114,4 +116,6 @@ void ChunkChecker::take_size_line(char c) {
     }
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 class ChunkChecker {
   public:
@@ -39,4 +41,6 @@ class ChunkChecker {
     std::size_t line_ = 0;    // bytes of this size line, or of all trailers
 };
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -7,7 +7,9 @@
 #include "http/text.hpp"
 #include "http/url.hpp"
 
-namespace asyncio::inline v1::http {
+namespace asyncio {
+inline namespace v1 {
+namespace http {
 
 // Safe inside a co_await expression on every compiler.
 static_assert(std::is_trivially_copyable_v<RequestOptions>);
@@ -156,4 +158,6 @@ Coroutine<Response> post(std::string_view url, RequestOptions options) {
 
 std::string curl_version() { return curl_version_info(CURLVERSION_NOW)->version; }
 
-}  // namespace asyncio::inline v1::http
+}  // namespace http
+}  // namespace v1
+}  // namespace asyncio

@@ -18,7 +18,9 @@
 #include "http/exchange.hpp"
 #include "http/text.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -448,4 +450,6 @@ void ClientState::expire_later(Delay delay) {
     });
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -20,7 +20,9 @@
 #include "asyncio/events.hpp"
 #include "asyncio/http.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 using asyncio::detail::LoopCore;
 using asyncio::detail::Ref;
@@ -124,4 +126,6 @@ class ClientState {
     std::exception_ptr broken_;  // what the loop raised inside a callback of libcurl's
 };
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

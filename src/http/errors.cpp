@@ -4,7 +4,9 @@
 
 #include "asyncio/http.hpp"
 
-namespace asyncio::inline v1::http {
+namespace asyncio {
+inline namespace v1 {
+namespace http {
 
 struct Error::Parts {
     std::string text;
@@ -94,4 +96,6 @@ std::exception_ptr error_of(CURLcode code, const char* text, long os_error,
 }
 
 }  // namespace detail
-}  // namespace asyncio::inline v1::http
+}  // namespace http
+}  // namespace v1
+}  // namespace asyncio

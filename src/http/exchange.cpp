@@ -21,7 +21,9 @@
 #include "http/text.hpp"
 #include "http/tls.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -830,4 +832,6 @@ void Exchange::unpause() {
     fail(error_ ? error_ : error_of(code, error_text_, 0, url_.text));
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

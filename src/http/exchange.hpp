@@ -26,7 +26,9 @@
 #include "http/unpacker.hpp"
 #include "http/url.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 using asyncio::detail::PromiseBase;
 using asyncio::detail::Waiter;
@@ -216,4 +218,6 @@ class [[nodiscard]] Exchange::Wait {
     WaitSlot<Waiter> slot_;
 };
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -4,11 +4,15 @@
 
 #include <stdexcept>
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 class Malformed : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

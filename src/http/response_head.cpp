@@ -8,7 +8,9 @@
 #include "http/malformed.hpp"
 #include "http/text.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -148,4 +150,6 @@ void ResponseHead::check_coding() const {
     }
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,9 @@
 
 #include "asyncio/http.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 class ResponseHead {
   public:
@@ -57,4 +59,6 @@ class ResponseHead {
     Headers headers_;
 };
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -5,7 +5,9 @@
 
 #include "asyncio/exceptions.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -49,4 +51,6 @@ std::string shown(std::string_view text) {
     return asyncio::detail::quoted(std::string(text.substr(0, kMost)) + "...");
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -5,7 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 // The name of a header, or the like (RFC 9110, 5.6.2).
 bool is_token(std::string_view text) noexcept;
@@ -18,4 +20,6 @@ std::vector<std::string_view> split_list(std::string_view text);
 // Quoted for a message, its beginning if it is long.
 std::string shown(std::string_view text);
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

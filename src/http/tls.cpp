@@ -15,7 +15,9 @@
 #include "ssl_verify.hpp"
 #endif
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -122,4 +124,6 @@ bool is_multiplexed(CURL* easy) noexcept {
     return session && session->backend != CURLSSLBACKEND_NONE && session->internals;
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -3,7 +3,9 @@
 
 #include <curl/curl.h>
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 // The cipher suites to ask for, in the words of libcurl's TLS library. Null: that one's own, which
 // is not OpenSSL.
@@ -20,4 +22,6 @@ bool has_ended(CURL* easy) noexcept;
 // Whether the transfer's connection speaks HTTP/2; also true where that cannot be found out.
 bool is_multiplexed(CURL* easy) noexcept;
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

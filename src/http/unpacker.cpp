@@ -5,7 +5,9 @@
 #include "http/malformed.hpp"
 #include "http/text.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -130,4 +132,6 @@ std::size_t Unpacker::Stage::take(char* to, std::size_t size) {
     return got;
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -11,7 +11,9 @@
 #include <string_view>
 #include <vector>
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 // For Accept-Encoding.
 inline constexpr const char* kAcceptEncoding = "gzip, deflate";
@@ -67,4 +69,6 @@ class Unpacker {
     std::vector<std::unique_ptr<Stage>> stages_;  // the outermost coding first
 };
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,9 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/http.hpp"
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 namespace {
 
@@ -124,4 +126,6 @@ Url join_url(const Url& base, std::string_view location) {
     return url;
 }
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

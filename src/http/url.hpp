@@ -5,7 +5,9 @@
 #include <string>
 #include <string_view>
 
-namespace asyncio::inline v1::http::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace http::detail {
 
 struct Credentials {
     std::string user;
@@ -32,4 +34,6 @@ Url parse_url(std::string_view text);
 // Raises: InvalidURLError, as above.
 Url join_url(const Url& base, std::string_view location);
 
-}  // namespace asyncio::inline v1::http::detail
+}  // namespace http::detail
+}  // namespace v1
+}  // namespace asyncio

@@ -17,7 +17,9 @@
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Of the whole process.
 struct FaultPlan {
@@ -200,4 +202,6 @@ class FaultBackend final : public Backend {
     char few_[1];
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -16,7 +16,9 @@
 
 #include "asyncio/detail/thread_state.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // A value or an exception, made and destroyed by whoever has it.
 template <class V>
@@ -110,4 +112,6 @@ struct AlignedPromise : P {
 template <class P, std::size_t kAlignment>
 using PromiseFor = std::conditional_t<(kAlignment > kBlockUnit), AlignedPromise<P, kAlignment>, P>;
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -4,7 +4,9 @@
 
 #include "asyncio/detail/loop_core.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class ASYNCIO_API CallTimer final : public Node, public Pooled {
   public:
@@ -32,4 +34,6 @@ class ASYNCIO_API CallTimer final : public Node, public Pooled {
     State state_ = State::kWaiting;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,9 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Logs the exception that is being handled.
 ASYNCIO_API void log_thrown_by_destructor() noexcept;
@@ -57,4 +59,6 @@ class Kept {
     bool there_ = false;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

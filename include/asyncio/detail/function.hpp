@@ -9,7 +9,9 @@
 #include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/refcount.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 template <class Signature>
 class Function;
@@ -56,4 +58,6 @@ class Function<R(Args...)> {
     Ref<Base> base_;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

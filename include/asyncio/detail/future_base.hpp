@@ -69,7 +69,9 @@
 #include "asyncio/detail/loop_core.hpp"
 #include "asyncio/detail/refcount.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class TaskBase;
 
@@ -321,4 +323,6 @@ class ASYNCIO_API TaskBase : public FutureBase {
     }
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

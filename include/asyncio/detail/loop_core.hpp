@@ -14,7 +14,8 @@
 
 #include "asyncio/detail/thread_state.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class EventLoop;
 
@@ -364,4 +365,5 @@ inline LoopCore& running_core() {
 ASYNCIO_API LoopCore& current_core();
 
 }  // namespace detail
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

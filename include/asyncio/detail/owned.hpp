@@ -7,7 +7,9 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/take.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // T may be incomplete where no Owned<T> is destroyed or assigned to.
 template <class T>
@@ -31,4 +33,6 @@ class Owned {
     T* p_ = nullptr;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -28,7 +28,9 @@
 #include "asyncio/detail/future_base.hpp"
 #include "asyncio/detail/thread_state.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 inline constexpr std::uint32_t kMaxDepth = 128;
 
@@ -143,4 +145,6 @@ inline void destroy_owned(PromiseBase* p) noexcept {
     destroy_frame(p->handle());
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

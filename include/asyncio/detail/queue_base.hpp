@@ -16,7 +16,9 @@
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/locks.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 [[noreturn]] ASYNCIO_API void throw_queue_empty();
 [[noreturn]] ASYNCIO_API void throw_queue_full();
@@ -244,4 +246,6 @@ inline void QueueLine::wake_next() noexcept {
     }
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,9 @@
 
 #include "asyncio/tasks/task.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Futures of any types, in order. Compiled: each file that includes the library would else make a
 // std::vector of them.
@@ -105,4 +107,6 @@ FutureList states_of(const std::vector<H>& handles) {
 // first one's).
 ASYNCIO_API void check_same_loop(const FutureList& states);
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -7,7 +7,9 @@
 
 #include "asyncio/detail/promise.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 template <class T>
 class [[nodiscard]] Ready {
@@ -24,4 +26,6 @@ class [[nodiscard]] Ready {
     T value_;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -15,7 +15,9 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/take.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 inline bool single_threaded() noexcept {
 #if defined(__GLIBCXX__)
@@ -102,4 +104,6 @@ class Ref {
     T* p_ = nullptr;
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -73,7 +73,8 @@
 #include "asyncio/result.hpp"
 #include "asyncio/transports.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class StreamReader;
 class StreamWriter;
@@ -566,4 +567,5 @@ inline bool Drain::await_ready() {
 }
 
 }  // namespace detail
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -4,7 +4,9 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // Returns what `p` held, which is null from then on.
 template <class T>
@@ -21,4 +23,6 @@ constexpr void trade(T*& a, T*& b) noexcept {
     b = held;
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,9 @@
 
 #include "asyncio/detail/config.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 struct LoopCore;
 class Node;
@@ -102,4 +104,6 @@ struct Pooled {
     }
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

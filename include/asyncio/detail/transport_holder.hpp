@@ -7,7 +7,8 @@
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/take.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 class BaseTransport;
 
@@ -38,4 +39,5 @@ class ASYNCIO_API TransportHolder {
 };
 
 }  // namespace detail
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,9 @@
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/detail/waiter.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 // `<asyncio.locks.Lock object at 0x7f...` + ` [locked]>`, as Python prints it.
 ASYNCIO_API std::string repr_object(const char* name, const void* object, const std::string& extra);
@@ -91,4 +93,6 @@ class WaitSlot {
     };
 };
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

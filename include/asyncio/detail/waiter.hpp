@@ -12,7 +12,9 @@
 #include "asyncio/detail/future_base.hpp"
 #include "asyncio/detail/promise.hpp"
 
-namespace asyncio::inline v1::detail {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
 
 class WaiterList;
 
@@ -158,4 +160,6 @@ inline Waiter::~Waiter() {
     if (list_) list_->remove(*this);
 }
 
-}  // namespace asyncio::inline v1::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

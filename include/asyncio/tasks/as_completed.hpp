@@ -12,7 +12,8 @@
 #include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 struct AsCompletedOptions {
     Delay timeout = std::nullopt;
@@ -119,4 +120,5 @@ auto as_completed(R&& range, AsCompletedOptions options = {}) {
     }
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -13,7 +13,8 @@
 #include "asyncio/detail/ranges.hpp"
 #include "asyncio/tasks/task.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // First argument of gather that asks for `Result<T>`s: exceptions become results.
 struct ReturnExceptions {
@@ -265,4 +266,5 @@ template <detail::AwaitableRange R>
     return detail::gather_range<true>(std::forward<R>(range));
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

@@ -6,7 +6,8 @@
 
 #include "asyncio/tasks/task.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 namespace detail {
 
 // The outer future: it mirrors the inner one.
@@ -103,4 +104,5 @@ template <Awaitable A>
     return outer;
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

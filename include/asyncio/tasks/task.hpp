@@ -18,7 +18,8 @@
 #include "asyncio/futures.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 // How a task is made (T-01, EG-03). Copied before the call returns.
 struct TaskOptions {
@@ -413,4 +414,5 @@ auto EventLoop::run_until_complete(A&& awaitable, std::source_location) {
     }
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio

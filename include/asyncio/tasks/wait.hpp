@@ -9,7 +9,8 @@
 #include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 
-namespace asyncio::inline v1 {
+namespace asyncio {
+inline namespace v1 {
 
 enum class ReturnWhen { kAllCompleted, kFirstCompleted, kFirstException };
 // T-19.
@@ -121,4 +122,5 @@ template <FutureLike... F>
     return detail::wait_for_handles(std::move(handles), WaitOptions());
 }
 
-}  // namespace asyncio::inline v1
+}  // namespace v1
+}  // namespace asyncio
