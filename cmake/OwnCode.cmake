@@ -18,7 +18,7 @@ if(ASYNCIO_SANITIZE)
     endif()
 endif()
 
-# Debug builds look whether a node enters the ready queue twice (src/ready_nodes.hpp). All code of this
+# Debug builds look whether a node enters the ready queue twice (src/loop/ready_nodes.hpp). All code of this
 # tree does, and what uses the library by add_subdirectory; users of what is installed never do.
 set(asyncio_debug_checks "$<$<CONFIG:Debug>:ASYNCIO_READY_ONCE>")
 

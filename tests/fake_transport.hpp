@@ -17,7 +17,7 @@
 #include <string_view>
 #include <utility>
 
-#include "flow_control.hpp"
+#include "net/flow_control.hpp"
 
 namespace support {
 

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "support.hpp"
 
 namespace {

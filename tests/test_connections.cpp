@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "network.hpp"
-#include "resolver.hpp"
-#include "staggered.hpp"
+#include "net/resolver.hpp"
+#include "net/staggered.hpp"
 
 namespace {
 

@@ -1,4 +1,4 @@
-// The pool of frames and states (detail/thread_state.hpp, src/frame_pool.cpp).
+// The pool of frames and states (detail/thread_state.hpp, src/base/frame_pool.cpp).
 #include <asyncio/detail/thread_state.hpp>
 #include <asyncio/tasks.hpp>
 

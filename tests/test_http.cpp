@@ -25,7 +25,7 @@
 
 #include "counted_new.hpp"
 #include "http_server.hpp"
-#include "resolver.hpp"
+#include "net/resolver.hpp"
 #include "support.hpp"
 
 namespace {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "resolver.hpp"
+#include "net/resolver.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
 #include "tls_zoo.hpp"

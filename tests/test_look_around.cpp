@@ -1,4 +1,4 @@
-#include "look_around.hpp"
+#include "loop/look_around.hpp"
 
 #include <gtest/gtest.h>
 

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "backend/backend.hpp"
-#include "loop.hpp"
+#include "loop/loop.hpp"
 
 namespace {
 

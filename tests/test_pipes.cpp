@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "pipes.hpp"
+#include "net/pipes.hpp"
 #include "support.hpp"
 
 namespace {

@@ -17,7 +17,7 @@
 #include <variant>
 #include <vector>
 
-#include "../src/function_name.hpp"
+#include "../src/base/function_name.hpp"
 #include "support.hpp"
 
 namespace app {

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "resolver.hpp"
+#include "net/resolver.hpp"
 #include "support.hpp"
 
 namespace {

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "counted_new.hpp"
-#include "ssl_state.hpp"
+#include "tls/ssl_state.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
 #include "tls_wire.hpp"

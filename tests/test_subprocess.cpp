@@ -40,7 +40,7 @@
 #include <vector>
 
 #include "counted_new.hpp"
-#include "spawn.hpp"
+#include "process/spawn.hpp"
 #include "support.hpp"
 
 namespace {

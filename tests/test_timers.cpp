@@ -1,4 +1,4 @@
-// src/timers.hpp, detail/call_timer.hpp: the heap of deadlines. S-07, SC-06, and what is removed
+// src/loop/timers.hpp, detail/call_timer.hpp: the heap of deadlines. S-07, SC-06, and what is removed
 // from the middle.
 #include <asyncio/detail/call_timer.hpp>
 #include <asyncio/detail/loop_core.hpp>
@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "support.hpp"
-#include "timers.hpp"
+#include "loop/timers.hpp"
 
 namespace {
 

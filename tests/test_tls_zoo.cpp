@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "ssl_state.hpp"
+#include "tls/ssl_state.hpp"
 #include "support.hpp"
 #include "tls_raw.hpp"
 #include "tls_support.hpp"

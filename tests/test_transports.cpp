@@ -17,8 +17,8 @@
 
 #include "backend/backend.hpp"
 #include "network.hpp"
-#include "selector_events.hpp"
-#include "write_buffer.hpp"
+#include "net/selector_events.hpp"
+#include "net/write_buffer.hpp"
 
 namespace {
 

@@ -34,8 +34,8 @@
 #include <vector>
 
 #include "backend/backend.hpp"
-#include "loop.hpp"
-#include "selector_events.hpp"
+#include "loop/loop.hpp"
+#include "net/selector_events.hpp"
 #include "support.hpp"
 
 namespace {

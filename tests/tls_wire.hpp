@@ -18,8 +18,8 @@
 #include <utility>
 
 #include "fake_transport.hpp"
-#include "selector_events.hpp"
-#include "ssl_factory.hpp"
+#include "net/selector_events.hpp"
+#include "tls/ssl_factory.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
 

@@ -396,7 +396,7 @@ class CalledAwaiter : public CoroutineAwaiter<T> {
 };
 
 // Runs a callable that lives in this frame, and with it what it captured. What is shown to people
-// leaves this frame out (src/function_name.hpp).
+// leaves this frame out (src/base/function_name.hpp).
 template <class R, class F>
 Coroutine<R> run_callable(F fn) {
     if constexpr (IsCoroutine<std::remove_cvref_t<std::invoke_result_t<F&>>>::value) {

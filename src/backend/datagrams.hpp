@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "asyncio/sockets.hpp"
-#include "backend/posix.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {

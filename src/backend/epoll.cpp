@@ -13,7 +13,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
-#include "backend/posix.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -11,7 +11,7 @@
 #include <new>
 
 #include "asyncio/exceptions.hpp"
-#include "backend/posix.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {

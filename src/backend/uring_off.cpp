@@ -1,6 +1,6 @@
 // In place of the io_uring back end, in a build without liburing.
 #include "backend/backend.hpp"
-#include "file_requests.hpp"
+#include "files/file_requests.hpp"
 
 namespace asyncio {
 inline namespace v1 {

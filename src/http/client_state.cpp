@@ -14,7 +14,7 @@
 #include <new>
 
 #include "asyncio/exceptions.hpp"
-#include "backend/posix.hpp"
+#include "os/posix.hpp"
 #include "http/exchange.hpp"
 #include "http/text.hpp"
 

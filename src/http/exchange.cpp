@@ -15,7 +15,7 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/version.hpp"
 #include "asyncio/with.hpp"
-#include "error_from.hpp"
+#include "base/error_from.hpp"
 #include "http/errors.hpp"
 #include "http/malformed.hpp"
 #include "http/text.hpp"

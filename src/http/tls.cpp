@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "ssl_ciphers.hpp"
+#include "tls/ssl_ciphers.hpp"
 
 #ifdef ASYNCIO_HTTP_OPENSSL
 #include <openssl/err.h>
@@ -12,7 +12,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "ssl_verify.hpp"
+#include "tls/ssl_verify.hpp"
 #endif
 
 namespace asyncio {

@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "faults/fault_backend.hpp"
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "support.hpp"
 
 namespace {
