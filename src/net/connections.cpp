@@ -17,7 +17,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/ssl.hpp"
 #include "asyncio/tasks.hpp"
-#include "net/connecting.hpp"
+#include "net/connections.hpp"
 #include "net/resolver.hpp"
 #include "net/selector_events.hpp"
 #include "net/server.hpp"
