@@ -19,7 +19,7 @@
 #include "asyncio/tasks.hpp"
 #include "net/connections.hpp"
 #include "net/resolver.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 #include "net/server.hpp"
 #include "tls/ssl_factory.hpp"
 #include "net/staggered.hpp"

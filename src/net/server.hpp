@@ -12,7 +12,7 @@
 #include "asyncio/detail/call_timer.hpp"
 #include "asyncio/tasks.hpp"
 #include "loop/loop.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 #include "tls/ssl_factory.hpp"
 
 namespace asyncio {

@@ -1,7 +1,7 @@
 // The socket transport. A readable descriptor costs one entry of the ready queue, one recv and one
 // virtual call of the protocol; a write is tried at once, and only what the socket does not take is
 // copied. Order and texts are asyncio's (selector_events.py): PR-01, TR-01 to TR-15.
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,5 +1,5 @@
 // The transport of a connected stream socket: one pooled object a connection, no allocation a
-// message. Its contract is make_socket_transport's (selector_events.hpp).
+// message. Its contract is make_socket_transport's (make_transport.hpp).
 #pragma once
 
 #include <memory>
@@ -11,7 +11,7 @@
 #include "backend/channel.hpp"
 #include "net/flow_control.hpp"
 #include "loop/loop.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 #include "net/write_buffer.hpp"
 
 namespace asyncio {

@@ -35,7 +35,7 @@
 
 #include "backend/backend.hpp"
 #include "loop/loop.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 #include "support.hpp"
 
 namespace {

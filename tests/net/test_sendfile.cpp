@@ -14,7 +14,7 @@
 #include <asyncio/files.hpp>
 
 #include "network.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 
 namespace {
 

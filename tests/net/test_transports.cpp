@@ -17,7 +17,7 @@
 
 #include "backend/backend.hpp"
 #include "network.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 #include "net/write_buffer.hpp"
 
 namespace {

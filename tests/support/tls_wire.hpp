@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "fake_transport.hpp"
-#include "net/selector_events.hpp"
+#include "net/make_transport.hpp"
 #include "tls/ssl_factory.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
