@@ -5,13 +5,9 @@ include(CMakePackageConfigHelpers)
 
 set(asyncio_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/libasyncio")
 
-set(asyncio_headers_left_out "")
-if(NOT ASYNCIO_HTTP)
-    set(asyncio_headers_left_out REGEX "/asyncio/http\\.hpp$" EXCLUDE)
-endif()
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/"
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-    FILES_MATCHING PATTERN "*.hpp" ${asyncio_headers_left_out})
+    FILES_MATCHING PATTERN "*.hpp")
 install(TARGETS asyncio_static asyncio_shared
     EXPORT libasyncio-targets
     ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
@@ -20,17 +16,6 @@ install(TARGETS asyncio_static asyncio_shared
 install(EXPORT libasyncio-targets
     NAMESPACE libasyncio::
     DESTINATION "${asyncio_package_dir}")
-
-if(ASYNCIO_HTTP)
-    install(TARGETS asyncio_http_static asyncio_http_shared
-        EXPORT libasyncio-http-targets
-        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-        INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-    install(EXPORT libasyncio-http-targets
-        NAMESPACE libasyncio::
-        DESTINATION "${asyncio_package_dir}")
-endif()
 
 configure_package_config_file(
     "${PROJECT_SOURCE_DIR}/cmake/libasyncio-config.cmake.in"
@@ -68,12 +53,44 @@ install(CODE "
     set(asyncio_pc_return_type \"${asyncio_pc_return_type}\")
     get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
     configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio.pc.in\"
-        \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)
-    configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio-http.pc.in\"
-        \"${PROJECT_BINARY_DIR}/cmake/libasyncio-http.pc\" @ONLY)")
+        \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)")
 install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio.pc"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
-if(ASYNCIO_HTTP)
-    install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio-http.pc"
+
+# asyncio_install_component(NAME DESCRIPTION REQUIRES FIND): headers, the two libraries, what find_package and
+# pkg-config read.
+function(asyncio_install_component name description requires find)
+    install(DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include/"
+        DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+        FILES_MATCHING PATTERN "*.hpp")
+    install(TARGETS asyncio_${name}_static asyncio_${name}_shared
+        EXPORT libasyncio-${name}-targets
+        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+        INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+    install(EXPORT libasyncio-${name}-targets
+        NAMESPACE libasyncio::
+        DESTINATION "${asyncio_package_dir}")
+
+    set(needs "")
+    foreach(package IN LISTS find)
+        string(APPEND needs "find_dependency(${package})\n")
+    endforeach()
+    file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}-needs.cmake" CONTENT
+        "# What the archive of libasyncio::${name} refers to.\n${needs}")
+    install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}-needs.cmake"
+        DESTINATION "${asyncio_package_dir}")
+
+    install(CODE "
+        set(component \"${name}\")
+        set(description \"${description}\")
+        set(requires \"${requires}\")
+        set(PROJECT_VERSION \"${PROJECT_VERSION}\")
+        set(asyncio_pc_libdir \"\\\${prefix}/${CMAKE_INSTALL_LIBDIR}\")
+        set(asyncio_pc_includedir \"\\\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}\")
+        get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
+        configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio-component.pc.in\"
+            \"${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}.pc\" @ONLY)")
+    install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}.pc"
         DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
-endif()
+endfunction()

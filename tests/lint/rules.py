@@ -157,9 +157,10 @@ def cycles(root, files):
 
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
-    code = tracked(root, 'include/*.hpp', 'src/*.hpp', 'src/*.cpp')
+    code = tracked(root, 'include/*.hpp', 'src/*.hpp', 'src/*.cpp', 'components/*/include/*.hpp',
+                   'components/*/src/*.hpp', 'components/*/src/*.cpp')
     public = [path for path in code
-              if root / 'include/asyncio' in path.parents and 'detail' not in path.parts]
+              if 'include' in path.parts and 'detail' not in path.parts]
     text = tracked(root, '*.cpp', '*.hpp', '*.py', '*.cmake', '*CMakeLists.txt', '*.md', 'script/*')
     rules = (
         (markers, [path for path in text if path != pathlib.Path(__file__).resolve()]),

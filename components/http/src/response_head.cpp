@@ -1,12 +1,12 @@
-#include "http/response_head.hpp"
+#include "response_head.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <string>
 #include <vector>
 
-#include "http/malformed.hpp"
-#include "http/text.hpp"
+#include "malformed.hpp"
+#include "text.hpp"
 
 namespace asyncio {
 inline namespace v1 {

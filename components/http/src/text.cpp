@@ -1,4 +1,4 @@
-#include "http/text.hpp"
+#include "text.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -2,10 +2,10 @@
 #include <curl/curl.h>
 
 #include "asyncio/http.hpp"
-#include "http/client_state.hpp"
-#include "http/exchange.hpp"
-#include "http/text.hpp"
-#include "http/url.hpp"
+#include "client_state.hpp"
+#include "exchange.hpp"
+#include "text.hpp"
+#include "url.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -1,8 +1,8 @@
-#include "http/chunk_checker.hpp"
+#include "chunk_checker.hpp"
 
 #include <algorithm>
 
-#include "http/malformed.hpp"
+#include "malformed.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -1,9 +1,9 @@
-#include "http/unpacker.hpp"
+#include "unpacker.hpp"
 
 #include <new>
 
-#include "http/malformed.hpp"
-#include "http/text.hpp"
+#include "malformed.hpp"
+#include "text.hpp"
 
 namespace asyncio {
 inline namespace v1 {

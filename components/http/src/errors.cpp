@@ -1,4 +1,4 @@
-#include "http/errors.hpp"
+#include "errors.hpp"
 
 #include <new>
 

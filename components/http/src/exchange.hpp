@@ -20,11 +20,11 @@
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/http.hpp"
 #include "asyncio/timeouts.hpp"
-#include "http/chunk_checker.hpp"
-#include "http/client_state.hpp"
-#include "http/response_head.hpp"
-#include "http/unpacker.hpp"
-#include "http/url.hpp"
+#include "chunk_checker.hpp"
+#include "client_state.hpp"
+#include "response_head.hpp"
+#include "unpacker.hpp"
+#include "url.hpp"
 
 namespace asyncio {
 inline namespace v1 {

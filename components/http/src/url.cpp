@@ -1,4 +1,4 @@
-#include "http/url.hpp"
+#include "url.hpp"
 
 #include <curl/curl.h>
 

@@ -1,4 +1,4 @@
-#include "http/exchange.hpp"
+#include "exchange.hpp"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -16,10 +16,10 @@
 #include "asyncio/version.hpp"
 #include "asyncio/with.hpp"
 #include "base/error_from.hpp"
-#include "http/errors.hpp"
-#include "http/malformed.hpp"
-#include "http/text.hpp"
-#include "http/tls.hpp"
+#include "errors.hpp"
+#include "malformed.hpp"
+#include "text.hpp"
+#include "tls.hpp"
 
 namespace asyncio {
 inline namespace v1 {

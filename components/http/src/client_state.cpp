@@ -1,4 +1,4 @@
-#include "http/client_state.hpp"
+#include "client_state.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -15,8 +15,8 @@
 
 #include "asyncio/exceptions.hpp"
 #include "os/posix.hpp"
-#include "http/exchange.hpp"
-#include "http/text.hpp"
+#include "exchange.hpp"
+#include "text.hpp"
 
 namespace asyncio {
 inline namespace v1 {
