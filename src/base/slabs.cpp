@@ -5,7 +5,7 @@
 #include <bit>
 #include <new>
 
-#include "loop/fork.hpp"
+#include "os/fork.hpp"
 
 namespace asyncio {
 inline namespace v1 {

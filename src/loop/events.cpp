@@ -7,7 +7,7 @@
 
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
-#include "loop/fork.hpp"
+#include "os/fork.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {

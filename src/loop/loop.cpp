@@ -30,7 +30,7 @@
 #include "files/file_requests.hpp"
 #include "base/function_name.hpp"
 #include "base/prefetch.hpp"
-#include "loop/signals.hpp"
+#include "tasks/signals.hpp"
 
 namespace asyncio {
 inline namespace v1 {

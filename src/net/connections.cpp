@@ -21,7 +21,7 @@
 #include "net/resolver.hpp"
 #include "net/make_transport.hpp"
 #include "net/server.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 #include "net/staggered.hpp"
 
 namespace asyncio {

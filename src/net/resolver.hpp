@@ -22,7 +22,7 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/sockets.hpp"
-#include "loop/fork.hpp"
+#include "os/fork.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {

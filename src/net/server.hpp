@@ -13,7 +13,7 @@
 #include "asyncio/tasks.hpp"
 #include "loop/loop.hpp"
 #include "net/make_transport.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 
 namespace asyncio {
 inline namespace v1 {

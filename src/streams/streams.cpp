@@ -10,7 +10,7 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/ssl.hpp"
 #include "loop/loop.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 
 namespace asyncio {
 inline namespace v1 {

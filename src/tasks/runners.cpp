@@ -11,7 +11,7 @@
 
 #include "asyncio/log.hpp"
 #include "loop/loop.hpp"
-#include "loop/signals.hpp"
+#include "tasks/signals.hpp"
 
 namespace asyncio {
 inline namespace v1 {

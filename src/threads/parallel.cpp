@@ -21,7 +21,7 @@
 #include <thread>
 
 #include "asyncio/detail/waiter.hpp"
-#include "loop/fork.hpp"
+#include "os/fork.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {

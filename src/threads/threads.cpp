@@ -16,7 +16,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
-#include "loop/fork.hpp"
+#include "os/fork.hpp"
 #include "loop/look_around.hpp"
 #include "loop/loop.hpp"
 

@@ -5,7 +5,7 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/ssl.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 
 namespace asyncio {
 inline namespace v1 {

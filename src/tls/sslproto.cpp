@@ -38,7 +38,7 @@
 #include "asyncio/tasks.hpp"
 #include "base/error_from.hpp"
 #include "net/flow_control.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 #include "tls/ssl_state.hpp"
 #include "net/write_buffer.hpp"
 

@@ -9,7 +9,7 @@
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/transports.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "fake_transport.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 #include "tls_support.hpp"
 
 namespace {

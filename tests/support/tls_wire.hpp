@@ -19,7 +19,7 @@
 
 #include "fake_transport.hpp"
 #include "net/make_transport.hpp"
-#include "tls/ssl_factory.hpp"
+#include "net/ssl_factory.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
 

@@ -14,7 +14,7 @@
 // A loop that closes must not be touched by a handler that is under way on another thread: the
 // handler counts itself in the slot before it looks whose it is, and close() first empties the
 // slot, then waits until nobody is counted in it. Slots are reused and never freed.
-#include "loop/signals.hpp"
+#include "tasks/signals.hpp"
 
 #include <errno.h>
 #include <pthread.h>
@@ -31,7 +31,7 @@
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
-#include "loop/fork.hpp"
+#include "os/fork.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {
