@@ -6,7 +6,7 @@
 #include "asyncio/detail/config.hpp"
 
 #define ASYNCIO_VERSION_MAJOR 0
-#define ASYNCIO_VERSION_MINOR 1
+#define ASYNCIO_VERSION_MINOR 2
 #define ASYNCIO_VERSION_PATCH 0
 
 // One number for `#if`: 1.2.3 is 10203.
