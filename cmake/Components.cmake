@@ -93,10 +93,12 @@ function(asyncio_component_examples name)
     file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/examples/*.cpp")
     foreach(source IN LISTS sources)
         get_filename_component(program "${source}" NAME_WE)
-        add_executable(example-${name}-${program} "${source}")
-        target_link_libraries(example-${name}-${program} PRIVATE libasyncio::${name})
-        asyncio_own_code(example-${name}-${program})
-        set_target_properties(example-${name}-${program} PROPERTIES
+        string(REPLACE "_" "-" target "example-${program}")
+        add_executable(${target} "${source}")
+        target_link_libraries(${target} PRIVATE libasyncio::${name})
+        target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/examples")
+        asyncio_own_code(${target})
+        set_target_properties(${target} PROPERTIES
             OUTPUT_NAME "${program}"
             RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin/examples")
     endforeach()

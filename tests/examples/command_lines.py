@@ -29,6 +29,7 @@ BAD = {
     'rate_limited_crawler': [[], ['u', '0'], ['u', '1', '0'], ['u', '1', 'fast'], ['u', '1', '1', '1']],
     'download_pictures': [[], ['--what'], ['--folder'], ['--at-once', '0', 'u'], ['--list', '/none']],
     'tail_follow': [[], ['a', 'b']],
+    'fetch': [[], ['a', 'b']],
 }
 # Programs that print something soon, with these arguments.
 PRINTS = {
