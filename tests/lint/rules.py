@@ -25,19 +25,30 @@ NOT_AWAITED = {'from_state', 'create_future', 'as_task', 'as_future', 'current_t
 # Lines that may stand between a comment and the declaration's own line.
 PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)')
 
-# The layers of the public headers, lowest first; a header includes its own layer or a lower one.
-LAYERS = (
-    'version exceptions time contextvars result repr log sockets protocols',
-    'events',
-    'futures coroutines generators tasks',
-    'timeouts taskgroups with runners graph',
-    'locks queues threads parallel',
-    'transports resolver ssl signals',
-    'base_events datagrams pipes files',
-    'streams',
-    'subprocess stdio watch http',
-)
-LAYER = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+# The rooms: the folders of src/, lowest first, and the public headers that belong to each. A file
+# includes its own room or a lower one. What a room needs of one above is declared below and defined
+# there: how connections are secured, for one, is declared in net (ssl.hpp) and defined in tls.
+ROOMS = {
+    'base': 'version exceptions time contextvars result repr log detail/aligned detail/config '
+            'detail/destroy detail/function detail/loop_core detail/owned detail/refcount '
+            'detail/take detail/thread_state detail/transport_holder',
+    'os': 'sockets',
+    'backend': '',
+    'loop': 'events component/services detail/call_timer',
+    'tasks': 'futures coroutines generators tasks tasks/as_completed tasks/gather tasks/shield '
+             'tasks/task tasks/wait timeouts taskgroups with runners graph signals '
+             'detail/future_base detail/promise detail/ranges detail/ready detail/wait_slot '
+             'detail/waiter',
+    'sync': 'locks queues detail/queue_base',
+    'threads': 'threads parallel',
+    'net': 'protocols transports ssl base_events datagrams pipes',
+    'tls': '',
+    'streams': 'streams stdio detail/stream',
+    'files': 'files watch',
+    'process': 'subprocess',
+}
+ORDER = list(ROOMS)
+ROOM_OF = {f'asyncio/{name}.hpp': room for room, names in ROOMS.items() for name in names.split()}
 
 
 def tracked(root, *patterns):
@@ -116,20 +127,37 @@ def awaitables(path, lines):
             yield at + 1, f'{declared[1]}: no "If cancelled:" in its comment'
 
 
-def layers(path, lines):
-    """Headers include their own layer or lower ones."""
-    module = re.sub(r'.*/include/asyncio/(\w+).*', r'\1', str(path))
-    own = LAYER.get(module)
+def room(name):
+    """The room of a file of src/ or of a public header, as it is included; None: neither."""
+    folder = name.split('/')[0]
+    return ROOM_OF.get(name) or (folder if folder in ROOMS and name.endswith(('.hpp', '.cpp')) else None)
+
+
+def rooms(path, lines):
+    """Each file is in a room, and includes its own room or lower ones: no arrow runs up."""
+    name = re.sub(r'.*/(?:include|src)/', '', str(path))
+    if name == 'asyncio.hpp' or 'components' in path.parts:
+        return
+    own = room(name)
     if own is None:
-        yield 1, f'{module} is in none of the layers of tests/lint/rules.py'
+        yield 1, f'{name} is in none of the rooms of tests/lint/rules.py'
         return
     for number, line in enumerate(lines, 1):
         match = INCLUDE.match(line)
-        if not match:
-            continue
-        other = re.match(r'asyncio/(\w+)', match[1])
-        if other and LAYER.get(other[1], 0) > own:
-            yield number, f'{module} is in a lower layer than {match[1]}'
+        other = room(match[1]) if match else None
+        if other and ORDER.index(other) > ORDER.index(own):
+            yield number, f'{own} is below {other}: {match[1]}'
+
+
+def links(path, lines):
+    """A page's links to files of the project lead there."""
+    code = False
+    for number, line in enumerate(lines, 1):
+        code ^= line.lstrip().startswith('```')
+        for target in () if code else re.findall(r'\]\(([^)\s]+)\)', line):
+            file = target.split('#')[0]
+            if file and '://' not in target and not (path.parent / file).exists():
+                yield number, f'{target} leads nowhere'
 
 
 def cycles(root, files):
@@ -167,7 +195,8 @@ def main():
         (silent_handlers, code),
         (unsafe_steps, code),
         (awaitables, public),
-        (layers, public),
+        (rooms, code),
+        (links, [path for path in text if path.suffix == '.md']),
     )
     faults = 0
     for rule, files in rules:
