@@ -59,7 +59,7 @@ class OptionalReference {
 
 namespace detail {
 
-class Loop;
+class GeneratorList;
 class GeneratorPromise;
 
 // What the handles of one generator share. But for the counts and drop_handle() it belongs to the
@@ -108,7 +108,6 @@ class ASYNCIO_API AsyncGenStateBase final : public Node, public Pooled {
     bool orphan_ = false;     // the last handle is gone
 
   private:
-    friend class Loop;
     friend class GeneratorList;
     ~AsyncGenStateBase();
     void drop_last_handle() noexcept;
@@ -125,7 +124,7 @@ class ASYNCIO_API AsyncGenStateBase final : public Node, public Pooled {
     RefCount handles_{1};
     RefCount references_{1};  // of the memory: the handles together, the loop's list, each pin
     LoopCore* core_ = nullptr;
-    Loop* listed_in_ = nullptr;
+    GeneratorList* listed_in_ = nullptr;
     ContextSlot context_;  // of whoever dropped the last handle
     std::source_location definition_;
     AsyncGenStateBase* previous_ = nullptr;  // in the loop's list

@@ -63,6 +63,7 @@
 #include <string>
 
 #include "asyncio/detail/loop_core.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -185,12 +186,6 @@ struct Received {
     const char* data = nullptr;  // valid until the next receive of the loop
     std::size_t size = 0;        // 0 with no error: the end of the stream
     int error = 0;               // errno; EAGAIN: nothing there
-};
-
-// What a send or a receive_into gave: bytes, or an errno.
-struct Transferred {
-    std::size_t size = 0;
-    int error = 0;
 };
 
 }  // namespace detail

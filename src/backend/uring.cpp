@@ -21,8 +21,8 @@
 // or memory, and what cannot be cancelled from here is ended by giving the whole ring up. The
 // kernel cancels what a thread that ends has in flight: that is begun again.
 #include "backend/datagrams.hpp"
-#include "os/posix.hpp"
 #include "backend/ring.hpp"
+#include "os/posix.hpp"
 
 #include <errno.h>
 #include <poll.h>

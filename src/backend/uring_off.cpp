@@ -1,6 +1,5 @@
 // In place of the io_uring back end, in a build without liburing.
 #include "backend/backend.hpp"
-#include "files/file_requests.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -8,10 +7,6 @@ namespace detail {
 
 std::unique_ptr<Backend> make_uring_backend(std::string& why, UringSizes) {
     why = "this build of libasyncio was made without liburing";
-    return nullptr;
-}
-
-std::shared_ptr<FileBackend> make_ring_files(Loop&, std::shared_ptr<FileBackend>) {
     return nullptr;
 }
 

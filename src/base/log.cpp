@@ -5,7 +5,6 @@
 #include <string>
 
 #include "asyncio/detail/destroy.hpp"
-#include "asyncio/detail/future_base.hpp"
 #include "asyncio/exceptions.hpp"
 
 namespace asyncio {
@@ -26,12 +25,6 @@ void to_standard_error(Level level, std::string_view message) {
 }  // namespace
 
 Sink set_sink(Sink sink) noexcept { return current.exchange(sink); }
-
-std::string task_name() {
-    const detail::TaskBase* const task =
-        detail::running_loop() ? detail::thread_state.task : nullptr;
-    return task ? task->name() : std::string();
-}
 
 bool enabled(Level level) noexcept { return current.load() || level >= Level::WARNING; }
 

@@ -5,8 +5,6 @@
 #include <bit>
 #include <new>
 
-#include "os/fork.hpp"
-
 namespace asyncio {
 inline namespace v1 {
 namespace detail {

@@ -30,6 +30,9 @@ struct alignas(64) Slab {
 
 // One lock for all that threads share of the pool; a child of fork(2) finds it open.
 std::mutex& pool_mutex() noexcept;
+// While the process forks. The last to be locked: memory is taken under other locks.
+void lock_blocks() noexcept;
+void unlock_blocks() noexcept;
 
 // Raises: std::bad_alloc.
 Slab* take_slab();

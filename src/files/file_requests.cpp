@@ -22,8 +22,8 @@
 #include <string_view>
 
 #include "asyncio/exceptions.hpp"
-#include "os/posix.hpp"
 #include "files/shared_reads.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -374,15 +374,28 @@ class ThreadFileBackend final : public FileBackend {
 FileBackend::FileBackend() = default;
 FileBackend::~FileBackend() = default;
 
-FileBackend& file_backend() {
-    auto& loop = static_cast<Loop&>(running_core());
-    if (loop.files) return *loop.files;
-    loop.files = std::make_shared<ThreadFileBackend>(loop);
-    if (std::string_view(loop.backend->name()) == "io_uring") {
-        if (auto ring = make_ring_files(loop, loop.files)) loop.files = std::move(ring);
+namespace {
+
+// What does the operations on the files of one loop.
+class LoopFiles final : public LoopService {
+  public:
+    static const ServiceKey key;
+    explicit LoopFiles(LoopCore& core) : LoopService(ServiceRank::kSystem) {
+        auto& loop = static_cast<Loop&>(core);
+        backend = std::make_shared<ThreadFileBackend>(loop);
+        if (auto ring = make_ring_files(loop, backend)) backend = std::move(ring);
     }
-    return *loop.files;
-}
+    void loop_closed() noexcept override { backend = nullptr; }
+    void left_to_parent() noexcept override { backend->leave_to_parent(); }
+
+    std::shared_ptr<FileBackend> backend;
+};
+
+const ServiceKey LoopFiles::key;
+
+}  // namespace
+
+FileBackend& file_backend() { return *service<LoopFiles>(running_core()).backend; }
 
 // ---- without a thread --------------------------------------------------------------------------
 

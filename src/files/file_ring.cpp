@@ -18,9 +18,9 @@
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
-#include "os/posix.hpp"
 #include "files/file_requests.hpp"
 #include "loop/loop.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -216,6 +216,7 @@ void ReapNode::run() {
 }  // namespace
 
 std::shared_ptr<FileBackend> make_ring_files(Loop& loop, std::shared_ptr<FileBackend> threads) {
+    if (std::string_view(loop.backend->name()) != "io_uring") return nullptr;
     auto ring = std::make_shared<RingFiles>(loop, std::move(threads));
     return ring->open() ? ring : nullptr;
 }

@@ -30,9 +30,9 @@
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/futures.hpp"
-#include "os/posix.hpp"
 #include "files/file_requests.hpp"
 #include "loop/loop.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -91,7 +91,9 @@ class WatchHub final : public LoopMember, public std::enable_shared_from_this<Wa
     };
 
   private:
-    void bind(Loop& loop) noexcept;
+    // Raises: std::bad_alloc; RuntimeError.
+    void bind(Loop& loop);
+    void leave_loop() noexcept;
     void begin_wait();
     void end_wait() noexcept;
     bool read_some(std::vector<RawEvent>& events);
@@ -309,10 +311,26 @@ int open_instance(const std::string& path) {
 
 // ---- the hub -----------------------------------------------------------------------------------
 
+namespace {
+
+// The hub of a loop, while something is watched: it belongs to those who watch.
+struct LoopWatches final : LoopService {
+    static const ServiceKey key;
+    explicit LoopWatches(LoopCore&) noexcept : LoopService(ServiceRank::kSystem) {}
+    void loop_closed() noexcept override {}
+    WatchHub* hub = nullptr;
+};
+
+const ServiceKey LoopWatches::key;
+
+}  // namespace
+
 std::shared_ptr<WatchHub> WatchHub::get(const std::string& path) {
     const bool running = static_cast<bool>(thread_state.loop);
     Loop* const loop = running ? static_cast<Loop*>(&running_core()) : nullptr;
-    if (loop && loop->watches) return loop->watches->shared_from_this();
+    if (loop) {
+        if (WatchHub* const hub = service<LoopWatches>(*loop).hub) return hub->shared_from_this();
+    }
     auto hub = std::make_shared<WatchHub>(open_instance(path));
     if (loop) hub->bind(*loop);
     return hub;
@@ -320,20 +338,27 @@ std::shared_ptr<WatchHub> WatchHub::get(const std::string& path) {
 
 WatchHub::~WatchHub() {
     if (loop_) {
-        if (loop_->watches == this) loop_->watches = nullptr;
+        leave_loop();
         leave();
     }
     ::close(fd_);
 }
 
-void WatchHub::bind(Loop& loop) noexcept {
+void WatchHub::bind(Loop& loop) {
+    auto& of_loop = service<LoopWatches>(loop);
+    if (!of_loop.hub) of_loop.hub = this;
     loop_ = &loop;
     join(loop);
-    if (!loop.watches) loop.watches = this;
+}
+
+// Others that wait on the loop get a hub of their own from now on.
+void WatchHub::leave_loop() noexcept {
+    auto* const of_loop = find_service<LoopWatches>(*loop_);
+    if (of_loop->hub == this) of_loop->hub = nullptr;
 }
 
 void WatchHub::loop_closed() noexcept {
-    if (loop_->watches == this) loop_->watches = nullptr;
+    leave_loop();
     loop_ = nullptr;
 }
 

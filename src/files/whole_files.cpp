@@ -22,9 +22,9 @@
 
 #include "asyncio/files.hpp"
 #include "asyncio/tasks.hpp"
-#include "os/posix.hpp"
 #include "files/file_requests.hpp"
 #include "files/shared_reads.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -26,11 +26,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
-#include "asyncio/tasks.hpp"
-#include "files/file_requests.hpp"
-#include "base/function_name.hpp"
 #include "base/prefetch.hpp"
-#include "tasks/signals.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -133,7 +129,7 @@ void Loop::leave_to_parent() noexcept {
     closed.store(true);
     interrupted.store(true);                  // if it runs: it leaves before its next callback
     if (backend) backend->leave_to_parent();  // none: another thread was just closing it
-    if (files) files->leave_to_parent();
+    services.leave_to_parent();
     // Other threads' entries stay with the others, which never run here.
     take_posted();
     inbox.store(kInboxClosed);
@@ -280,7 +276,7 @@ void Loop::wait_now(std::int64_t limit) {
         if (external_.load(std::memory_order_relaxed) > 0) {
             timeout = kNever;  // until the thread answers: virtual time stands still for it
         } else if (timeout == kNever) {
-            report_deadlock();
+            report_deadlock(*this);
         }
     }
     if (timeout > 0 && look_around_.pays()) {
@@ -431,41 +427,6 @@ void Loop::run_picked() {
     batch_ = nullptr;
 }
 
-namespace {
-
-// Where each frame waits, innermost last; the outermost is in the task's repr.
-void append_stack(std::string& text, const TaskBase& task) {
-    constexpr int kInnermost = 10;
-    auto places = task_stack(task, kInnermost + 1);
-    if (places.size() > kInnermost) {
-        text += "\n    ...";
-    }
-    for (std::size_t i = 1; i < places.size(); ++i) {
-        text += std::string("\n    in ") + function_name(places[i].function_name()) + "() at " +
-                places[i].file_name() + ':' + std::to_string(places[i].line());
-    }
-}
-
-}  // namespace
-
-void Loop::report_deadlock() {
-    constexpr int kMostTasks = 100;
-    std::string text = "Deadlock: nothing is ready and no timer is left. Waiting tasks:";
-    if (!first_task) text += " none";
-    std::size_t more = 0;
-    int shown = 0;
-    for (TaskBase* t = first_task; t; t = t->following_) {
-        if (++shown > kMostTasks) {
-            ++more;
-            continue;
-        }
-        text += "\n  " + asyncio::repr(AnyFuture::from_state(Ref<FutureBase>::share(t)));
-        append_stack(text, *t);
-    }
-    if (more > 0) text += "\n  and " + std::to_string(more) + " more";
-    throw DeadlockError(text);
-}
-
 void LoopMember::join(Loop& loop) noexcept {
     loop_ = &loop;
     previous_ = nullptr;
@@ -486,8 +447,8 @@ void Loop::close() {
     if (closed.exchange(true)) return;
     const Stays stays(*this);  // whatever is called meanwhile
     own(false);
-    close_executor(*this);
-    if (signals) signals->close();
+    services.close(ServiceRank::kThreads);
+    services.close(ServiceRank::kSignals);
     Node* left = inbox.exchange(kInboxClosed);
     while (left) {
         Node* next = left->next_;
@@ -496,8 +457,8 @@ void Loop::close() {
     }
     drop_queued();
     watched.clear();
-    destroy_tasks();
-    drop_generators(*this);
+    destroy_tasks(*this);
+    services.close(ServiceRank::kTasks);
     drop_queued();
     backend->close_channels();
     while (LoopMember* member = first_member) {
@@ -505,13 +466,14 @@ void Loop::close() {
         member->loop_closed();
     }
     drop_queued();
-    resolver.reset();
-    files.reset();
+    services.close(ServiceRank::kComponents);
+    services.close(ServiceRank::kSystem);
     {
         const std::lock_guard lock(wake_mutex_);
         stopped_clock_ = backend->now();
         backend.reset();
     }
+    services.clear();
     unlist_loop(*this);
     release_free_blocks();
 }
@@ -583,39 +545,6 @@ void Loop::drop_queued() noexcept {
     }
     while (!ready.empty()) ready.pop()->drop();
     while (!bulk_reads.empty()) bulk_reads.waiting().pop()->drop();
-}
-
-// Destroys what is suspended. Each task's state outlives all frames, since a destructor that runs
-// in one frame may wake the task of another (a lock released, a future set).
-void Loop::destroy_tasks() noexcept {
-    for (TaskBase* t = first_task; t; t = t->following_) {
-        if (!(t->flags_ & FutureBase::kLogDestroyed)) continue;
-        constexpr const char* kText = "Task was destroyed but it is pending!";
-        report_or_log(*this, kText, [t](ExceptionContext& context) {
-            context.message = kText;
-            context.task = AnyFuture::from_state(Ref<FutureBase>::share(t));
-        });
-    }
-    for (TaskBase* t = first_task; t; t = t->following_) {
-        // Safe because nothing runs any more: whatever waits in these lists is dropped unrun.
-        t->drop_callbacks();
-        if (FutureBase* f = t->waiting_ ? t->waiting_->as_future() : nullptr) f->drop_callbacks();
-    }
-    for (TaskBase* t = first_task; t; t = t->following_) {
-        PromiseBase* leaf = t->leaf_;
-        t->leaf_ = nullptr;
-        t->waiting_ = nullptr;
-        TaskBase* const outer = std::exchange(thread_state.task, nullptr);
-        ContextSlot* const context = std::exchange(thread_state.context, &t->context_);
-        destroy_chain(leaf);
-        thread_state.task = outer;
-        thread_state.context = context;
-    }
-    while (!ready.empty()) ready.pop()->drop();
-    while (TaskBase* t = first_task) {
-        t->unlink();
-        t->release();
-    }
 }
 
 // ---- what templates and awaiters call ----------------------------------------------------------

@@ -10,29 +10,21 @@
 #include <vector>
 
 #include "asyncio/events.hpp"
-#include "asyncio/log.hpp"
-#include "asyncio/tasks/task.hpp"
 #include "asyncio/time.hpp"
 #include "backend/backend.hpp"
-#include "os/posix.hpp"
 #include "loop/bulk_reads.hpp"
 #include "loop/look_around.hpp"
 #include "loop/ready_nodes.hpp"
+#include "loop/services.hpp"
 #include "loop/timers.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 
-class ThreadPoolExecutor;
-
 namespace detail {
 
-class AsyncGenStateBase;
 class DatagramRoom;
-class FileBackend;
-class WatchHub;
-class Resolver;
-class LoopSignals;
 
 // What must be told when its loop closes: an open pipe, a child process. Listed from join() until
 // leave(), or until loop_closed() is called.
@@ -173,19 +165,11 @@ class Loop final : public LoopCore, public Pooled {
     LoopMember* first_member = nullptr;
     Pages pipe_memory;  // what pipes are read into: one for all
 
-    std::unique_ptr<LoopSignals> signals;  // null until it is asked for one
     // Set by a signal handler: KeyboardInterrupt is to be raised before the next callback.
     std::atomic<bool> interrupted{false};
 
-    std::shared_ptr<ThreadPoolExecutor> default_executor;
-    bool executor_shut_down = false;
-    std::shared_ptr<Resolver> resolver;           // made by the first lookup of a name
+    ServiceList services;
     std::shared_ptr<DatagramRoom> datagram_room;  // made by the first receive; null while lent
-    std::shared_ptr<FileBackend> files;           // made by the first operation on a file
-    WatchHub* watches = nullptr;                  // while something is watched
-    AsyncGenStateBase* generators = nullptr;      // the started ones, first started first
-    AsyncGenStateBase* last_generator = nullptr;
-    bool generators_shut_down = false;
 
   private:
     class Running;
@@ -220,9 +204,7 @@ class Loop final : public LoopCore, public Pooled {
     void run_batch();
     void run_node(Node& node);
     void run_picked();
-    [[noreturn]] void report_deadlock();
     void drop_queued() noexcept;
-    void destroy_tasks() noexcept;
 
 #ifdef ASYNCIO_READY_ONCE
     ReadyNodes ready_nodes_;
@@ -250,50 +232,26 @@ class Loop final : public LoopCore, public Pooled {
     std::recursive_mutex idle_mutex_;  // see Idle; an exception handler may run the loop
 };
 
-// Debug mode's part in the loop (debug.cpp). Null hooks: debug mode is off, and nothing is asked.
+// What is above a loop, and that a loop always has: defined there.
+// tasks/signals.cpp: the loop was interrupted. Raises: KeyboardInterrupt.
+[[noreturn]] void throw_interrupt();
+// tasks/of_loop.cpp: the loop closes. Destroys what is suspended.
+void destroy_tasks(Loop& loop) noexcept;
+// tasks/of_loop.cpp: nothing will ever be ready. Raises: DeadlockError, which tells who waits.
+[[noreturn]] void report_deadlock(Loop& loop);
+// tasks/reports.cpp: in debug mode, runs an entry and tells if that took long.
 void run_watched(Loop& loop, Node& node);
-// The exception handler of the loop, from any thread; the loop may be closed.
-void report_exception(LoopCore& core, const ExceptionContext& context) noexcept;
+// tasks/reports.cpp: to be called where an exception came out of a callback that `where`
+// registered; tells the handler (EH-05). Raises: that exception if it is to leave the loop (S-60);
+// what the handler raises that is (EH-04).
+void report_callback_error(LoopCore& core, std::source_location where, const Handle& handle);
+
 // Logs `text` and the exception that is being handled; without memory `text` alone.
 void log_current_exception(const char* text) noexcept;
-// As report_exception, of what `fill(context)` notes. Without memory for that the log gets `text`
-// alone.
-template <class F>
-void report_or_log(LoopCore& core, const char* text, F fill) noexcept {
-    try {
-        ExceptionContext context;
-        fill(context);
-        report_exception(core, context);
-    } catch (const std::bad_alloc&) {
-        log::write(log::Level::ERROR, text);
-    }
-}
-// As call_exception_handler() of the loop, which is open, of what `fill(context)` notes. Without
-// memory for that the log gets `text` alone. Raises: what the handler raises that is to leave the
-// loop.
-template <class F>
-void tell_handler(LoopCore& core, const char* text, F fill) {
-    ExceptionContext context;
-    try {
-        fill(context);
-    } catch (const std::bad_alloc&) {
-        log::write(log::Level::ERROR, text);
-        return;
-    }
-    core.loop->call_exception_handler(context);
-}
-// To be called where an exception came out of a callback that `where` registered: tells the handler
-// (EH-05). Raises: that exception if it is to leave the loop (S-60); what the handler raises that
-// is (EH-04).
-void report_callback_error(LoopCore& core, std::source_location where, const Handle& handle);
+
 // all_loops().
 void list_loop(Loop& loop);
 void unlist_loop(Loop& loop) noexcept;
-
-// generators.cpp
-void drop_generators(Loop& loop) noexcept;
-// threads.cpp
-void close_executor(Loop& loop) noexcept;
 
 }  // namespace detail
 }  // namespace v1

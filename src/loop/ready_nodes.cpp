@@ -5,12 +5,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
-#include <typeinfo>
 #include <utility>
 
-#include "asyncio/detail/future_base.hpp"
 #include "asyncio/log.hpp"
-#include "asyncio/repr.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -75,9 +72,7 @@ void ReadyNodes::erase(Node& node) noexcept {
 
 void ReadyQueue::note_in(ReadyNodes& nodes, Node& node) noexcept {
     if (nodes.insert(node)) return;
-    auto* const task = dynamic_cast<TaskBase*>(&node);
-    log::write(log::Level::CRITICAL, "a node entered the ready queue twice: " +
-                                         (task ? task->name() : repr_type(typeid(node))));
+    log::write(log::Level::CRITICAL, "a node entered the ready queue twice: " + name_of(node));
     std::abort();
 }
 

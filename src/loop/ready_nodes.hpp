@@ -7,6 +7,7 @@
 #ifdef ASYNCIO_READY_ONCE
 
 #include <cstddef>
+#include <string>
 
 #include "asyncio/detail/loop_core.hpp"
 
@@ -38,6 +39,9 @@ class ReadyNodes {
     std::size_t count_ = 0;
     bool blind_ = false;  // there was no memory
 };
+
+// tasks/repr.cpp: the task's name, or the type.
+std::string name_of(Node& node);
 
 }  // namespace detail
 }  // namespace v1

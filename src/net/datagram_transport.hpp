@@ -10,9 +10,9 @@
 #include "asyncio/futures.hpp"
 #include "asyncio/protocols.hpp"
 #include "backend/channel.hpp"
+#include "loop/loop.hpp"
 #include "net/datagram_socket.hpp"
 #include "net/flow_control.hpp"
-#include "loop/loop.hpp"
 #include "net/socket_transport.hpp"
 
 namespace asyncio {

@@ -7,6 +7,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks/task.hpp"
 #include "loop/loop.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {

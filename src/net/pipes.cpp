@@ -29,8 +29,8 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/pipes.hpp"
-#include "net/flow_control.hpp"
 #include "loop/loop.hpp"
+#include "net/flow_control.hpp"
 #include "net/write_buffer.hpp"
 
 namespace asyncio {

@@ -303,15 +303,18 @@ bool Resolver::Pool::remove(Lookup& lookup) noexcept {
     return true;
 }
 
-Resolver::Resolver(LoopCore& core) : core_(core), pool_(std::make_shared<Pool>()) {}
+const ServiceKey Resolver::key;
 
-Resolver::~Resolver() {
-    if (made_after_ != forks()) return;  // its threads, and who held the lock, are the parent's
+Resolver::Resolver(LoopCore& core)
+    : LoopService(ServiceRank::kSystem), core_(core), pool_(std::make_shared<Pool>()) {}
+
+void Resolver::loop_closed() noexcept {
     for (const auto& [key, lookup] : pending_) lookup->orphan();
     const std::lock_guard lock(pool_->mutex);
     pool_->shut_down = true;
     pool_->drop_queue();
     pool_->called.notify_all();
+    pending_.clear();
 }
 
 Ref<Lookup> Resolver::find(NameQuery query) {
@@ -370,11 +373,7 @@ class LookupWait {
     Waiter waiter_;
 };
 
-Resolver& resolver_of(EventLoop& loop) {
-    Loop& impl = loop.impl();
-    if (!impl.resolver) impl.resolver = std::make_shared<Resolver>(impl);
-    return *impl.resolver;
-}
+Resolver& resolver_of(EventLoop& loop) { return service<Resolver>(loop.core()); }
 
 SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept {
     // Of IPv4 and IPv6 the port is at the same place.

@@ -22,8 +22,8 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/sockets.hpp"
-#include "os/fork.hpp"
 #include "loop/loop.hpp"
+#include "loop/services.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -99,13 +99,12 @@ class Lookup final : public Node {
 };
 
 // The lookups of a loop.
-class Resolver {
+class Resolver final : public LoopService {
   public:
+    static const ServiceKey key;
     explicit Resolver(LoopCore& core);
-    Resolver(const Resolver&) = delete;
-    Resolver& operator=(const Resolver&) = delete;
     // Leaves its threads to themselves.
-    ~Resolver();
+    void loop_closed() noexcept override;
 
     // The lookup that asks `query`, begun now or before.
     // Raises: RuntimeError "can't start new thread".
@@ -121,7 +120,6 @@ class Resolver {
     struct Pool;
     LoopCore& core_;
     std::shared_ptr<Pool> pool_;
-    const unsigned made_after_ = forks();
     std::unordered_map<std::string, Ref<Lookup>> pending_;
 };
 

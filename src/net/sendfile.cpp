@@ -17,8 +17,8 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/threads.hpp"
 #include "net/fd_wait.hpp"
-#include "os/sigpipe.hpp"
 #include "net/socket_transport.hpp"
+#include "os/sigpipe.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -18,8 +18,9 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
-#include "net/flow_control.hpp"
 #include "loop/loop.hpp"
+#include "net/flow_control.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {

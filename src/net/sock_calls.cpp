@@ -17,9 +17,9 @@
 #include "asyncio/sockets.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/transports.hpp"
-#include "os/posix.hpp"
 #include "net/fd_wait.hpp"
 #include "net/resolver.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {

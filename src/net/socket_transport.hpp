@@ -9,8 +9,8 @@
 #include "asyncio/futures.hpp"
 #include "asyncio/protocols.hpp"
 #include "backend/channel.hpp"
-#include "net/flow_control.hpp"
 #include "loop/loop.hpp"
+#include "net/flow_control.hpp"
 #include "net/make_transport.hpp"
 #include "net/write_buffer.hpp"
 

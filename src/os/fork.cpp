@@ -5,13 +5,11 @@
 //
 // Other threads may be anywhere while this one forks, so that each lock of the process is taken
 // before: in the child what it guards is whole, and it can be given up. These are all; a new one
-// belongs in before() and in_parent(), or is one of shared_mutex():
+// gets a guard, or is one of shared_mutex():
 //   shared_mutex()    channels, sessions of TLS contexts
-//   lock_threads()    who waits for which pool of threads; the sleepers of ConcurrentFuture
-//   lock_loops()      the list of loops
-//   lock_signals()    what is caught
+//   guard_at_fork()   what a module of ours guards, by ForkRank
 //   lock_blocks()     memory that threads share
-// The HTTP component holds its own (http/client_state.cpp).
+// A component holds its own, by pthread_atfork(3).
 //
 // What stays with the parent keeps its locks, which nobody takes here: those of a pool of threads
 // (of_parent()), of a lookup's threads, of a thread of run_on_threads, of a loop. Variables of a
@@ -27,7 +25,7 @@
 #include <iterator>
 
 #include "asyncio/exceptions.hpp"
-#include "loop/look_around.hpp"
+#include "base/slabs.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -46,8 +44,11 @@ struct alignas(64) SharedMutex {
 };
 constinit SharedMutex shared[16];
 
+constinit std::atomic<const ForkGuard*> guards[kForkRanks]{};
+// Those whose locks this thread took.
+const ForkGuard* held[kForkRanks]{};
+
 void make_statics() noexcept {
-    LookAround::others_run();
     gai_category();
     ssl_category();
     cancelled_error(nullptr);
@@ -57,9 +58,10 @@ void make_statics() noexcept {
 void before() noexcept {
     make_statics();
     for (SharedMutex& m : shared) m.mutex.lock();
-    lock_threads();
-    lock_loops();
-    lock_signals();
+    for (std::size_t i = 0; i < kForkRanks; ++i) {
+        held[i] = guards[i].load(std::memory_order_acquire);
+        if (held[i]) held[i]->lock();
+    }
     lock_blocks();
     sigset_t all;
     ::sigfillset(&all);
@@ -69,18 +71,18 @@ void before() noexcept {
 void in_parent() noexcept {
     const sigset_t own = blocked;
     unlock_blocks();
-    unlock_signals();
-    unlock_loops();
-    unlock_threads();
+    for (std::size_t i = kForkRanks; i-- > 0;) {
+        if (held[i]) held[i]->unlock();
+    }
     for (SharedMutex& m : shared) m.mutex.unlock();
     ::pthread_sigmask(SIG_SETMASK, &own, nullptr);
 }
 
 void in_child() noexcept {
     count.fetch_add(1, std::memory_order_relaxed);
-    leave_signals_to_parent();
-    leave_loops_to_parent();
-    leave_threads_to_parent();
+    for (std::size_t i = kForkRanks; i-- > 0;) {
+        if (held[i]) held[i]->leave_to_parent();
+    }
     in_parent();  // this thread holds the locks
 }
 
@@ -88,6 +90,11 @@ void in_child() noexcept {
 [[maybe_unused]] const int prepared = ::pthread_atfork(before, in_parent, in_child);
 
 }  // namespace
+
+bool guard_at_fork(ForkRank rank, const ForkGuard& guard) noexcept {
+    guards[static_cast<std::size_t>(rank)].store(&guard, std::memory_order_release);
+    return true;
+}
 
 unsigned forks() noexcept { return count.load(std::memory_order_relaxed); }
 

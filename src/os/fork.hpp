@@ -1,6 +1,8 @@
 // What happens to the library in a child of fork(2). PX-04.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <mutex>
 
 #include "asyncio/detail/config.hpp"
@@ -20,26 +22,27 @@ ASYNCIO_API unsigned forks() noexcept;
 // while it is held, but for what allocates.
 ASYNCIO_API std::mutex& shared_mutex(const void* object) noexcept;
 
-// events.cpp: the list of all loops, held while the process forks; in the child each of them is
-// left to the parent.
-void lock_loops() noexcept;
-void unlock_loops() noexcept;
-void leave_loops_to_parent() noexcept;
+// Locks that are held while the process forks, in the order in which they are taken. Memory that
+// threads share is locked last of all, since it is taken under the others.
+enum class ForkRank : std::uint8_t {
+    kThreads,  // who waits for which pool of threads, and where threads sleep until a future is
+               // done
+    kLoops,    // the list of all loops
+    kSignals,  // what is caught
+};
+inline constexpr std::size_t kForkRanks = 3;
 
-// signals.cpp: the same for what is caught.
-void lock_signals() noexcept;
-void unlock_signals() noexcept;
-void leave_signals_to_parent() noexcept;
-
-// threads.cpp: who waits for which pool, and where threads sleep until a future is done. In the
-// child nobody waits any more.
-void lock_threads() noexcept;
-void unlock_threads() noexcept;
-void leave_threads_to_parent() noexcept;
-
-// slabs.cpp: blocks that threads share. The last to be locked: memory is taken under other locks.
-void lock_blocks() noexcept;
-void unlock_blocks() noexcept;
+// What one module does when the process forks.
+struct ForkGuard {
+    void (*lock)() noexcept;
+    void (*unlock)() noexcept;
+    // In the child, with the locks held: gives up what the child has a copy of. Neither locks nor
+    // allocates.
+    void (*leave_to_parent)() noexcept;
+};
+// To be called by what initializes a variable of the module: before there are threads. `guard`
+// stays for good.
+bool guard_at_fork(ForkRank rank, const ForkGuard& guard) noexcept;
 
 }  // namespace detail
 }  // namespace v1

@@ -1,4 +1,4 @@
-// What the back ends that wait in the kernel have in common: its calls, without their traps.
+// Calls of the kernel, without their traps.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,6 @@
 #include <string_view>
 
 #include "asyncio/sockets.hpp"
-#include "backend/channel.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -67,6 +66,12 @@ struct FreePages {
 using Pages = std::unique_ptr<char[], FreePages>;
 // Raises: std::bad_alloc.
 Pages make_pages(std::size_t bytes);
+
+// What a send or a receive_into gave: bytes, or an errno.
+struct Transferred {
+    std::size_t size = 0;
+    int error = 0;
+};
 
 // recv(2) that is not interrupted.
 Transferred receive_some(int fd, std::span<char> memory) noexcept;

@@ -30,10 +30,10 @@
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/tasks/gather.hpp"
-#include "os/posix.hpp"
-#include "net/flow_control.hpp"
 #include "loop/loop.hpp"
+#include "net/flow_control.hpp"
 #include "net/pipes.hpp"
+#include "os/posix.hpp"
 #include "process/spawn.hpp"
 
 namespace asyncio {

@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
-#include "os/posix.hpp"
 #include "loop/loop.hpp"
 #include "net/pipes.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -11,6 +11,7 @@
 #include "asyncio/ssl.hpp"
 #include "loop/loop.hpp"
 #include "net/ssl_factory.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -9,9 +9,9 @@
 #include "asyncio/futures.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/tasks/gather.hpp"
-#include "tasks/awaiters.hpp"
 #include "base/function_name.hpp"
 #include "loop/loop.hpp"
+#include "tasks/awaiters.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -6,6 +6,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
 #include "loop/loop.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -15,6 +15,7 @@
 #include "asyncio/tasks.hpp"
 #include "base/function_name.hpp"
 #include "loop/loop.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -69,22 +70,26 @@ Task<void> create_closing_task(LoopCore& core, GeneratorClose call) {
 
 }  // namespace
 
-// The loop's list of the generators that have begun and have a frame, first begun first.
-class GeneratorList {
+// The loop's generators that have begun and have a frame, first begun first.
+class GeneratorList final : public LoopService {
   public:
-    static void add(Loop& loop, AsyncGenStateBase& g) noexcept {
-        g.listed_in_ = &loop;
+    static const ServiceKey key;
+    explicit GeneratorList(LoopCore& owner) noexcept
+        : LoopService(ServiceRank::kTasks), core(owner) {}
+
+    void add(AsyncGenStateBase& g) noexcept {
+        g.listed_in_ = this;
         g.references_.add();
-        g.previous_ = loop.last_generator;
+        g.previous_ = last_;
         g.following_ = nullptr;
-        (g.previous_ ? g.previous_->following_ : loop.generators) = &g;
-        loop.last_generator = &g;
+        (g.previous_ ? g.previous_->following_ : first_) = &g;
+        last_ = &g;
     }
 
-    static void remove(AsyncGenStateBase& g) noexcept {
-        Loop& loop = *std::exchange(g.listed_in_, nullptr);
-        (g.previous_ ? g.previous_->following_ : loop.generators) = g.following_;
-        (g.following_ ? g.following_->previous_ : loop.last_generator) = g.previous_;
+    void remove(AsyncGenStateBase& g) noexcept {
+        g.listed_in_ = nullptr;
+        (g.previous_ ? g.previous_->following_ : first_) = g.following_;
+        (g.following_ ? g.following_->previous_ : last_) = g.previous_;
         g.release_memory();
     }
 
@@ -93,9 +98,9 @@ class GeneratorList {
         std::vector<std::string> names;
     };
     // What shutdown_asyncgens() closes: each generator once.
-    static Closing claim(Loop& loop) {
+    Closing claim() {
         Closing closing;
-        for (AsyncGenStateBase* g = loop.generators; g; g = g->following_) {
+        for (AsyncGenStateBase* g = first_; g; g = g->following_) {
             if (g->claimed_) continue;
             closing.names.push_back(g->repr());
             closing.calls.emplace_back(g);
@@ -106,8 +111,8 @@ class GeneratorList {
 
     // Last begun first: a generator that drives another one began before it, so the inner one goes
     // first, as when tasks are destroyed.
-    static void destroy_all(Loop& loop) noexcept {
-        while (AsyncGenStateBase* g = loop.last_generator) {
+    void loop_closed() noexcept override {
+        while (AsyncGenStateBase* g = last_) {
             g->references_.add();
             // One that is being driven belongs to a task of another loop by now.
             if (g->phase_ == AsyncGenState::AGEN_RUNNING) {
@@ -119,9 +124,16 @@ class GeneratorList {
             g->release_memory();
         }
     }
+
+    LoopCore& core;
+    bool shut_down = false;  // shutdown_asyncgens() was called
+
+  private:
+    AsyncGenStateBase* first_ = nullptr;
+    AsyncGenStateBase* last_ = nullptr;
 };
 
-void drop_generators(Loop& loop) noexcept { GeneratorList::destroy_all(loop); }
+const ServiceKey GeneratorList::key;
 
 // ---- state --------------------------------------------------------------------------------------
 
@@ -145,13 +157,14 @@ void AsyncGenStateBase::bind(LoopCore& core) noexcept {
 }
 
 void AsyncGenStateBase::begin() {
-    auto& loop = static_cast<Loop&>(*thread_state.loop);
-    if (loop.generators_shut_down) {
+    LoopCore& core = *thread_state.loop;
+    auto& generators = service<GeneratorList>(core);
+    if (generators.shut_down) {
         log::write(log::Level::WARNING, "asynchronous generator " + repr() +
                                             " was scheduled after loop.shutdown_asyncgens() call");
     }
-    bind(loop);
-    GeneratorList::add(loop, *this);
+    bind(core);
+    generators.add(*this);
 }
 
 void AsyncGenStateBase::arm_close(std::exception_ptr instead) {
@@ -164,7 +177,7 @@ void AsyncGenStateBase::arm_close(std::exception_ptr instead) {
 }
 
 void AsyncGenStateBase::unlist() noexcept {
-    if (listed_in_) GeneratorList::remove(*this);
+    if (listed_in_) listed_in_->remove(*this);
 }
 
 void AsyncGenStateBase::frame_destroyed() noexcept {
@@ -218,11 +231,11 @@ void AsyncGenStateBase::drop_last_handle() noexcept {
 void AsyncGenStateBase::settle() noexcept {
     if (!orphan_ || pins_ > 0 || phase_ == AsyncGenState::AGEN_RUNNING) return;
     const bool suspended = phase_ == AsyncGenState::AGEN_SUSPENDED && !closed_ && !finalized_;
-    if (suspended && listed_in_ && listed_in_->runs_here()) {
+    if (suspended && listed_in_ && listed_in_->core.runs_here()) {
         // AG-03, S-39d: the task is made in the next iteration.
         finalized_ = true;
         context_ = ContextSlot::use(nullptr);
-        listed_in_->push_ready(this);
+        listed_in_->core.push_ready(this);
         return;
     }
     orphan_ = false;  // the handles' reference is given back once
@@ -346,8 +359,9 @@ std::exception_ptr GeneratorCall::end(Kind kind, std::exception_ptr thrown) {
 
 Coroutine<void> EventLoop::shutdown_asyncgens() {
     detail::Loop& loop = impl();
-    loop.generators_shut_down = true;
-    auto closing = detail::GeneratorList::claim(loop);
+    auto& generators = detail::service<detail::GeneratorList>(loop);
+    generators.shut_down = true;
+    auto closing = generators.claim();
     if (closing.calls.empty()) co_return;
     std::vector<Task<void>> tasks;
     tasks.reserve(closing.calls.size());

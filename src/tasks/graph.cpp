@@ -11,9 +11,9 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks.hpp"
-#include "tasks/awaiters.hpp"
 #include "base/function_name.hpp"
 #include "loop/loop.hpp"
+#include "tasks/awaiters.hpp"
 
 namespace asyncio {
 inline namespace v1 {

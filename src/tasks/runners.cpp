@@ -11,6 +11,7 @@
 
 #include "asyncio/log.hpp"
 #include "loop/loop.hpp"
+#include "tasks/reports.hpp"
 #include "tasks/signals.hpp"
 
 namespace asyncio {

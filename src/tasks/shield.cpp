@@ -1,7 +1,8 @@
 #include "asyncio/tasks/shield.hpp"
 
-#include "tasks/awaiters.hpp"
 #include "loop/loop.hpp"
+#include "tasks/awaiters.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -31,8 +31,8 @@
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
-#include "os/fork.hpp"
 #include "loop/loop.hpp"
+#include "os/fork.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -171,6 +171,8 @@ bool in_main_thread() noexcept { return ::getpid() == ::syscall(SYS_gettid); }
 
 // ---- a child of fork(2) ------------------------------------------------------------------------
 
+namespace {
+
 void lock_signals() noexcept { table.lock(); }
 void unlock_signals() noexcept { table.unlock(); }
 
@@ -194,9 +196,17 @@ void leave_signals_to_parent() noexcept {
     interrupt_users.store(0);
 }
 
+constexpr ForkGuard kSignalGuard{lock_signals, unlock_signals, leave_signals_to_parent};
+[[maybe_unused]] const bool guarded = guard_at_fork(ForkRank::kSignals, kSignalGuard);
+
+}  // namespace
+
 // ---- a loop's signals --------------------------------------------------------------------------
 
-LoopSignals::LoopSignals(Loop& loop) : loop_(loop), slot_(&take_slot()) {
+const ServiceKey LoopSignals::key;
+
+LoopSignals::LoopSignals(LoopCore& core)
+    : LoopService(ServiceRank::kSignals), loop_(static_cast<Loop&>(core)), slot_(&take_slot()) {
     slot_->owner.store(this);
 }
 
@@ -351,16 +361,10 @@ void LoopSignals::remove(SignalListener& l) noexcept {
     l.previous_ = l.following_ = nullptr;
 }
 
-LoopSignals& signals_of(Loop& loop) {
-    loop.check_open();
-    if (!loop.signals) loop.signals = std::make_unique<LoopSignals>(loop);
-    return *loop.signals;
-}
-
 // ---- those who wait ----------------------------------------------------------------------------
 
 SignalListener::SignalListener(Loop& loop, SignalSet wanted)
-    : signals_(&signals_of(loop)), wanted_(wanted.bits) {
+    : signals_(&service<LoopSignals>(loop)), wanted_(wanted.bits) {
     signals_->add(*this);
 }
 
@@ -525,13 +529,14 @@ void EventLoop::check_signal(int signal) const { detail::check_signal(signal); }
 void EventLoop::add_signal(int signal, detail::Ref<detail::HandleState> handle) {
     impl_->check_open();
     impl_->check_thread();
-    detail::signals_of(*impl_).set_handler(signal, std::move(handle));
+    detail::service<detail::LoopSignals>(*impl_).set_handler(signal, std::move(handle));
 }
 
 bool EventLoop::remove_signal_handler(int signal) {
     detail::check_signal(signal);
     impl_->check_thread();
-    return impl_->signals && impl_->signals->remove_handler(signal);
+    auto* const signals = detail::find_service<detail::LoopSignals>(*impl_);
+    return signals && signals->remove_handler(signal);
 }
 
 }  // namespace v1

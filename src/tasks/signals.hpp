@@ -8,6 +8,7 @@
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/signals.hpp"
+#include "loop/services.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -67,16 +68,17 @@ class SignalListener {
 
 // The signals of one loop, made when it first asks for one. The node is what the signal handler
 // queues: it runs in one iteration, the callbacks that it queues in the next (SG-03).
-class LoopSignals final : public Node {
+class LoopSignals final : public Node, public LoopService {
   public:
-    explicit LoopSignals(Loop& loop);
-    ~LoopSignals();
+    static const ServiceKey key;
+    explicit LoopSignals(LoopCore& core);
+    ~LoopSignals() override;
 
     // Raises: RuntimeError "sig N cannot be caught".
     void set_handler(int signal, Ref<HandleState> handle);
     bool remove_handler(int signal);
-    // The loop closes: what was caught for it is restored, and nobody is told any more.
-    void close() noexcept;
+    // What was caught for it is restored, and nobody is told any more.
+    void loop_closed() noexcept override { close(); }
     // In a child of fork(2): nobody is told any more. What was caught is restored by the caller.
     void leave_to_parent() noexcept;
 
@@ -89,6 +91,7 @@ class LoopSignals final : public Node {
 
   private:
     friend class SignalListener;
+    void close() noexcept;
     void want(std::uint64_t bits);
     void unwant(std::uint64_t bits) noexcept;
     void forget_listeners() noexcept;
@@ -109,9 +112,6 @@ class LoopSignals final : public Node {
     SignalListener* first_ = nullptr;
     SignalListener* following_ = nullptr;  // the next one that run() tells
 };
-
-// The loop's signals, made if need be. Raises: OSError; RuntimeError "Event loop is closed".
-LoopSignals& signals_of(Loop& loop);
 
 // Ctrl-C while run() or Runner are at work (R-08, S-96 to S-98). Does nothing but in the main
 // thread, while SIGINT has its default effect: then the first SIGINT cancels the main task (or, if
@@ -152,9 +152,6 @@ class InterruptScope final : public Node {
     std::atomic<int> count_{0};
     std::atomic<bool> queued_{false};
 };
-
-// What the loop does when it finds that it was interrupted. Raises: KeyboardInterrupt.
-[[noreturn]] void throw_interrupt();
 
 }  // namespace detail
 }  // namespace v1

@@ -15,9 +15,10 @@
 
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/events.hpp"
+#include "loop/loop.hpp"
 #include "tasks/awaiters.hpp"
 #include "tasks/circles.hpp"
-#include "loop/loop.hpp"
+#include "tasks/reports.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -6,12 +6,23 @@
 #include <cassert>
 #include <iostream>
 
+#include "asyncio/log.hpp"
 #include "base/function_name.hpp"
-#include "loop/loop.hpp"
 #include "base/prefetch.hpp"
+#include "loop/loop.hpp"
 
 namespace asyncio {
 inline namespace v1 {
+std::string log::task_name() {
+    const detail::TaskBase* const task =
+        detail::running_loop() ? detail::thread_state.task : nullptr;
+    return task ? task->name() : std::string();
+}
+
+void eager_task_factory(EventLoop&, TaskOptions& options) {
+    if (!options.eager_start) options.eager_start = true;
+}
+
 namespace detail {
 
 std::atomic<std::uint64_t> task_counter{0};

@@ -6,8 +6,8 @@
 #include "asyncio/detail/call_timer.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/repr.hpp"
-#include "tasks/awaiters.hpp"
 #include "loop/loop.hpp"
+#include "tasks/awaiters.hpp"
 
 namespace asyncio {
 inline namespace v1 {

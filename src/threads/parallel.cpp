@@ -21,8 +21,8 @@
 #include <thread>
 
 #include "asyncio/detail/waiter.hpp"
-#include "os/fork.hpp"
 #include "loop/loop.hpp"
+#include "os/fork.hpp"
 
 namespace asyncio {
 inline namespace v1 {

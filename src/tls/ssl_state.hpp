@@ -15,8 +15,8 @@
 
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/ssl.hpp"
-#include "os/fork.hpp"
 #include "net/ssl_factory.hpp"
+#include "os/fork.hpp"
 
 namespace asyncio {
 inline namespace v1 {

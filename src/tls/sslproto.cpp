@@ -39,8 +39,8 @@
 #include "base/error_from.hpp"
 #include "net/flow_control.hpp"
 #include "net/ssl_factory.hpp"
-#include "tls/ssl_state.hpp"
 #include "net/write_buffer.hpp"
+#include "tls/ssl_state.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -1,5 +1,5 @@
-// src/loop/timers.hpp, detail/call_timer.hpp: the heap of deadlines. S-07, SC-06, and what is removed
-// from the middle.
+// src/loop/timers.hpp, detail/call_timer.hpp: the heap of deadlines. S-07, SC-06, and what is
+// removed from the middle.
 #include <asyncio/detail/call_timer.hpp>
 #include <asyncio/detail/loop_core.hpp>
 #include <asyncio/events.hpp>
@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "support.hpp"
 #include "loop/timers.hpp"
+#include "support.hpp"
 
 namespace {
 

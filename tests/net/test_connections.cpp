@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "network.hpp"
 #include "net/resolver.hpp"
 #include "net/staggered.hpp"
+#include "network.hpp"
 
 namespace {
 

@@ -22,6 +22,7 @@
 
 #include "net/resolver.hpp"
 #include "support.hpp"
+#include "threads/default_executor.hpp"
 
 namespace {
 
@@ -29,8 +30,11 @@ using asyncio::AddrInfo;
 using asyncio::Coroutine;
 using asyncio::EventLoop;
 using asyncio::SocketAddress;
+using asyncio::component::find_service;
+using asyncio::detail::DefaultExecutor;
 using asyncio::detail::NameAnswer;
 using asyncio::detail::NameQuery;
+using asyncio::detail::Resolver;
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
 
@@ -149,7 +153,7 @@ TEST(GetAddrInfo, NumericHostsNeverLeaveTheLoopsThread) {  // DN-01
         EXPECT_EQ(text_of(co_await loop.getaddrinfo("127.1", 1, stream())), "('127.0.0.1', 1)");
         EXPECT_EQ((co_await loop.getaddrinfo("127.0.0.1", 80)).size(), 3u);
         EXPECT_EQ(iterations.passed(), 0);
-        EXPECT_FALSE(loop.impl().resolver);
+        EXPECT_FALSE(find_service<Resolver>(loop.core()));
     });
     EXPECT_EQ(FakeResolver::count(), 0u);
 }
@@ -242,7 +246,7 @@ TEST(GetAddrInfo, OneQuestionIsAskedOnce) {  // DN-01
         other.family = AF_INET6;
         auto apart = loop.create_task(loop.getaddrinfo("slow", 80, other));
         co_await until([] { return FakeResolver::count() == 2; });
-        EXPECT_EQ(loop.impl().resolver->threads(), 2);
+        EXPECT_EQ(find_service<Resolver>(loop.core())->threads(), 2);
         FakeResolver::open();
         for (int port = 0; port < 100; ++port) {
             EXPECT_EQ((co_await tasks[static_cast<std::size_t>(port)]).at(0).address.port(), port);
@@ -260,7 +264,7 @@ TEST(GetAddrInfo, ThreadsGrowToALimitAndTheRestWaits) {  // DN-01
             tasks.push_back(loop.create_task(loop.getaddrinfo("slow" + std::to_string(i), 1)));
         }
         co_await until([] { return FakeResolver::count() == 32; });
-        EXPECT_EQ(loop.impl().resolver->threads(), 32);
+        EXPECT_EQ(find_service<Resolver>(loop.core())->threads(), 32);
         FakeResolver::open();
         for (auto& task : tasks) EXPECT_EQ((co_await task).size(), 2u);
     });
@@ -272,7 +276,7 @@ TEST(GetAddrInfo, AThreadServesOneLookupAfterTheOther) {  // DN-01
     const FakeResolver fake;
     run([](EventLoop& loop) -> Coroutine<> {
         for (int i = 0; i < 20; ++i) co_await loop.getaddrinfo("host" + std::to_string(i), 1);
-        EXPECT_EQ(loop.impl().resolver->threads(), 1);
+        EXPECT_EQ(find_service<Resolver>(loop.core())->threads(), 1);
     });
 }
 
@@ -281,7 +285,7 @@ TEST(GetAddrInfo, ThreadsWithoutWorkEnd) {  // DN-01
     asyncio::detail::set_lookup_idle_time(1ms);
     run([](EventLoop& loop) -> Coroutine<> {
         co_await loop.getaddrinfo("host", 1);
-        co_await until([&] { return loop.impl().resolver->threads() == 0; });
+        co_await until([&] { return find_service<Resolver>(loop.core())->threads() == 0; });
         EXPECT_EQ((co_await loop.getaddrinfo("host", 1)).size(), 2u);
     });
     asyncio::detail::set_lookup_idle_time(10s);
@@ -292,7 +296,7 @@ TEST(GetAddrInfo, DoesNotUseTheDefaultExecutor) {  // DN-01
     const FakeResolver fake;
     run([](EventLoop& loop) -> Coroutine<> {
         co_await loop.getaddrinfo("host", 1);
-        EXPECT_FALSE(loop.impl().default_executor);
+        EXPECT_FALSE(find_service<DefaultExecutor>(loop.core()));
     });
 }
 
@@ -321,7 +325,7 @@ TEST(GetAddrInfo, CancelledWhileItHangsResumesAtOnce) {  // DN-01
         // The hanging question cannot be stopped; who asks it again joins it.
         auto again = loop.create_task(loop.getaddrinfo("slow", 7));
         co_await asyncio::sleep(0s);
-        EXPECT_EQ(loop.impl().resolver->threads(), 1);
+        EXPECT_EQ(find_service<Resolver>(loop.core())->threads(), 1);
         FakeResolver::open();
         EXPECT_EQ((co_await again).at(0).address.port(), 7);
     });

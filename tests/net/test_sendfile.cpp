@@ -13,8 +13,8 @@
 
 #include <asyncio/files.hpp>
 
-#include "network.hpp"
 #include "net/make_transport.hpp"
+#include "network.hpp"
 
 namespace {
 

@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "backend/backend.hpp"
-#include "network.hpp"
 #include "net/make_transport.hpp"
 #include "net/write_buffer.hpp"
+#include "network.hpp"
 
 namespace {
 

@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "tls/ssl_state.hpp"
 #include "support.hpp"
+#include "tls/ssl_state.hpp"
 #include "tls_raw.hpp"
 #include "tls_support.hpp"
 #include "tls_wire.hpp"

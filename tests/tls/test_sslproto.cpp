@@ -20,8 +20,8 @@
 #include <vector>
 
 #include "counted_new.hpp"
-#include "tls/ssl_state.hpp"
 #include "support.hpp"
+#include "tls/ssl_state.hpp"
 #include "tls_support.hpp"
 #include "tls_wire.hpp"
 

@@ -14,8 +14,8 @@
 #include <new>
 
 #include "asyncio/exceptions.hpp"
-#include "os/posix.hpp"
 #include "exchange.hpp"
+#include "os/posix.hpp"
 #include "text.hpp"
 
 namespace asyncio {

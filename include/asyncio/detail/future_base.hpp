@@ -73,6 +73,7 @@ namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
+class Loop;
 class TaskBase;
 
 enum class FutureState : std::uint8_t {
@@ -303,7 +304,7 @@ class ASYNCIO_API TaskBase : public FutureBase {
 
   private:
     friend class CancelWalk;
-    friend class Loop;
+    friend void destroy_tasks(Loop& loop) noexcept;
     void must_cancel(const std::exception_ptr& error) noexcept;
     void cancel_now() noexcept;
     void cancel_before_start() noexcept;

@@ -1,0 +1,321 @@
+// Futures that cross threads: ConcurrentFuture, run_coroutine_threadsafe(), wrap_future().
+#include "asyncio/threads.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <sstream>
+
+#include "asyncio/exceptions.hpp"
+#include "asyncio/log.hpp"
+#include "loop/loop.hpp"
+#include "os/fork.hpp"
+#include "threads/time_after.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+
+namespace detail {
+
+namespace {
+
+// Where threads sleep until a future is done: few do at a time, so that a mutex in every future
+// would be wasted. Never destroyed, since threads may outlive the objects of main's thread.
+struct Place {
+    std::mutex mutex;
+    std::condition_variable ended;
+};
+
+constexpr std::size_t kPlaces = 16;
+
+Place* places() {
+    static Place* const all = new Place[kPlaces];
+    return all;
+}
+
+Place& place_of(const void* future) {
+    // Safe because the number only picks a place: it is not used as an address.
+    return places()[reinterpret_cast<std::uintptr_t>(future) / 64 % kPlaces];
+}
+
+// Stands in callbacks_ for "done".
+class DoneMark final : public ConcurrentCallback {
+  public:
+    void call(ConcurrentBase&) noexcept override {}
+    void drop() noexcept override {}
+};
+DoneMark done_mark;
+
+void lock_threads() noexcept {
+    ThreadPoolExecutor::lock_joiners();
+    for (std::size_t i = 0; i < kPlaces; ++i) places()[i].mutex.lock();
+}
+
+void unlock_threads() noexcept {
+    for (std::size_t i = 0; i < kPlaces; ++i) places()[i].mutex.unlock();
+    ThreadPoolExecutor::unlock_joiners();
+}
+
+void leave_threads_to_parent() noexcept {
+    ThreadPoolExecutor::forget_joiners();
+    // Safe because nobody waits in them here: they count threads of the parent.
+    for (std::size_t i = 0; i < kPlaces; ++i) std::construct_at(&places()[i].ended);
+}
+
+constexpr ForkGuard kThreadGuard{lock_threads, unlock_threads, leave_threads_to_parent};
+[[maybe_unused]] const bool guarded = guard_at_fork(ForkRank::kThreads, kThreadGuard);
+
+}  // namespace
+
+const char ConcurrentBase::kJob = 0;
+
+ConcurrentBase::ConcurrentBase() noexcept : made_after_(forks()) {}
+
+void ConcurrentBase::check_has_source() const {
+    if (!source_ || made_after_ == forks() || done()) return;
+    throw RuntimeError("the thread that this result comes from is the parent's");
+}
+
+ConcurrentBase::~ConcurrentBase() = default;
+
+bool ConcurrentBase::retain_if_alive() noexcept {
+    std::uint32_t refs = refs_.load(std::memory_order_relaxed);
+    while (refs > 0) {
+        if (refs_.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
+// All handles are gone: nobody will end it, and nothing calls its callbacks.
+void ConcurrentBase::abandon() noexcept {
+    ConcurrentCallback* c = callbacks_.exchange(&done_mark);
+    while (c && c != &done_mark) {
+        ConcurrentCallback* next = c->next_;
+        c->drop();
+        c = next;
+    }
+    release_object();
+}
+
+// Changes the state from `from` to `to`, whether somebody waits or not.
+bool ConcurrentBase::move_to(State from, State to) noexcept {
+    std::uint32_t old = state_.load(std::memory_order_acquire);
+    while ((old & kStateBits) == from) {
+        if (state_.compare_exchange_weak(old, (old & kWaited) | to)) return true;
+    }
+    return false;
+}
+
+bool ConcurrentBase::cancel() noexcept {
+    if (!move_to(kPending, kCancelled)) return cancelled();
+    was_cancelled();
+    finish(kCancelled);
+    return true;
+}
+
+bool ConcurrentBase::set_running_or_notify_cancel() {
+    if (move_to(kPending, kRunning)) return true;
+    if (cancelled()) return false;
+    throw RuntimeError("Future in unexpected state");
+}
+
+void ConcurrentBase::begin_end() {
+    if (move_to(kRunning, kEnding) || move_to(kPending, kEnding)) return;
+    throw InvalidStateError((cancelled() ? "CANCELLED: " : "FINISHED: ") + repr());
+}
+
+void ConcurrentBase::set_exception(std::exception_ptr error) {
+    if (!error) throw TypeError("invalid exception object");
+    begin_end();
+    finish_error(std::move(error));
+}
+
+void ConcurrentBase::finish_error(std::exception_ptr error) noexcept {
+    error_ = std::move(error);
+    finish(kFailed);
+}
+
+// By the one who has made it kEnding or kCancelled and holds a reference.
+void ConcurrentBase::finish(State state) noexcept {
+    if (state_.exchange(state) & kWaited) {
+        Place& place = place_of(this);
+        const std::lock_guard lock(place.mutex);
+        place.ended.notify_all();
+    }
+    ConcurrentCallback* stack = callbacks_.exchange(&done_mark);
+    ConcurrentCallback* in_order = nullptr;
+    while (stack) {
+        ConcurrentCallback* next = stack->next_;
+        stack->next_ = in_order;
+        in_order = stack;
+        stack = next;
+    }
+    while (in_order) {
+        ConcurrentCallback* next = in_order->next_;
+        in_order->call(*this);
+        in_order = next;
+    }
+}
+
+void ConcurrentBase::add_callback(ConcurrentCallback* callback) noexcept {
+    ConcurrentCallback* head = callbacks_.load(std::memory_order_acquire);
+    do {
+        if (head == &done_mark) return callback->call(*this);
+        callback->next_ = head;
+    } while (!callbacks_.compare_exchange_weak(head, callback));
+}
+
+bool ConcurrentBase::wait_until_done(std::int64_t timeout) const {
+    if (done()) return true;
+    if (timeout <= 0) return false;
+    Place& place = place_of(this);
+    std::unique_lock lock(place.mutex);
+    state_.fetch_or(kWaited);
+    const auto ended = [this] { return done(); };
+    if (timeout != kNever) return place.ended.wait_until(lock, time_after(timeout), ended);
+    place.ended.wait(lock, ended);
+    return true;
+}
+
+void ConcurrentBase::wait(Delay timeout) const {
+    check_has_source();
+    if (timeout.is_none() && !done() && source_ && source_ == thread_state.loop) {
+        throw RuntimeError(
+            "this thread runs the loop that the result comes from: "
+            "it would wait for ever");
+    }
+    if (!wait_until_done(timeout.count())) throw TimeoutError();
+}
+
+std::exception_ptr ConcurrentBase::exception(Delay timeout) const {
+    wait(timeout);
+    if (cancelled()) throw CancelledError();
+    return state() == kFailed ? error_ : nullptr;
+}
+
+void ConcurrentBase::check(Delay timeout) const {
+    if (std::exception_ptr e = exception(timeout)) std::rethrow_exception(std::move(e));
+}
+
+std::string ConcurrentBase::repr() const {
+    std::ostringstream text;
+    text << "<Future at " << static_cast<const void*>(this) << " state=";
+    switch (state()) {
+        case kPending:
+            text << "pending";
+            break;
+        case kRunning:
+        case kEnding:
+            text << "running";
+            break;
+        case kFinished:
+            text << "finished returned " << value_repr();
+            break;
+        case kFailed:
+            text << "finished raised " << type_name(error_);
+            break;
+        case kCancelled:
+            text << "cancelled";
+            break;
+    }
+    return text.str() + '>';
+}
+
+void report_callback_error(ConcurrentBase& future, const std::exception_ptr& error) {
+    log::write(log::Level::ERROR,
+               "exception calling callback for " + future.repr() + '\n' + format_exception(error));
+}
+
+void throw_empty_concurrent() {
+    throw RuntimeError("this handle is empty: it refers to no object");
+}
+
+// ---- a coroutine of another thread's loop ------------------------------------------------------
+
+class CancelTaskWith final : public ConcurrentCallback, public Node {
+  public:
+    explicit CancelTaskWith(Ref<FutureBase> task) noexcept : task_(std::move(task)) {}
+    void forget() noexcept { task_ = nullptr; }
+
+    void call(ConcurrentBase& future) noexcept override {
+        if (!future.cancelled()) {
+            delete this;
+        } else if (thread_state.loop == &task_->core()) {
+            run();
+        } else if (!push_threadsafe(task_->core(), this)) {
+            delete this;
+        }
+    }
+    // On the loop's thread.
+    void run() override {
+        task_->cancel({});
+        delete this;
+    }
+    void drop() noexcept override { delete this; }
+
+  private:
+    Ref<FutureBase> task_;
+};
+
+CancelTaskWith* cancel_task_with(ConcurrentBase& future, Ref<FutureBase> task) {
+    auto* callback = new CancelTaskWith(std::move(task));
+    future.add_callback(callback);
+    return callback;
+}
+
+// Safe because nobody else calls or frees it: the caller has claimed the future.
+void forget_task(CancelTaskWith& callback) noexcept { callback.forget(); }
+
+// ---- a future for a future ---------------------------------------------------------------------
+
+void WeakConcurrent::cancel() const noexcept {
+    if (!future_->retain_if_alive()) return;
+    const auto future = Ref<ConcurrentBase>::adopt(future_);
+    future->cancel();
+}
+
+WrapBridge::WrapBridge(const ConcurrentBase& from, Ref<FutureBase> to) noexcept
+    : to_(std::move(to)), awaited_(from.source() != nullptr && from.source() != &to_->core()) {
+    if (awaited_) static_cast<Loop&>(to_->core()).begin_external();
+}
+
+WrapBridge::~WrapBridge() {
+    if (awaited_) static_cast<Loop&>(to_->core()).end_external();
+}
+
+void WrapBridge::call(ConcurrentBase& from) noexcept {
+    from_ = Ref<ConcurrentBase>::share(&from);
+    // A loop that is closed has nobody to tell: the result is dropped silently.
+    if (!push_threadsafe(to_->core(), this)) delete this;
+}
+
+void WrapBridge::drop() noexcept { delete this; }
+
+void WrapBridge::run() {
+    if (!to_->done()) copy_end();
+    delete this;
+}
+
+void WrapBridge::copy_end() {
+    if (from_->cancelled()) {
+        to_->cancel({});
+        return;
+    }
+    if (std::exception_ptr error = from_->exception(Delay(std::chrono::seconds(0)))) {
+        to_->finish_error(std::move(error));
+        return;
+    }
+    try {
+        copy_value(*from_, *to_);
+    } catch (...) {
+        // A result whose copy throws ends the future with that exception.
+        to_->finish_error(std::current_exception());
+    }
+}
+
+}  // namespace detail
+
+}  // namespace v1
+}  // namespace asyncio
