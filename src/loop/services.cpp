@@ -21,10 +21,6 @@ LoopService& add_service(asyncio::detail::LoopCore& core, const ServiceKey& key,
     return static_cast<asyncio::detail::Loop&>(core).services.add(key, std::move(service));
 }
 
-void check_open(const asyncio::detail::LoopCore& core) {
-    static_cast<const asyncio::detail::Loop&>(core).check_open();
-}
-
 }  // namespace detail
 }  // namespace component
 

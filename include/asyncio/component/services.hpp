@@ -66,8 +66,6 @@ ASYNCIO_API LoopService* find_service(asyncio::detail::LoopCore& core,
                                       const ServiceKey& key) noexcept;
 ASYNCIO_API LoopService& add_service(asyncio::detail::LoopCore& core, const ServiceKey& key,
                                      std::unique_ptr<LoopService> service) noexcept;
-// Raises: RuntimeError "Event loop is closed".
-ASYNCIO_API void check_open(const asyncio::detail::LoopCore& core);
 }  // namespace detail
 
 // The service of `loop`, or null if nobody has asked for it yet.
@@ -83,7 +81,7 @@ S* find_service(asyncio::detail::LoopCore& core) noexcept {
 template <class S>
 S& service(asyncio::detail::LoopCore& core) {
     if (S* const known = find_service<S>(core)) return *known;
-    detail::check_open(core);
+    asyncio::detail::check_open(core);
     // Safe because the key is S's alone.
     return static_cast<S&>(detail::add_service(core, S::key, std::make_unique<S>(core)));
 }

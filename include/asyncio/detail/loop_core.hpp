@@ -334,6 +334,10 @@ inline LoopCore* running_loop() noexcept {
     return core && !core->closed.load(std::memory_order_relaxed) ? core : nullptr;
 }
 
+// Raises: RuntimeError "Event loop is closed".
+ASYNCIO_API void check_open(const LoopCore& core);
+// The same; in debug mode also RuntimeError if the loop runs on another thread (DM-02).
+ASYNCIO_API void check_usable(const LoopCore& core);
 // In debug mode (DM-02). Raises: RuntimeError if the loop runs on another thread.
 ASYNCIO_API void check_thread(const LoopCore& core);
 // The same for what has no loop at hand in a hot path.

@@ -72,9 +72,6 @@ class TaskStateOf final : public ValueState<TaskBase, T> {
 ASYNCIO_API void launch(TaskBase& task, const TaskOptions& options);
 // The options after the loop's task factory has seen them.
 ASYNCIO_API TaskOptions factory_options(LoopCore& core, TaskOptions options);
-ASYNCIO_API void check_open(const LoopCore& core);
-// The same; in debug mode also RuntimeError if the loop runs on another thread (DM-02).
-ASYNCIO_API void check_usable(const LoopCore& core);
 // Raises: ValueError "The future belongs to a different loop than ...".
 ASYNCIO_API void check_same_loop(const FutureBase& future, const LoopCore& core);
 
