@@ -18,16 +18,10 @@ namespace detail {
 
 DatagramChannel::DatagramChannel(EventLoop& loop, std::shared_ptr<DatagramProtocol> protocol,
                                  Future<> waiter, const SocketAddress& remote)
-    : Channel(static_cast<ReadNode&>(*this), static_cast<WriteNode&>(*this)),
-      core_(loop.core()),
-      protocol_(std::move(protocol)),
-      waiter_(std::move(waiter)),
-      context_(ContextSlot::copy_current()),
+    : ChannelOwner(loop, std::move(waiter)),
       remote_(remote ? std::make_unique<SocketAddress>(remote) : nullptr) {
-    core_.attach();
+    protocol_ = std::move(protocol);
 }
-
-DatagramChannel::~DatagramChannel() { core_.detach(); }
 
 void DatagramChannel::open(Socket socket) {
     family_ = socket.family();
@@ -36,16 +30,7 @@ void DatagramChannel::open(Socket socket) {
     // Safe because the system writes a sockaddr of whatever family into that storage.
     connected_ = ::getpeername(socket.fileno(), reinterpret_cast<sockaddr*>(&name), &size) == 0;
     engine().open_channel(*this, socket.fileno(), ChannelKind::kDatagrams);
-    socket_ = socket.detach();
-    handle_ = DatagramTransport(Ref<TransportBase>::share(this));
-    retain();  // the loop's, until let_go()
-    life_queued_ = true;
-    core_.push_ready(static_cast<LifeNode*>(this));
-}
-
-EventLoop& DatagramChannel::loop() const {
-    if (!core_.loop) throw RuntimeError("the loop of this transport is gone");
-    return *core_.loop;
+    own(socket.detach());
 }
 
 void DatagramChannel::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
@@ -54,13 +39,6 @@ void DatagramChannel::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     LateDrop before(core_);
     std::swap(protocol_, datagrams);
     before.take(std::move(datagrams));
-}
-
-void DatagramChannel::life_ready() {
-    life_queued_ = false;
-    if (gone_) return let_go();
-    if (made_) return lost();
-    begin();
 }
 
 // Calls connection_made(), then lets reading start, then releases who waits for the endpoint.
@@ -74,9 +52,7 @@ void DatagramChannel::begin() {
             if (!self.closing_) self.start_reading(self.core_.ready);
             const Future<> waiter = std::exchange(self.waiter_, Future<>(nullptr));
             if (waiter && !waiter.done()) waiter.set_result();
-            if (self.lost_ == 0 || self.life_queued_) return;
-            self.life_queued_ = true;
-            self.core_.push_ready(static_cast<LifeNode*>(&self));
+            if (self.lost_ > 0) self.queue_life();
         }
     } rest{*this};
     call_protocol("connection_made", [this](DatagramProtocol& p) { p.connection_made(handle_); });
@@ -96,111 +72,13 @@ void DatagramChannel::call_protocol(const char* name, Call call) {
     }
 }
 
-// connection_lost() is due in the next iteration.
-void DatagramChannel::schedule_lost() {
-    ++lost_;
-    forget_room();
-    end_retry();
-    if (life_queued_ || !made_) return;  // connection_made() comes first
-    life_queued_ = true;
-    core_.push_ready(static_cast<LifeNode*>(this));
-}
-
-void DatagramChannel::lost() {
-    const auto self = Ref<DatagramChannel>::share(this);
-    const InContext scope(*this);
-    const std::shared_ptr<DatagramProtocol> protocol = protocol_;
-    std::exception_ptr failure;
-    try {
-        protocol->connection_lost(std::exchange(error_, nullptr));
-    } catch (...) {
-        // Reported below, when the socket is closed.
-        failure = std::current_exception();
-    }
-    close_socket();
-    gone_ = true;
-    protocol_ = nullptr;
-    handle_ = DatagramTransport();
-    let_go();
-    if (!failure) return;
-    report_transport_error(*this, "Exception in callback protocol.connection_lost()",
-                           std::move(failure));
-}
-
-// The loop's reference goes, once none of the nodes is queued any more.
-void DatagramChannel::let_go() {
-    if (!node_queued()) release();
-}
-
-void DatagramChannel::close_socket() noexcept {
-    if (socket_ < 0) return;
-    backend().close(*this);
-    Socket(std::exchange(socket_, -1)).close();
-}
-
-void DatagramChannel::loop_closed() noexcept {
-    const auto self = Ref<DatagramChannel>::share(this);
-    log::write(log::Level::DEBUG, "unclosed transport " + repr());  // TR-15
-    ++lost_;
-    closing_ = true;
+void DatagramChannel::drop_unsent() noexcept {
     queue_.clear();
     end_retry();
-    close_socket();
-    gone_ = true;
-    handle_ = DatagramTransport();
-    waiter_ = nullptr;
-    std::exchange(protocol_, nullptr).reset();
-    let_go();
 }
 
-void DatagramChannel::read_dropped() noexcept {
-    read_runs();
-    if (gone_) let_go();
-}
-void DatagramChannel::write_dropped() noexcept {
-    write_runs();
-    if (gone_) let_go();
-}
-void DatagramChannel::life_dropped() noexcept {
-    life_queued_ = false;
-    if (gone_) let_go();
-}
-
-void DatagramChannel::close() {
-    if (closing_) return;
-    closing_ = true;
-    stop_reading();
-    if (queue_.empty()) schedule_lost();
-}
-
-void DatagramChannel::force_close(std::exception_ptr error) {
-    if (lost_ > 0) return;
-    queue_.clear();
-    closing_ = true;
-    stop_reading();
-    error_ = std::move(error);
-    schedule_lost();
-}
-
-std::any DatagramChannel::get_extra_info(std::string_view name) const {
-    if (socket_ < 0) return {};
-    if (name == "socket") return socket_;
-    try {
-        if (name == "sockname") return TransportSocket(socket_).getsockname();
-        if (name == "peername" && connected_) return TransportSocket(socket_).getpeername();
-    } catch (const OSError&) {
-        return {};  // As in Python, an address that the system no longer knows is None.
-    }
-    return {};
-}
-
-std::string DatagramChannel::repr() const {
-    std::string text = "<asyncio.DatagramTransport";
-    if (socket_ >= 0) text += " fd=" + std::to_string(socket_);
-    const char* const state = gone_ ? " closed" : closing_ ? " closing" : " open";
-    text += state;
-    if (!queue_.empty()) text += " bufsize=" + std::to_string(queue_.size());
-    return text + '>';
+std::any DatagramChannel::peername() const {
+    return socket_ >= 0 && connected_ ? TransportSocket(socket_).getpeername() : std::any();
 }
 
 // ---- receiving ----------------------------------------------------------------------------------

@@ -43,16 +43,9 @@ Ref<TransportBase> make_socket_transport(EventLoop& loop, Socket socket,
 
 SocketTransport::SocketTransport(EventLoop& loop, std::shared_ptr<BaseProtocol> protocol,
                                  Future<> waiter, TransportServer* server)
-    : Channel(static_cast<ReadNode&>(*this), static_cast<WriteNode&>(*this)),
-      core_(loop.core()),
-      waiter_(std::move(waiter)),
-      context_(ContextSlot::copy_current()),
-      server_(server) {
+    : ChannelOwner(loop, std::move(waiter)), server_(server) {
     adopt(std::move(protocol));
-    core_.attach();
 }
-
-SocketTransport::~SocketTransport() { core_.detach(); }
 
 void SocketTransport::open(Socket socket, const SocketTransportOptions& options) {
     SocketAddress asked;
@@ -79,17 +72,9 @@ void SocketTransport::open(Socket socket, const SocketTransportOptions& options)
     } else {
         engine().open_channel(*this, socket.fileno(), ChannelKind::kStream);
     }
-    socket_ = socket.detach();
+    const int fd = socket.detach();
     if (server_) server_->attach(*this);
-    handle_ = Transport(Ref<TransportBase>::share(this));
-    retain();  // the loop's, until let_go()
-    life_queued_ = true;
-    core_.push_ready(static_cast<LifeNode*>(this));
-}
-
-EventLoop& SocketTransport::loop() const {
-    if (!core_.loop) throw RuntimeError("the loop of this transport is gone");
-    return *core_.loop;
+    own(fd);
 }
 
 void SocketTransport::adopt(std::shared_ptr<BaseProtocol> protocol) {
@@ -108,13 +93,6 @@ void SocketTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
     std::shared_ptr<BaseProtocol> replaced = protocol_;
     adopt(std::move(protocol));
     before.take(std::move(replaced));
-}
-
-void SocketTransport::life_ready() {
-    life_queued_ = false;
-    if (gone_) return let_go();
-    if (made_) return lost();
-    begin();
 }
 
 // Calls connection_made(), then lets reading start, then releases who waits for the connection
@@ -138,8 +116,7 @@ void SocketTransport::begin() {
         return;
     }
     if (!leaves_loop) return lost();
-    life_queued_ = true;
-    core_.push_ready(static_cast<LifeNode*>(this));
+    queue_life();
     std::rethrow_exception(std::move(leaves_loop));
 }
 
@@ -155,87 +132,22 @@ void SocketTransport::made() {
     }
 }
 
-// connection_lost() is due in the next iteration.
-void SocketTransport::schedule_lost() {
-    ++lost_;
-    forget_room();
-    if (life_queued_) return;  // connection_made() comes first
-    life_queued_ = true;
-    core_.push_ready(static_cast<LifeNode*>(this));
-}
-
-void SocketTransport::lost() {
-    const auto self = Ref<SocketTransport>::share(this);
-    const InContext scope(*this);
-    const std::shared_ptr<BaseProtocol> protocol = protocol_;
-    std::exception_ptr failure;
-    try {
-        protocol->connection_lost(std::exchange(error_, nullptr));
-    } catch (...) {
-        // Reported below, when the connection is closed.
-        failure = std::current_exception();
-    }
-    close_socket();
-    gone_ = true;
-    protocol_ = nullptr;
+void SocketTransport::went() noexcept {
     stream_ = nullptr;
     buffered_ = nullptr;
-    handle_ = Transport();
     if (sendfile_) wake_sendfile(connection_closed());
-    if (server_) std::exchange(server_, nullptr)->detach(*this);
-    let_go();
-    if (!failure) return;
-    report_transport_error(*this, "Exception in callback protocol.connection_lost()",
-                           std::move(failure));
+    leave_server();
 }
 
-// The loop's reference goes, once none of the nodes is queued any more.
-void SocketTransport::let_go() {
-    if (!node_queued()) release();
-}
-
-void SocketTransport::close_socket() noexcept {
-    if (socket_ < 0) return;
-    backend().close(*this);
-    Socket(std::exchange(socket_, -1)).close();
-}
-
-void SocketTransport::loop_closed() noexcept {
-    const auto self = Ref<SocketTransport>::share(this);
-    log::write(log::Level::DEBUG, "unclosed transport " + repr());  // TR-15
-    ++lost_;
-    closing_ = true;
-    buffer_.clear();
-    close_socket();
-    gone_ = true;
-    handle_ = Transport();
-    waiter_ = nullptr;
+void SocketTransport::loop_went() noexcept {
     sendfile_ = nullptr;
     stream_ = nullptr;
     buffered_ = nullptr;
+    leave_server();
+}
+
+void SocketTransport::leave_server() noexcept {
     if (server_) std::exchange(server_, nullptr)->detach(*this);
-    std::exchange(protocol_, nullptr).reset();
-    let_go();
-}
-
-void SocketTransport::read_dropped() noexcept {
-    read_runs();
-    if (gone_) let_go();
-}
-void SocketTransport::write_dropped() noexcept {
-    write_runs();
-    if (gone_) let_go();
-}
-void SocketTransport::life_dropped() noexcept {
-    life_queued_ = false;
-    if (gone_) let_go();
-}
-
-void SocketTransport::close() {
-    if (closing_) return;
-    closing_ = true;
-    stop_reading();
-    if (buffer_.empty()) schedule_lost();
 }
 
 // TR-13. To be called in a catch block, or with an errno's exception.
@@ -248,37 +160,9 @@ void SocketTransport::fatal_error(const char* message, std::exception_ptr error)
     force_close(std::move(error));
 }
 
-void SocketTransport::force_close(std::exception_ptr error) {
-    if (lost_ > 0) return;
-    buffer_.clear();
-    closing_ = true;
-    stop_reading();
-    error_ = std::move(error);
-    schedule_lost();
-}
-
-std::any SocketTransport::get_extra_info(std::string_view name) const {
-    const bool open = socket_ >= 0;
-    if (name == "socket") return open ? std::any(socket_) : std::any();
-    try {
-        if (name == "sockname") return open ? TransportSocket(socket_).getsockname() : std::any();
-        if (name == "peername") {
-            if (peer_size_ > 0) return SocketAddress::from(peer_, peer_size_);
-            return open ? TransportSocket(socket_).getpeername() : std::any();
-        }
-    } catch (const OSError&) {
-        return {};  // As in Python, an address that the system no longer knows is None.
-    }
-    return {};
-}
-
-std::string SocketTransport::repr() const {
-    std::string text = "<asyncio.Transport";
-    if (socket_ >= 0) text += " fd=" + std::to_string(socket_);
-    const char* const state = gone_ ? " closed" : closing_ ? " closing" : " open";
-    text += state;
-    if (!buffer_.empty()) text += " bufsize=" + std::to_string(buffer_.size());
-    return text + '>';
+std::any SocketTransport::peername() const {
+    if (peer_size_ > 0) return SocketAddress::from(peer_, peer_size_);
+    return socket_ >= 0 ? TransportSocket(socket_).getpeername() : std::any();
 }
 
 // ---- reading ------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // queues.hpp, S-38, S-54, X-07, B-49, B-50. Orders and texts were compared with
 // CPython 3.13's.
+// ctest: optimised
 #include <asyncio/queues.hpp>
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
 // coroutines.hpp: AG-01, AG-02, T-32, T-34, and what C++ adds: references, move-only results,
 // callables, awaiters of other libraries, as_result.
+// ctest: optimised
 #include <asyncio/coroutines.hpp>
 #include <asyncio/tasks.hpp>
 

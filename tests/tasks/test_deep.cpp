@@ -1,6 +1,7 @@
 // The limits of stack and memory: a million awaits, chains of 100,000 frames and tasks, a million
 // tasks at once. All with the default stack of 8 MiB, unoptimised and under the sanitizers too.
 // ctest: timeout=300
+// ctest: optimised
 #include <asyncio/coroutines.hpp>
 #include <asyncio/taskgroups.hpp>
 #include <asyncio/tasks.hpp>

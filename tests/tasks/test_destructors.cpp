@@ -1,6 +1,7 @@
 // What the destructors of a user's objects throw, where the library destroys them: a function that
 // was called, a result that nobody wants. C++ ends the program for most of it; what need not end it
 // is logged, as Python does with __del__. Section 3.5 of what was found.
+// ctest: optimised
 #include <asyncio.hpp>
 
 #include <gtest/gtest.h>

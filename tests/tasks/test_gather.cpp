@@ -1,4 +1,5 @@
 // tasks/gather.hpp: parity rows T-15, T-16, S-30, S-33, S-66, EG-05, B-13 to B-17.
+// ctest: optimised
 #include <asyncio/tasks.hpp>
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
 // with.hpp: AG-05, AG-07; api.md "with", "finally". Orders were compared with CPython 3.13's.
+// ctest: optimised
 #include <asyncio/with.hpp>
 
 #include <gtest/gtest.h>
