@@ -49,7 +49,9 @@ LoopService& ServiceList::add(const ServiceKey& key,
 void ServiceList::close(ServiceRank rank) noexcept {
     for (LoopService* s = first_.load(std::memory_order_relaxed); s;
          s = s->following_.load(std::memory_order_relaxed)) {
-        if (s->rank_ == rank) s->loop_closed();
+        if (s->rank_ != rank) continue;
+        s->closed_ = true;
+        s->loop_closed();
     }
 }
 

@@ -75,11 +75,19 @@ TEST_F(Services, AreToldByTheirRankThatTheLoopCloses) {
                           "4 destroyed"}));
 }
 
-TEST_F(Services, MayStillBeAskedForWhileTheLoopClosesButAreNotMade) {
+TEST_F(Services, MayStillBeAskedForUntilTheyAreToldButAreNotMade) {
     service<Last>(loop_->core());
     static bool found;
+    static bool refused;
+    service<Last>(loop_->core()).at_close = [](LoopCore& core) {
+        try {
+            service<First>(core);
+        } catch (const asyncio::RuntimeError&) {
+            refused = find_service<First>(core)->is_closed();
+        }
+    };
     static std::string error;
-    found = false;
+    found = refused = false;
     service<First>(loop_->core()).at_close = [](LoopCore& core) {
         found = find_service<Last>(core) == &service<Last>(core);
         try {
@@ -90,6 +98,7 @@ TEST_F(Services, MayStillBeAskedForWhileTheLoopClosesButAreNotMade) {
     };
     loop_->close();
     EXPECT_TRUE(found);
+    EXPECT_TRUE(refused);
     EXPECT_EQ(error, "Event loop is closed");
     EXPECT_EQ(find_service<Last>(loop_->core()), nullptr);
     EXPECT_THROW(service<Last>(loop_->core()), asyncio::RuntimeError);

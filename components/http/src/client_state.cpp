@@ -13,6 +13,7 @@
 #include <mutex>
 #include <new>
 
+#include "asyncio/component/services.hpp"
 #include "asyncio/exceptions.hpp"
 #include "exchange.hpp"
 #include "os/posix.hpp"
@@ -30,14 +31,12 @@ constexpr std::chrono::seconds kKeepShared{60};
 // How long libcurl may use an address that we gave it, and how long we rely on that: less.
 constexpr std::chrono::seconds kKeepNames{60};
 
-// All that is shared between loops. Made without a constructor and never destroyed: a loop may be
+// All that loops share. Made without a constructor and never destroyed: a loop may be
 // closed after the static objects are.
 struct Shared {
     std::mutex mutex;
     bool has_begun = false;
     CURLcode begun = CURLE_OK;
-    // The clients of shared(), by loop. Few, and asked for once a request.
-    std::vector<std::pair<LoopCore*, ClientState*>>* list = nullptr;
     // How many forks lie between the first process and this one.
     unsigned forks = 0;
 };
@@ -180,34 +179,42 @@ ClientState::ClientState(const ClientOptions& options)
                       static_cast<long>(std::max(options.max_idle_connections, 1)));
 }
 
+// A loop's client of the free functions. It belongs to its requests and to the timer that keeps it
+// for a while.
+class LoopClient final : public component::LoopService {
+  public:
+    static const component::ServiceKey key;
+    explicit LoopClient(LoopCore&) noexcept : LoopService(component::ServiceRank::kComponents) {}
+    ~LoopClient() override { forget(); }
+    void loop_closed() noexcept override { forget(); }
+
+    ClientState* client() const noexcept { return client_; }
+    void set(ClientState& client) noexcept {
+        client_ = &client;
+        client.of_loop_ = this;
+    }
+    void forget() noexcept {
+        if (client_) std::exchange(client_, nullptr)->of_loop_ = nullptr;
+    }
+
+  private:
+    ClientState* client_ = nullptr;
+};
+
+const component::ServiceKey LoopClient::key;
+
 ClientState::~ClientState() {
     close();
-    if (is_shared_) {
-        const std::lock_guard lock(shared_state.mutex);
-        std::erase_if(*shared_state.list, [&](const auto& entry) { return entry.second == this; });
-    }
+    if (of_loop_) of_loop_->forget();
     if (core_) core_->detach();
 }
 
 Ref<ClientState> ClientState::shared() {
-    LoopCore& core = asyncio::detail::running_core();
-    const auto find = [&]() -> ClientState* {
-        const std::lock_guard lock(shared_state.mutex);
-        if (!shared_state.list) return nullptr;
-        for (const auto& [owner, client] : *shared_state.list) {
-            // Safe because a client leaves the list before it is destroyed, on the thread of its
-            // loop, which is this one.
-            if (owner == &core) return client;
-        }
-        return nullptr;
-    };
-    if (ClientState* const known = find()) return Ref<ClientState>::share(known);
+    auto& mine = component::service<LoopClient>(asyncio::detail::running_core());
+    if (ClientState* const known = mine.client()) return Ref<ClientState>::share(known);
     auto client = Ref<ClientState>::adopt(new ClientState(ClientOptions{}));
     client->use();
-    const std::lock_guard lock(shared_state.mutex);
-    if (!shared_state.list) shared_state.list = new std::vector<std::pair<LoopCore*, ClientState*>>;
-    shared_state.list->emplace_back(&core, client.get());
-    client->is_shared_ = true;
+    mine.set(*client);
     return client;
 }
 
@@ -270,7 +277,7 @@ void ClientState::start(CURL* easy) {
         std::rethrow_exception(std::exchange(broken_, nullptr));
     }
     last_used_ = loop()->time();
-    if (is_shared_ && !expires_) expire_later(kKeepShared);
+    if (of_loop_ && !expires_) expire_later(kKeepShared);
 }
 
 void ClientState::stop(CURL* easy) noexcept {

@@ -29,6 +29,7 @@ using asyncio::detail::Ref;
 using asyncio::detail::RefCount;
 
 class Exchange;
+class LoopClient;
 
 using OwnedHeaders = std::vector<std::pair<std::string, std::string>>;
 
@@ -91,6 +92,7 @@ class ClientState {
     void note_known(const std::string& key);
 
   private:
+    friend class LoopClient;
     ~ClientState();
 
     static int on_socket(CURL* easy, curl_socket_t fd, int what, void* self, void* unused);
@@ -120,8 +122,8 @@ class ClientState {
     std::unordered_map<std::string, int> named_;  // the others, by Ends::text
     TimerHandle timer_;
     TimePoint last_used_{};
-    bool is_shared_ = false;  // made by shared()
-    bool expires_ = false;    // expire_later() waits
+    LoopClient* of_loop_ = nullptr;  // made by shared(), and that loop is open
+    bool expires_ = false;           // expire_later() waits
     bool closed_ = false;
     std::exception_ptr broken_;  // what the loop raised inside a callback of libcurl's
 };

@@ -47,16 +47,19 @@ class ASYNCIO_API LoopService {
     virtual ~LoopService();
 
     // The loop closes: what this holds of the system is to be given back. Called once. No user's
-    // code is to be called. Another service may still be asked for, but none is made.
+    // code is to be called. A service of a later rank may still be asked for, but none is made.
     virtual void loop_closed() noexcept = 0;
     // This process is a child of fork(2), and the loop, a copy of its parent's, is closed: what
     // follows must not touch what both share. The other threads are not there: neither locks nor
     // allocates. Never followed by loop_closed().
     virtual void left_to_parent() noexcept {}
+    // loop_closed() was called, or is being called.
+    bool is_closed() const noexcept { return closed_; }
 
   private:
     friend class asyncio::detail::ServiceList;
     const ServiceRank rank_;
+    bool closed_ = false;
     const ServiceKey* key_ = nullptr;
     std::atomic<LoopService*> following_{nullptr};
 };
@@ -76,11 +79,12 @@ S* find_service(asyncio::detail::LoopCore& core) noexcept {
 }
 
 // The service of `loop`, made by the first call. On the loop's thread.
-// Raises: RuntimeError "Event loop is closed", if it would have to be made; what S's constructor
-// raises.
+// Raises: RuntimeError "Event loop is closed", if it was told so or would have to be made; what S's
+// constructor raises.
 template <class S>
 S& service(asyncio::detail::LoopCore& core) {
-    if (S* const known = find_service<S>(core)) return *known;
+    S* const known = find_service<S>(core);
+    if (known && !known->is_closed()) return *known;
     asyncio::detail::check_open(core);
     // Safe because the key is S's alone.
     return static_cast<S&>(detail::add_service(core, S::key, std::make_unique<S>(core)));
