@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "asyncio/detail/loop_core.hpp"
+#include "backend/backend.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -17,7 +18,6 @@ class BulkReads {
     // Whoever receives as much at once takes turns, until it receives as little. Bytes.
     static constexpr std::size_t kMuch = std::size_t{32} * 1024;
     static constexpr std::size_t kLittle = std::size_t{8} * 1024;
-    static constexpr std::size_t kMost = std::size_t{256} * 1024;  // of one receive, bytes (TR-12)
 
     // The most that one receive takes in this round, bytes. A copy of 64 KiB is short beside a
     // system call or two; a long one does no harm where the rest of the round takes far longer.
@@ -31,10 +31,11 @@ class BulkReads {
         ++runs_;
     }
 
-    // A round is over, which took so many ns, with these. Moves those whose turn it is to `ready`.
+    // A round of the loop is over. `round`: how long it took, ns, these reads included; 0 if the
+    // loop slept. Moves those whose turn it is to `ready`.
     void next_round(std::int64_t round, ReadyQueue& ready) noexcept {
         const std::int64_t others = round - spent_;
-        most_ = others >= kLong ? kMost : kShort;
+        most_ = others >= kLong ? Backend::kReceive : kShort;
         if (runs_ > 0) cost_ = spent_ / runs_;
         spent_ = runs_ = 0;
         if (waiting_.empty()) return;
@@ -47,7 +48,7 @@ class BulkReads {
 
   private:
     static constexpr std::size_t kShort = std::size_t{64} * 1024;
-    static constexpr std::int64_t kLong = 250'000;  // ns: some four copies of kMost
+    static constexpr std::int64_t kLong = 250'000;  // ns, for the rest of a round
 
     ReadyQueue waiting_;
     std::size_t most_ = kShort;

@@ -158,12 +158,14 @@ void AsyncGenStateBase::bind(LoopCore& core) noexcept {
 
 void AsyncGenStateBase::begin() {
     LoopCore& core = *thread_state.loop;
+    bind(core);
+    // In a child that was forked inside a loop: that is the parent's, and closes nothing here.
+    if (core.closed) return;
     auto& generators = service<GeneratorList>(core);
     if (generators.shut_down) {
         log::write(log::Level::WARNING, "asynchronous generator " + repr() +
                                             " was scheduled after loop.shutdown_asyncgens() call");
     }
-    bind(core);
     generators.add(*this);
 }
 
@@ -359,6 +361,7 @@ std::exception_ptr GeneratorCall::end(Kind kind, std::exception_ptr thrown) {
 
 Coroutine<void> EventLoop::shutdown_asyncgens() {
     detail::Loop& loop = impl();
+    if (loop.closed) co_return;
     auto& generators = detail::service<detail::GeneratorList>(loop);
     generators.shut_down = true;
     auto closing = generators.claim();

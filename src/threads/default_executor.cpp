@@ -111,10 +111,13 @@ void warn_of_timeout(Delay timeout) {
 
 void EventLoop::set_default_executor(std::shared_ptr<ThreadPoolExecutor> executor) {
     if (!executor) throw TypeError("executor must be ThreadPoolExecutor instance");
+    // As in CPython, a closed loop takes it: nothing will ever be run there.
+    if (impl_->closed) return;
     detail::service<detail::DefaultExecutor>(*impl_).replace(std::move(executor));
 }
 
 Coroutine<void> EventLoop::shutdown_default_executor(Delay timeout) {
+    if (impl_->closed) co_return;
     const std::shared_ptr<ThreadPoolExecutor> executor =
         detail::service<detail::DefaultExecutor>(*impl_).shut_down();
     if (!executor) co_return;

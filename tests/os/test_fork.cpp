@@ -299,6 +299,34 @@ TEST_P(Fork, SignalsHaveTheirOldEffectInTheChild) {  // PX-04
     loop->close();
 }
 
+AsyncGenerator<int> three_numbers() {
+    for (int i = 1; i <= 3; ++i) co_yield i;
+}
+
+// Its list is the parent's, whether or not that loop has had a generator before.
+TEST(ForkInRun, AGeneratorGoesOnInTheChild) {  // PX-04
+    for (const bool before : {false, true}) {
+        asyncio::run([before]() -> Coroutine<> {
+            if (before) {
+                auto own = three_numbers();
+                EXPECT_EQ(co_await own.next(), 1);
+            }
+            int sum = 0;
+            const pid_t child = ::fork();
+            if (child == 0) {
+                {
+                    auto numbers = three_numbers();
+                    while (const auto n = co_await numbers.next()) sum += *n;
+                }
+                ::_exit(sum == 6 ? 42 : 1);
+            }
+            int status = 0;
+            EXPECT_EQ(::waitpid(child, &status, 0), child);
+            EXPECT_EQ(WEXITSTATUS(status), 42);
+        });
+    }
+}
+
 TEST(ForkInRun, CtrlCEndsTheChild) {  // PX-04, R-08
     asyncio::run([]() -> Coroutine<> {
         const pid_t child = ::fork();

@@ -382,6 +382,15 @@ TEST_P(Threads, RunInExecutorRaisesWhatTheExecutorRaises) {
               1);
 }
 
+TEST(ClosedLoop, TakesADefaultExecutorAndEndsNone) {
+    const auto closed = asyncio::new_event_loop();
+    closed->close();
+    EXPECT_NO_THROW(closed->set_default_executor(std::make_shared<asyncio::ThreadPoolExecutor>(1)));
+    const auto loop = asyncio::new_event_loop();
+    EXPECT_NO_THROW(loop->run_until_complete(closed->shutdown_default_executor()));
+    EXPECT_NO_THROW(loop->run_until_complete(closed->shutdown_asyncgens()));
+}
+
 TEST_P(Threads, RunInExecutorOnAClosedLoopRaises) {  // LC-05
     loop->close();
     EXPECT_EQ(raised<RuntimeError>([&] { (void)loop->run_in_executor(nullptr, [] {}); }),

@@ -1,4 +1,4 @@
-// Prints what is at a URL, as it comes: fetch URL
+// Prints what is at a URL: fetch URL
 //
 //   fetch https://example.org/ >page.html
 //
