@@ -81,7 +81,7 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
         syncs_ = ::io_uring_opcode_supported(probe, IORING_OP_FSYNC);
         ::io_uring_free_probe(probe);
         try {
-            loop_.backend->watch(ring_.ring_fd, static_cast<ReapNode*>(this), nullptr);
+            loop_.watch_nodes(ring_.ring_fd, static_cast<ReapNode*>(this), nullptr);
         } catch (const OSError&) {
             return false;  // threads do it
         }

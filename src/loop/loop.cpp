@@ -233,6 +233,13 @@ void Loop::iterate(std::int64_t limit) {
 void Loop::look() {
     if (backend->called()) return poll(0);
     if (iterations_ < look_at_) return;
+    if (timers.empty() && !backend->watches()) {
+        // Nothing but tasks: what time it is matters to nobody until a timer or a descriptor comes.
+        unlooked_ = true;
+        iterations_ = 0;
+        look_at_ = kMostWithoutNeed;
+        return;
+    }
     const std::int64_t time = now();
     if (time - polled_at_ >= kMostUnpolled) return poll(0);
     look_at_ = iterations_ + std::clamp<std::uint32_t>(iterations_, 1, kMostUnlooked);
@@ -493,6 +500,12 @@ void Loop::open_channel(Channel& channel, int fd, ChannelKind kind) {
         unwatch(fd, true);
     }
     backend->open(channel, fd, kind);
+    look_again();
+}
+
+void Loop::watch_nodes(int fd, Node* on_read, Node* on_write) {
+    backend->watch(fd, on_read, on_write);
+    look_again();
 }
 
 void Loop::watch(int fd, bool write, Ref<HandleState> handle) {
@@ -526,7 +539,7 @@ bool Loop::unwatch(int fd, bool write) {
 // Where the back end fails it has forgotten the descriptor: nothing of it is called any more.
 void Loop::tell_watched(WatchedPlace place, HandleState* reader, HandleState* writer) {
     try {
-        backend->watch(place->first, reader, writer);
+        watch_nodes(place->first, reader, writer);
     } catch (...) {
         // Raised again, once nobody is left who waits for it.
         const Watched lost = std::move(place->second);

@@ -119,6 +119,7 @@ class Loop final : public LoopCore, public Pooled {
     // Raises: std::bad_alloc.
     void add_timer(TimerEntry& entry) {
         timers.push(entry);
+        look_again();
         if (entry.when <= saturating_add(clock_.load(std::memory_order_relaxed), kSoon)) {
             look_at_ = 0;
         }
@@ -159,6 +160,8 @@ class Loop final : public LoopCore, public Pooled {
     bool unwatch(int fd, bool write);
     // Opens `channel` for `fd`, which may not be watched any more. Raises: OSError; RuntimeError.
     void open_channel(Channel& channel, int fd, ChannelKind kind);
+    // Backend::watch, for the nodes of a transport. Raises: OSError.
+    void watch_nodes(int fd, Node* on_read, Node* on_write);
     // Raises: RuntimeError "File descriptor N is used by transport ..." (FD-01).
     void check_no_channel(int fd) const;
 
@@ -182,9 +185,18 @@ class Loop final : public LoopCore, public Pooled {
     // it is looked at after 1, 2, 4, 8 and 16 iterations and then after each 16: 8 times in 64.
     static constexpr std::int64_t kMostUnpolled = 50'000;
     static constexpr std::uint32_t kMostUnlooked = 16;
+    // The same while there is no timer and nothing is watched: what comes ends it.
+    static constexpr std::uint32_t kMostWithoutNeed = 1024;
     // A timer this close, ns, is looked for in each iteration: CPython's clock would have passed it
     // by the next one (S-06).
     static constexpr std::int64_t kSoon = 1'000;
+
+    // Something to look for has come.
+    void look_again() noexcept {
+        if (!unlooked_) return;
+        unlooked_ = false;
+        look_at_ = 0;
+    }
 
     void run_plain();
     void iterate(std::int64_t limit);
@@ -219,6 +231,7 @@ class Loop final : public LoopCore, public Pooled {
     Node* batch_ = nullptr;         // what is left of the current iteration
     std::uint32_t iterations_ = 0;  // since the last poll
     std::uint32_t look_at_ = 0;     // the iteration after which the clock is looked at
+    bool unlooked_ = false;         // there was nothing to look for
     std::int64_t polled_at_ = 0;    // when the last poll ended, ns
     bool posts_ = false;            // another thread has posted an entry
     LookAround look_around_;

@@ -195,7 +195,7 @@ class PipeTransport : public TransportBase, public LoopMember {
             return;
         }
         try {
-            engine().backend->watch(fd_, read ? &ready_ : nullptr, write ? &write_node() : nullptr);
+            engine().watch_nodes(fd_, read ? &ready_ : nullptr, write ? &write_node() : nullptr);
         } catch (const PermissionError&) {
             if (!is_file_ && !is_device_) throw;  // epoll(7) watches neither: they never block
             always_ready_ = true;
@@ -216,7 +216,7 @@ class PipeTransport : public TransportBase, public LoopMember {
         wants_ = false;
         if (!std::exchange(watched_, false)) return;
         try {
-            engine().backend->watch(fd_, nullptr, nullptr);
+            engine().watch_nodes(fd_, nullptr, nullptr);
         } catch (const std::exception&) {
             // It is closed next, which removes it as well.
         }

@@ -440,7 +440,7 @@ void ChildTransport::start(const SubprocessPlan& plan) {
 
 void ChildTransport::watch_exit() {
     if (pidfd_ < 0) return wait_on_thread();
-    engine().backend->watch(pidfd_, &exit_, nullptr);
+    engine().watch_nodes(pidfd_, &exit_, nullptr);
 }
 
 // The kernel has no pidfd. The thread does not reap: that is the loop's, when it has heard of it.
@@ -570,7 +570,7 @@ void ChildTransport::look_for_exit() {
 void ChildTransport::close_pidfd() noexcept {
     if (pidfd_ < 0) return;
     try {
-        engine().backend->watch(pidfd_, nullptr, nullptr);
+        engine().watch_nodes(pidfd_, nullptr, nullptr);
     } catch (const std::exception&) {
         // It is closed next, which removes it as well.
     }

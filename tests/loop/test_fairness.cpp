@@ -145,6 +145,74 @@ TEST_F(Fairness, OfATimerBesideABusyConnection) {
     expect_fair();
 }
 
+// Where there is nothing but tasks the loop does not look around at all, until something comes.
+class FairnessAfterTasksAlone : public Fairness {
+  protected:
+    // Without the timer of run(). The contest ends by its count of turns.
+    template <class F>
+    static void run_alone(F main) {
+        new_event_loop()->run_until_complete(main());
+    }
+    // Yields until the loop has found nothing to look for, then computes in each turn.
+    Coroutine<> work() {
+        for (int i = 0; i < 5000; ++i) co_await asyncio::sleep(0s);
+        while (!contest_.over()) {
+            contest_.turn();
+            co_await asyncio::sleep(0s);
+        }
+    }
+};
+
+TEST_F(FairnessAfterTasksAlone, OfATimer) {  // L2
+    run_alone([this]() -> Coroutine<> {
+        contest_.begin = [this] {
+            get_running_loop().call_later(100us, [this] { contest_.came_through(); });
+        };
+        co_await work();
+    });
+    expect_fair();
+}
+
+TEST_F(FairnessAfterTasksAlone, OfADescriptor) {  // L2
+    run_alone([this]() -> Coroutine<> {
+        auto [left, right] = Socket::pair();
+        EventLoop& loop = get_running_loop();
+        EXPECT_EQ(::write(right.fileno(), "?", 1), 1);
+        contest_.begin = [this, &loop, fd = left.fileno()] {
+            loop.add_reader(fd, [this, &loop, fd] {
+                contest_.came_through();
+                loop.remove_reader(fd);
+            });
+        };
+        co_await work();
+    });
+    expect_fair();
+}
+
+TEST_F(FairnessAfterTasksAlone, OfAConnection) {  // L2
+    run_alone([this]() -> Coroutine<> {
+        auto [left, right] = Socket::pair();
+        EXPECT_EQ(::write(right.fileno(), "?", 1), 1);
+        auto protocol = recorder();
+        protocol->on_data = [this](std::string_view) { contest_.came_through(); };
+        asyncio::Task<> connecting{nullptr};
+        auto connect = [](std::shared_ptr<Recorder> p, Socket sock) -> Coroutine<> {
+            auto factory = [p] { return p; };
+            co_await get_running_loop().create_connection(factory, {.sock = std::move(sock)});
+        };
+        contest_.begin = [&] {
+            connecting = asyncio::create_task(connect(protocol, std::move(left)));
+        };
+        co_await work();
+        co_await connecting;
+        protocol->transport().abort();
+        co_await asyncio::sleep(0s);
+        co_await asyncio::sleep(0s);
+    });
+    EXPECT_GE(contest_.waited, 0) << "it came through";
+    EXPECT_LE(contest_.waited, 6) << "two of them until the connection is made";
+}
+
 TEST_F(Fairness, OfAThreadsCallBesideABusyConnection) {
     run([this]() -> Coroutine<> {
         contest_.begin = [this] {
