@@ -515,7 +515,7 @@ class ASYNCIO_API EventLoop {
     Future<T> create_future(std::source_location where = std::source_location::current());
     // Runs `awaitable` as a task; the loop need not run yet. EF-02. See asyncio::create_task.
     template <class A>
-    auto create_task(A&& awaitable, TaskOptions options);
+    auto create_task(A&& awaitable, const TaskOptions& options);
     template <class A>
     auto create_task(A&& awaitable);
     // Called with each new task's options before the task is made; null, or eager_task_factory.

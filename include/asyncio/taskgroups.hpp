@@ -58,7 +58,7 @@ class ASYNCIO_API TaskGroup {
     // shutting down", and of a group that was moved from; std::bad_alloc. The coroutine is closed
     // then.
     template <Awaitable A>
-    auto create_task(A&& awaitable, TaskOptions options = {}) {
+    auto create_task(A&& awaitable, const TaskOptions& options) {
         detail::GroupPlace place;
         if (std::exception_ptr refusal = place.take(state_.get())) {
             if constexpr (CoroutineLike<A>) awaitable.close();
@@ -67,6 +67,10 @@ class ASYNCIO_API TaskGroup {
         auto task = detail::start_task(core(), std::forward<A>(awaitable), options);
         place.fill(*task.state());
         return task;
+    }
+    template <Awaitable A>
+    auto create_task(A&& awaitable) {
+        return create_task(std::forward<A>(awaitable), TaskOptions());
     }
     // Cancels the tasks and the body; the scope then ends without CancelledError, unless the task
     // was cancelled by others too. Before it is entered: takes effect when it is. After the end:

@@ -33,7 +33,8 @@ void FutureBase::destroy() noexcept {
         destroy_doomed();
 }
 
-void FutureBase::destroy_doomed() noexcept {
+// Out of line, since destroy() would save one register more for it.
+[[gnu::cold, gnu::noinline]] void FutureBase::destroy_doomed() noexcept {
     ThreadState& t = thread_state;
     ++t.dying;
     // Safe because only destroy() lists them.

@@ -201,9 +201,7 @@ auto to_coroutine(A&& a) {
 }
 
 template <class T>
-Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
-    if (core.closed.load(std::memory_order_relaxed) || core.debug) check_usable(core);
-    if (core.has_task_factory) options = factory_options(core, options);
+Task<T> make_task_as(LoopCore& core, Coroutine<T>& coroutine, const TaskOptions& options) {
     PromiseOf<T>* root = coroutine.release();
     TaskStateOf<T>* task = nullptr;
     try {
@@ -225,8 +223,17 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, TaskOptions options) {
     return Task<T>::from_state(std::move(state));
 }
 
+template <class T>
+Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, const TaskOptions& options) {
+    if (core.closed.load(std::memory_order_relaxed) || core.debug) check_usable(core);
+    if (core.has_task_factory) {
+        return make_task_as(core, coroutine, factory_options(core, options));
+    }
+    return make_task_as(core, coroutine, options);
+}
+
 template <class A>
-auto start_task(LoopCore& core, A&& awaitable, TaskOptions options) {
+auto start_task(LoopCore& core, A&& awaitable, const TaskOptions& options) {
     static_assert(
         kSafeTemporary<A>,
         "name this callable first (auto f = ...; create_task(f)): this compiler would copy "
@@ -251,8 +258,14 @@ auto future_for(LoopCore& core, A&& a) {
 // (S-15). A callable is kept, with its captures, until the task is done. Raises: RuntimeError "no
 // running event loop" (T-01).
 template <Awaitable A>
-auto create_task(A&& awaitable, TaskOptions options = {}) {
+auto create_task(A&& awaitable, const TaskOptions& options) {
     return detail::start_task(detail::running_core(), std::forward<A>(awaitable), options);
+}
+// Not a default argument: in a coroutine that is an object of its frame, which costs more than the
+// rest of the call.
+template <Awaitable A>
+auto create_task(A&& awaitable) {
+    return detail::start_task(detail::running_core(), std::forward<A>(awaitable), {});
 }
 
 // `x` itself if it is a future or task, else a task that runs it. Without a running loop it uses
@@ -384,7 +397,7 @@ Future<T> EventLoop::create_future(std::source_location where) {
 }
 
 template <class A>
-auto EventLoop::create_task(A&& awaitable, TaskOptions options) {
+auto EventLoop::create_task(A&& awaitable, const TaskOptions& options) {
     return detail::start_task(core(), std::forward<A>(awaitable), options);
 }
 template <class A>
