@@ -1,5 +1,5 @@
 // Child processes on a loop: the transport of one, which joins its pipes, its pidfd and its
-// protocol, and Process over it. How one is started: spawn.cpp.
+// protocol, and Process over it. How one is started: os/processes.cpp.
 //
 // A child belongs to its loop from its start until its end was learned and its pipes are closed:
 // the loop's list of members (see LoopMember) keeps the transport. Its end comes as an event of the
@@ -34,7 +34,7 @@
 #include "net/flow_control.hpp"
 #include "net/pipes.hpp"
 #include "os/posix.hpp"
-#include "process/spawn.hpp"
+#include "os/processes.hpp"
 
 namespace asyncio {
 inline namespace v1 {

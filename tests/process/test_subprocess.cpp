@@ -40,7 +40,7 @@
 #include <vector>
 
 #include "counted_new.hpp"
-#include "process/spawn.hpp"
+#include "os/processes.hpp"
 #include "support.hpp"
 
 namespace {

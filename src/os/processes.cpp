@@ -11,7 +11,7 @@
 //      the parent's threads, and the sanitizers' versions would note what only the child did;
 //   3. all that it needs is prepared before: it allocates nothing;
 //   4. its stack is a piece of its parent's, which waits.
-#include "process/spawn.hpp"
+#include "os/processes.hpp"
 
 #include <errno.h>
 #include <fcntl.h>
