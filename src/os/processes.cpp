@@ -13,19 +13,21 @@
 //   4. its stack is a piece of its parent's, which waits.
 #include "os/processes.hpp"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <system_error>
@@ -341,6 +343,13 @@ int look_at(idtype_t type, int id, siginfo_t& info) noexcept {
 
 }  // namespace
 
+void await_end(pid_t pid) noexcept {
+    siginfo_t info{};
+    while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) < 0 &&
+           errno == EINTR) {
+    }
+}
+
 std::optional<int> reap(pid_t pid, int pidfd, bool& lost) noexcept {
     siginfo_t info{};
     int done = -1;
@@ -395,6 +404,22 @@ void kill_and_reap(pid_t pid, int pidfd) noexcept {
         if (!reap_soon(pid, pidfd)) reap_on_thread(pid);
     }
     if (pidfd >= 0) ::close(pidfd);
+}
+
+std::optional<uid_t> user_named(const std::string& name) {
+    std::vector<char> memory(16 * 1024);
+    passwd entry{};
+    passwd* found = nullptr;
+    ::getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found);
+    return found ? std::optional(found->pw_uid) : std::nullopt;
+}
+
+std::optional<gid_t> group_named(const std::string& name) {
+    std::vector<char> memory(64 * 1024);
+    ::group entry{};
+    ::group* found = nullptr;
+    ::getgrnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found);
+    return found ? std::optional(found->gr_gid) : std::nullopt;
 }
 
 }  // namespace detail

@@ -1,4 +1,4 @@
-// Starting a child process, and learning of its end.
+// Starting a child process, and learning of its end: clone(2), execve(2), pidfd_open(2), waitid(2).
 #pragma once
 
 #include <sys/types.h>
@@ -47,11 +47,17 @@ Spawned spawn(const SpawnRequest& request);
 // while it runs. ECHILD (somebody else has reaped it) gives 255 and sets `lost`. Reaps it.
 // `pidfd`: may be -1.
 std::optional<int> reap(pid_t pid, int pidfd, bool& lost) noexcept;
+// Until it has ended. Does not reap it.
+void await_end(pid_t pid) noexcept;
 // Sends a signal. Returns an errno: ESRCH if it has ended.
 int send_signal_to(pid_t pid, int pidfd, int signal) noexcept;
 // Kills it, unless it has ended, and reaps it: at once, or on a thread if it takes long to die.
 // Takes `pidfd` over.
 void kill_and_reap(pid_t pid, int pidfd) noexcept;
+
+// getpwnam_r(3) and getgrnam_r(3): the number that belongs to the name. Unset: there is none.
+std::optional<uid_t> user_named(const std::string& name);
+std::optional<gid_t> group_named(const std::string& name);
 
 // False: as on kernels that have no pidfd, for tests.
 extern std::atomic<bool> use_pidfd;
