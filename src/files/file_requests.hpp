@@ -20,7 +20,7 @@
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/files.hpp"
-#include "asyncio/threads.hpp"
+#include "asyncio/threads/to_thread.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {

@@ -13,7 +13,7 @@
 
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/detail/waiter.hpp"
-#include "asyncio/threads.hpp"
+#include "asyncio/threads/executors.hpp"
 #include "files/file_requests.hpp"
 #include "loop/loop.hpp"
 

@@ -15,7 +15,7 @@
 #include "asyncio/base_events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks.hpp"
-#include "asyncio/threads.hpp"
+#include "asyncio/threads/to_thread.hpp"
 #include "net/fd_wait.hpp"
 #include "net/socket_transport.hpp"
 #include "os/sigpipe.hpp"

@@ -1,4 +1,4 @@
-// Jobs of a loop, and the pool that it uses unless another is named.
+// The pool of a loop, unless another is named: made when it is needed, replaced, shut down.
 #include "threads/default_executor.hpp"
 
 #include <cstdio>
@@ -7,36 +7,13 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "asyncio/threads/to_thread.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 
 namespace detail {
-
-void LoopJob::begin() noexcept {
-    auto& loop = static_cast<Loop&>(future_.core());
-    loop.begin_external();
-    awaited_ = true;
-}
-
-void LoopJob::end_wait() noexcept {
-    if (std::exchange(awaited_, false)) static_cast<Loop&>(future_.core()).end_external();
-}
-
-void LoopJob::deliver() noexcept {
-    // A loop that is closed has nobody to tell: the result is dropped silently.
-    if (!push_threadsafe(future_.core(), &future_)) future_.release();
-}
-
-void LoopJob::give_up() noexcept { future_.release(); }
-
-Executor& executor_for(LoopCore& core, Executor* executor) {
-    auto& loop = static_cast<Loop&>(core);
-    loop.check_open();
-    if (executor) return *executor;
-    return service<DefaultExecutor>(core).get();
-}
 
 namespace {
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "asyncio/threads.hpp"
+#include "asyncio/threads/executors.hpp"
 #include "loop/services.hpp"
 
 namespace asyncio {

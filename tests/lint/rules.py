@@ -40,7 +40,8 @@ ROOMS = {
              'detail/future_base detail/promise detail/ranges detail/ready detail/wait_slot '
              'detail/waiter',
     'sync': 'locks queues detail/queue_base',
-    'threads': 'threads parallel',
+    'threads': 'threads threads/concurrent_futures threads/executors threads/threadsafe '
+               'threads/to_thread parallel detail/jobs',
     'net': 'protocols transports ssl base_events datagrams pipes',
     'tls': '',
     'streams': 'streams stdio detail/stream',

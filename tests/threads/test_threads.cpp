@@ -1294,7 +1294,7 @@ TEST(Threadsafe, TheTasksCallbackIsTheCallers) {
     const std::size_t callbacks = text.find("cb=[");
     ASSERT_NE(callbacks, std::string::npos) << text;
     EXPECT_NE(text.find("test_threads.cpp:" + line, callbacks), std::string::npos) << text;
-    EXPECT_EQ(text.find("threads.hpp", callbacks), std::string::npos) << text;
+    EXPECT_EQ(text.find("threadsafe.hpp", callbacks), std::string::npos) << text;
 }
 
 TEST(Threadsafe, PassesExceptionsOn) {  // TH-02

@@ -1,4 +1,5 @@
-#include "asyncio/threads.hpp"
+// The pool of threads: its workers, how they are called and joined.
+#include "asyncio/threads/executors.hpp"
 
 #include <pthread.h>
 
