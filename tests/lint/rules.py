@@ -44,7 +44,8 @@ ROOMS = {
                'threads/to_thread parallel detail/jobs',
     'net': 'protocols transports ssl base_events datagrams pipes',
     'tls': '',
-    'streams': 'streams stdio detail/stream',
+    'streams': 'streams stdio detail/byte_queue detail/stream detail/stream_read '
+               'detail/stream_wait',
     'files': 'files watch',
     'process': 'subprocess',
 }
