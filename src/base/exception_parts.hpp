@@ -7,6 +7,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <typeinfo>
 #include <utility>
 
 namespace asyncio {
@@ -95,6 +96,9 @@ inline bool is_name(const char* text) noexcept {
 inline const char* text_or(const char* text, const char* name) noexcept {
     return *text ? text : name;
 }
+
+// The type of what was thrown. `error` is not null.
+const std::type_info* thrown_type(const std::exception_ptr& error) noexcept;
 
 // Takes the cause out of an exception that was raised while another was handled.
 std::exception_ptr take_nested(std::nested_exception& nested) noexcept;

@@ -29,9 +29,11 @@ PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)'
 # includes its own room or a lower one. What a room needs of one above is declared below and defined
 # there: how connections are secured, for one, is declared in net (ssl.hpp) and defined in tls.
 ROOMS = {
-    'base': 'version exceptions time contextvars result repr log detail/aligned detail/config '
-            'detail/destroy detail/function detail/loop_core detail/owned detail/refcount '
-            'detail/take detail/thread_state detail/transport_holder',
+    'base': 'version exceptions exceptions/base_exceptions exceptions/causes exceptions/errors '
+            'exceptions/exception_groups exceptions/os_errors time contextvars result repr log '
+            'detail/aligned detail/config detail/destroy detail/exception_ptr detail/function '
+            'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
+            'detail/transport_holder',
     'os': 'sockets',
     'backend': '',
     'loop': 'events component/services detail/call_timer',
