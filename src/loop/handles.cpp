@@ -1,10 +1,11 @@
 // Handles: what call_soon(), call_later() and call_at() give.
+#include "asyncio/events/handles.hpp"
+
 #include <new>
 #include <ostream>
 #include <string>
 #include <utility>
 
-#include "asyncio/events.hpp"
 #include "asyncio/repr.hpp"
 #include "loop/loop.hpp"
 

@@ -36,7 +36,7 @@ ROOMS = {
             'detail/transport_holder',
     'os': 'sockets',
     'backend': '',
-    'loop': 'events component/services detail/call_timer',
+    'loop': 'events events/handles component/services detail/call_timer',
     'tasks': 'futures coroutines generators tasks tasks/as_completed tasks/gather tasks/shield '
              'tasks/task tasks/wait timeouts taskgroups with runners graph signals '
              'detail/future_base detail/promise detail/ranges detail/ready detail/wait_slot '
