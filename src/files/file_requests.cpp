@@ -4,44 +4,18 @@
 // whose long jobs would hold up every read, nor the resolver's.
 #include "files/file_requests.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <new>
 #include <string_view>
 
 #include "asyncio/exceptions.hpp"
 #include "files/shared_reads.hpp"
-#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
-
-Ref<SharedDescriptor> SharedDescriptor::own(int fd) {
-    try {
-        return Ref<SharedDescriptor>::adopt(new SharedDescriptor(fd));
-    } catch (...) {
-        ::close(fd);
-        throw;
-    }
-}
-
-int SharedDescriptor::close() noexcept {
-    const int fd = std::exchange(fd_, -1);
-    return fd >= 0 && ::close(fd) != 0 && errno != EINTR ? errno : 0;
-}
 
 // ---- doing it ----------------------------------------------------------------------------------
 
@@ -67,17 +41,6 @@ ssize_t write_some(int fd, const FilePiece& p) noexcept {
 }
 
 }  // namespace
-
-void block_write_signals() noexcept {
-    static thread_local const bool blocked = [] {
-        sigset_t set;
-        ::sigemptyset(&set);
-        ::sigaddset(&set, SIGXFSZ);
-        ::sigaddset(&set, SIGPIPE);
-        return ::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0;
-    }();
-    static_cast<void>(blocked);
-}
 
 void FileRequest::perform() noexcept {
     performed_ = true;
@@ -121,8 +84,7 @@ void FileRequest::open() noexcept {
     if ((flags & O_ACCMODE) == O_WRONLY && names_fifo(path) && !open_for_reader()) return;
     // As open_here() does it, where it has not: a thread that waits for the other end of a FIFO is
     // to look up now and then, whether anybody still wants it.
-    const bool existing = (flags & (O_CREAT | O_TRUNC | O_TMPFILE)) == 0;
-    if (!file && existing && !open_as(flags | O_NONBLOCK)) {
+    if (!file && opens_existing(flags) && !open_as(flags | O_NONBLOCK)) {
         if (error != EAGAIN) return;
         error = 0;  // somebody has a lease on it, which is to be waited for
     }
@@ -132,11 +94,7 @@ void FileRequest::open() noexcept {
 
 // Opens `file` anew. Returns false if that is an error.
 bool FileRequest::open_as(int how) noexcept {
-    int fd;
-    do {
-        fd =
-            above_standard(::open(path.c_str(), how | O_CLOEXEC, static_cast<mode_t>(permissions)));
-    } while (fd < 0 && errno == EINTR);
+    const int fd = open_descriptor(path, how, permissions);
     if (fd < 0 || ::fstat(fd, &stat) != 0) {
         error = errno;
         if (fd >= 0) ::close(fd);
@@ -406,20 +364,6 @@ FileCourtesy::FileCourtesy(std::size_t bytes) noexcept {
     if (due_) moved = 0;
 }
 
-namespace {
-
-// open(2) of an existing file if that needs no disk, else -1. The descriptor is O_NONBLOCK.
-int open_cached(const std::string& path, int flags) noexcept {
-    if ((flags & (O_CREAT | O_TRUNC | O_TMPFILE)) != 0) return -1;
-    open_how how{};
-    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NONBLOCK);
-    how.resolve = RESOLVE_CACHED;
-    return above_standard(
-        static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
-}
-
-}  // namespace
-
 FileOpening open_here(const std::string& path, int flags) {
     FileOpening opened;
     const int fd = open_cached(path, flags);
@@ -433,30 +377,7 @@ FileOpening open_here(const std::string& path, int flags) {
     return opened;
 }
 
-std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept {
-    const iovec piece{to, size};
-    return ::preadv2(fd, &piece, 1, offset, RWF_NOWAIT);
-}
-
-std::int64_t write_cached(int fd, const void* from, std::size_t size,
-                          std::int64_t offset) noexcept {
-    rlimit limit;
-    // Beyond a limit there would be SIGXFSZ, which ends the process.
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY) {
-        errno = EAGAIN;
-        return -1;
-    }
-    const iovec piece{const_cast<void*>(from), size};
-    return ::pwritev2(fd, &piece, 1, offset, RWF_NOWAIT);
-}
-
 // ---- odds and ends -----------------------------------------------------------------------------
-
-void throw_file_error(int error) { std::rethrow_exception(make_os_error(error)); }
-
-void throw_file_error(int error, const std::string& path) {
-    std::rethrow_exception(make_os_error(error, std::generic_category().message(error), path));
-}
 
 void check_path(const std::string& path) {
     if (path.find('\0') != std::string::npos) throw ValueError("embedded null byte");

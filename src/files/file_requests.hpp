@@ -3,10 +3,6 @@
 // (file_ring.cpp).
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/types.h>
-
 #include <atomic>
 #include <concepts>
 #include <coroutine>
@@ -22,32 +18,11 @@
 #include "asyncio/files.hpp"
 #include "asyncio/threads/to_thread.hpp"
 #include "loop/loop.hpp"
+#include "os/files.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
-
-// A descriptor that requests and a file share; closed with the last of them.
-class SharedDescriptor final : public Pooled {
-  public:
-    // Takes `fd` over. Raises: std::bad_alloc, and then it is closed.
-    static Ref<SharedDescriptor> own(int fd);
-    void retain() noexcept { refs_.add(); }
-    void release() noexcept {
-        if (refs_.drop()) delete this;
-    }
-    bool unique() const noexcept { return refs_.unique(); }
-    int get() const noexcept { return fd_; }
-    // Closes it now, by the only owner; gives errno. (Linux has closed it even if it was EINTR.)
-    int close() noexcept;
-
-  private:
-    explicit SharedDescriptor(int fd) noexcept : fd_(fd) {}
-    ~SharedDescriptor() { close(); }
-
-    RefCount refs_{1};
-    int fd_;
-};
 
 // What one call of read(2) or write(2) is given.
 struct FilePiece {
@@ -234,16 +209,13 @@ class FileCourtesy {
     bool due_;
 };
 
-// Raises: the OSError of `error`, with the path, which may be empty.
-[[noreturn]] void throw_file_error(int error);
-[[noreturn]] void throw_file_error(int error, const std::string& path);
-// A write beyond RLIMIT_FSIZE is EFBIG, and one to a pipe that nobody reads is EPIPE: neither is
-// the end of the process. For good: the thread is one that does nothing else.
-void block_write_signals() noexcept;
 // Raises: ValueError "embedded null byte".
 void check_path(const std::string& path);
 FileStat file_stat(const struct stat& s) noexcept;
 FileType file_type(unsigned mode) noexcept;
+// A temporary file of directory `dir` as a File of the running loop. Raises: OSError.
+File make_temporary(Ref<SharedDescriptor> fd, const std::string& dir);
+
 // What opening a file without waiting has come to.
 struct FileOpening {
     Ref<SharedDescriptor> file;  // null: nothing was opened
@@ -254,10 +226,6 @@ struct FileOpening {
 // must wait for the other end of a FIFO, but the descriptor is to be kept, since who is at that end
 // has seen this one come, and may have written to it already.
 FileOpening open_here(const std::string& path, int flags);
-// preadv2(2) of what is in memory: the number of bytes, or -1 and errno (EAGAIN: a thread must do
-// it; EOPNOTSUPP: so always for this file).
-std::int64_t read_cached(int fd, void* to, std::size_t size, std::int64_t offset) noexcept;
-std::int64_t write_cached(int fd, const void* from, std::size_t size, std::int64_t offset) noexcept;
 // More than this is not copied in the loop's thread.
 inline constexpr std::size_t kMostInline = 256 * 1024;
 

@@ -8,10 +8,9 @@
 // rest is better done by threads: opening, statx and truncating would always be given to a thread
 // of the kernel, and closing the last descriptor of a large file that was removed would hold up the
 // loop. Reading from a stream may take for ever, and a ring that is closed must wait for it.
-#include <errno.h>
 #include <liburing.h>
-#include <sys/resource.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,12 +19,11 @@
 #include "asyncio/exceptions.hpp"
 #include "files/file_requests.hpp"
 #include "loop/loop.hpp"
-#include "os/posix.hpp"
+#include "os/files.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
-
 namespace {
 
 constexpr unsigned kEntries = 256;
@@ -133,11 +131,6 @@ class RingFiles final : public FileBackend, public SubmitNode, public ReapNode {
             default:
                 return false;
         }
-    }
-    // Beyond a limit there would be SIGXFSZ, which ends the process.
-    static bool is_size_limited() noexcept {
-        rlimit limit;
-        return ::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
     }
 
     // Queues the next piece of `request`, or ends it if there is no memory for one.

@@ -6,12 +6,9 @@
 // so that the next call finds the position as it then is, while the cancelled caller has long gone.
 #include "asyncio/files.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -230,10 +227,7 @@ void FileState::wrote(std::size_t n) noexcept {
 }
 
 std::size_t FileState::likely_left() const noexcept {
-    struct statx s;
-    const int how = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-    if (!seekable || ::statx(fd(), "", how, STATX_SIZE, &s) != 0) return 0;
-    const std::int64_t left = static_cast<std::int64_t>(s.stx_size) - read_offset(0);
+    const std::int64_t left = seekable ? known_size(fd()) - read_offset(0) : 0;
     return left > 0 ? static_cast<std::size_t>(left) : 0;
 }
 

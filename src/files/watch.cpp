@@ -11,14 +11,8 @@
 // once, of the others now and then while somebody waits.
 #include "asyncio/watch.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstring>
+#include <cerrno>
 #include <deque>
 #include <memory>
 #include <new>
@@ -32,25 +26,12 @@
 #include "asyncio/futures.hpp"
 #include "files/file_requests.hpp"
 #include "loop/loop.hpp"
-#include "os/posix.hpp"
+#include "os/file_notices.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
 namespace {
-
-constexpr std::uint32_t kInterest = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE |
-                                    IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF;
-// It is no longer there, and the system will say no more of it.
-constexpr std::uint32_t kOver = IN_IGNORED | IN_UNMOUNT;
-
-// What the system has told, of one thing that it watches.
-struct RawEvent {
-    int watch = -1;
-    std::uint32_t mask = 0;
-    std::uint32_t cookie = 0;
-    std::string name;
-};
 
 class Watcher;
 
@@ -96,8 +77,7 @@ class WatchHub final : public LoopMember, public std::enable_shared_from_this<Wa
     void leave_loop() noexcept;
     void begin_wait();
     void end_wait() noexcept;
-    bool read_some(std::vector<RawEvent>& events);
-    void tell(std::vector<RawEvent>& events);
+    void tell(std::vector<FileNotice>& events);
     void miss_all();
     void arm_look();
     void look();
@@ -174,11 +154,11 @@ class Watcher {
     }
     // An event of the batch that is being told. `to`: of a rename within the directory, its second
     // half.
-    void hear(const RawEvent& raw, const RawEvent* to) {
+    void hear(const FileNotice& raw, const FileNotice* to) {
         if (over_) return;
-        if (raw.mask & kOver) {
+        if (raw.mask & FileNotice::kOver) {
             ended_ = true;
-        } else if (raw.mask & (IN_MOVE_SELF | IN_DELETE_SELF)) {
+        } else if (raw.mask & FileNotice::kSelf) {
             // Whether it is still there is seen at the end.
             self_ = true;
         } else if (to) {
@@ -233,11 +213,11 @@ class Watcher {
     static constexpr std::size_t kMostKept = 16384;
 
     static std::optional<FileChange> kind_of(std::uint32_t mask) noexcept {
-        if (mask & (IN_CREATE | IN_MOVED_TO)) return FileChange::CREATED;
-        if (mask & (IN_DELETE | IN_MOVED_FROM)) return FileChange::DELETED;
-        if (mask & IN_CLOSE_WRITE) return FileChange::CLOSED;
-        if (mask & IN_MODIFY) return FileChange::MODIFIED;
-        if (mask & IN_ATTRIB) return FileChange::ATTRIBUTES;
+        if (mask & (FileNotice::kCreated | FileNotice::kMovedTo)) return FileChange::CREATED;
+        if (mask & (FileNotice::kDeleted | FileNotice::kMovedFrom)) return FileChange::DELETED;
+        if (mask & FileNotice::kClosed) return FileChange::CLOSED;
+        if (mask & FileNotice::kModified) return FileChange::MODIFIED;
+        if (mask & FileNotice::kAttributes) return FileChange::ATTRIBUTES;
         return std::nullopt;
     }
     std::string path_of(const std::string& name) const {
@@ -289,24 +269,6 @@ class Watcher {
     Future<void> waiter_{nullptr};
 };
 
-// Raises: OSError that says which limit was reached.
-[[noreturn]] void throw_limit(int error, const char* what, const std::string& path) {
-    const std::string text = std::generic_category().message(error) + " (" + what + ")";
-    std::rethrow_exception(make_os_error(error, text, path));
-}
-
-// Raises: OSError.
-int open_instance(const std::string& path) {
-    const int fd = above_standard(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-    if (fd >= 0) return fd;
-    const int error = errno;
-    // Too many of these, or of all descriptors?
-    const int other = error == EMFILE ? ::open("/", O_PATH | O_CLOEXEC) : -1;
-    if (other < 0) throw_file_error(error, path);
-    ::close(other);
-    throw_limit(error, "the limit is fs.inotify.max_user_instances", path);
-}
-
 }  // namespace
 
 // ---- the hub -----------------------------------------------------------------------------------
@@ -331,7 +293,7 @@ std::shared_ptr<WatchHub> WatchHub::get(const std::string& path) {
     if (loop) {
         if (WatchHub* const hub = service<LoopWatches>(*loop).hub) return hub->shared_from_this();
     }
-    auto hub = std::make_shared<WatchHub>(open_instance(path));
+    auto hub = std::make_shared<WatchHub>(open_notices(path));
     if (loop) hub->bind(*loop);
     return hub;
 }
@@ -365,11 +327,8 @@ void WatchHub::loop_closed() noexcept {
 void WatchHub::add(Watcher& watcher) {
     // What was told up to now is not for this one.
     if (!all_.empty()) take_all();
-    const int watch = ::inotify_add_watch(fd_, watcher.path().c_str(), kInterest);
-    if (watch < 0 && errno == ENOSPC) {
-        throw_limit(errno, "the limit is fs.inotify.max_user_watches", watcher.path());
-    }
-    if (watch < 0) throw_file_error(errno, watcher.path());
+    const int watch = watch_file(fd_, watcher.path());
+    if (watch < 0) throw_watch_error(errno, watcher.path());
     watcher.watch = watch;
     try {
         by_watch_[watch].push_back(&watcher);
@@ -390,13 +349,13 @@ void WatchHub::remove(Watcher& watcher) noexcept {
         by_watch_.erase(found);
     }
     // In a child of fork(2) the instance is the parent's.
-    if (::getpid() == process_) ::inotify_rm_watch(fd_, watcher.watch);
+    if (::getpid() == process_) unwatch_file(fd_, watcher.watch);
 }
 
 bool WatchHub::still_watches(const Watcher& watcher) noexcept {
-    const int watch = ::inotify_add_watch(fd_, watcher.path().c_str(), kInterest);
+    const int watch = watch_file(fd_, watcher.path());
     if (watch == watcher.watch) return true;
-    if (watch >= 0 && !by_watch_.contains(watch)) ::inotify_rm_watch(fd_, watch);
+    if (watch >= 0 && !by_watch_.contains(watch)) unwatch_file(fd_, watch);
     return false;
 }
 
@@ -430,34 +389,11 @@ void WatchHub::end_wait() noexcept {
     std::exchange(waited_in_, nullptr)->remove_reader(fd_);
 }
 
-// Returns whether there may be more.
-bool WatchHub::read_some(std::vector<RawEvent>& events) {
-    alignas(inotify_event) char buffer[16 * 1024];
-    ssize_t n;
-    do {
-        n = ::read(fd_, buffer, sizeof buffer);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN) throw_file_error(errno);
-    for (std::size_t at = 0; n > 0 && at < static_cast<std::size_t>(n);) {
-        inotify_event head;
-        std::memcpy(&head, buffer + at, sizeof head);
-        RawEvent raw;
-        raw.watch = head.wd;
-        raw.mask = head.mask;
-        raw.cookie = head.cookie;
-        // Padded with zeros.
-        if (head.len > 0) raw.name = buffer + at + sizeof head;
-        events.push_back(std::move(raw));
-        at += sizeof head + head.len;
-    }
-    return n > 0;
-}
-
 void WatchHub::take_all() {
     constexpr int kMostReads = 64;  // then others have their turn
-    std::vector<RawEvent> events;
+    std::vector<FileNotice> events;
     try {
-        for (int i = 0; i < kMostReads && read_some(events); ++i) {
+        for (int i = 0; i < kMostReads && read_notices(fd_, events); ++i) {
         }
         if (!events.empty()) tell(events);
     } catch (const std::bad_alloc&) {
@@ -472,15 +408,15 @@ void WatchHub::miss_all() {
     for (Watcher* watcher : all_) watcher->miss();
 }
 
-void WatchHub::tell(std::vector<RawEvent>& events) {
+void WatchHub::tell(std::vector<FileNotice>& events) {
     constexpr std::size_t kFar = 64;  // the two halves of a rename are told almost together
     std::vector<Watcher*> concerned;
     const auto concern = [&](Watcher* watcher) {
         if (!std::exchange(watcher->concerned, true)) concerned.push_back(watcher);
     };
     for (std::size_t i = 0; i < events.size(); ++i) {
-        RawEvent& raw = events[i];
-        if (raw.mask & IN_Q_OVERFLOW) {
+        FileNotice& raw = events[i];
+        if (raw.mask & FileNotice::kMissed) {
             for (Watcher* watcher : all_) {
                 concern(watcher);
                 watcher->hear_lost();
@@ -489,12 +425,12 @@ void WatchHub::tell(std::vector<RawEvent>& events) {
         }
         const auto found = by_watch_.find(raw.watch);
         if (found == by_watch_.end()) continue;
-        RawEvent* to = nullptr;
-        if (raw.mask & IN_MOVED_FROM) {
+        FileNotice* to = nullptr;
+        if (raw.mask & FileNotice::kMovedFrom) {
             for (std::size_t k = i + 1; k < std::min(events.size(), i + kFar) && !to; ++k) {
-                RawEvent& other = events[k];
+                FileNotice& other = events[k];
                 const bool same = other.watch == raw.watch && other.cookie == raw.cookie;
-                if (same && (other.mask & IN_MOVED_TO)) to = &other;
+                if (same && (other.mask & FileNotice::kMovedTo)) to = &other;
             }
         }
         for (Watcher* watcher : found->second) {
@@ -503,7 +439,7 @@ void WatchHub::tell(std::vector<RawEvent>& events) {
         }
         if (to) to->mask = 0;
         // The number is not used any more.
-        if (raw.mask & IN_IGNORED) by_watch_.erase(found);
+        if (raw.mask & FileNotice::kForgotten) by_watch_.erase(found);
     }
     for (Watcher* watcher : concerned) {
         watcher->concerned = false;

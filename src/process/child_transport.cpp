@@ -16,7 +16,6 @@
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
-
 namespace {
 
 // The protocol of a pipe of a child that has a protocol of its own.
