@@ -128,7 +128,7 @@ class SslState {
     std::string_view input;
     SslSink* sink = nullptr;  // null: what is sent is dropped
 
-    // Called by OpenSSL, through this file.
+    // Called by OpenSSL, through callbacks.
     std::size_t take_input(char* to, std::size_t size);
     int client_hello(int& alert) noexcept;
     int keep_session(SSL_SESSION* session);
@@ -167,9 +167,6 @@ class SslState {
 // encoded as the resolver does it (IDNA). Raises: ValueError for what is no name.
 std::string encode_host(std::string_view host);
 
-// The oldest or newest error of OpenSSL's queue, which is empty afterwards. `verified`: the
-// connection whose certificate was refused, if that is the reason.
-std::exception_ptr take_ssl_error(const SslState* verified = nullptr);
 ssl::Certificate read_certificate(X509* certificate);
 
 }  // namespace detail

@@ -1,5 +1,5 @@
-// What every client of the library asks of a server's TLS, by whatever road: ssl.cpp, and the HTTP
-// client through libcurl. In a header, as the HTTP client is a library of its own.
+// What every client of the library asks of a server's TLS, by whatever road: ssl_connection.cpp,
+// and the HTTP client through libcurl. In a header, as the HTTP client is a library of its own.
 #pragma once
 
 #include <openssl/ssl.h>
