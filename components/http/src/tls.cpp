@@ -50,8 +50,8 @@ Library library() noexcept {
 
 #ifdef ASYNCIO_HTTP_OPENSSL
 
-// As ssl_connection.cpp verifies. libcurl looks for the host again, afterwards and in its own way: into the
-// common name too, where there is no other (RFC 9525, 6.3).
+// As ssl_connection.cpp verifies. libcurl looks for the host again, afterwards and in its own way:
+// into the common name too, where there is no other (RFC 9525, 6.3).
 int on_verify(int ok, X509_STORE_CTX* chain) {
     // libcurl shows the first error there is, which may be that of a part of the verification.
     if (ok != 1) ERR_clear_error();
