@@ -19,6 +19,11 @@ int duplicate(int fd) noexcept;
 // Raises: the OSError of errno; then nothing is left open.
 void open_pipe(int (&ends)[2]);
 
+// A descriptor of our own for standard stream `fd`, above the standard ones. With an open file of
+// its own, which is O_NONBLOCK without the stream being so, where that is the same thing: for a
+// FIFO or a terminal. Raises: the OSError of errno.
+int open_again(int fd);
+
 }  // namespace detail
 }  // namespace v1
 }  // namespace asyncio
