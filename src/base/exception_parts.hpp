@@ -38,6 +38,11 @@ inline const std::string& empty_string() noexcept {
     return *empty;
 }
 
+// What Python's OSError says of itself.
+inline std::string numbered_text(int number, const std::string& text) {
+    return "[Errno " + std::to_string(number) + "] " + text;
+}
+
 // What an error without a message says in C++: what() alone reaches many a log. All are in one
 // object, so that is_name() can tell such a text from a message that reads alike.
 inline constexpr char kNames[][26] = {"KeyboardInterrupt",

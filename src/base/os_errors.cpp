@@ -1,7 +1,7 @@
-// Errors of the operating system (PEP 3151): OSError and its kin, what errno and getaddrinfo() say.
+// Errors of the operating system (PEP 3151): OSError and its kin, and which belongs to an errno.
+// What getaddrinfo() says: os/gai_errors.cpp.
 #include <asyncio/exceptions.hpp>
 
-#include <netdb.h>
 #include <cerrno>
 
 #include "base/exception_parts.hpp"
@@ -14,6 +14,7 @@ namespace {
 using detail::empty_string;
 using detail::error_name;
 using detail::Forever;
+using detail::numbered_text;
 using detail::text_or;
 
 }  // namespace
@@ -24,14 +25,6 @@ struct OSError::Texts {
     std::string filename;
     bool numbered;
 };
-
-namespace {
-
-std::string numbered_text(int number, const std::string& text) {
-    return "[Errno " + std::to_string(number) + "] " + text;
-}
-
-}  // namespace
 
 OSError::OSError(const std::string& message) : OSError(std::errc::io_error, message) {}
 
@@ -123,19 +116,12 @@ const char* TimeoutError::what() const noexcept { return text_or(error_name("Tim
 const char* AddressInUseError::what() const noexcept {
     return text_or(error_name("AddressInUseError"));
 }
-const char* gaierror::what() const noexcept { return text_or(error_name("gaierror")); }
 const char* SSLError::what() const noexcept { return text_or(error_name("SSLError")); }
 const char* SSLCertVerificationError::what() const noexcept {
     return text_or(error_name("SSLCertVerificationError"));
 }
 
 namespace {
-
-class GaiCategory final : public std::error_category {
-  public:
-    const char* name() const noexcept override { return "getaddrinfo"; }
-    std::string message(int number) const override { return ::gai_strerror(number); }
-};
 
 class SslCategory final : public std::error_category {
   public:
@@ -148,22 +134,10 @@ constexpr int ssl_protocol_failure = 1;
 
 }  // namespace
 
-const std::error_category& gai_category() noexcept {
-    static const Forever<GaiCategory> category;
-    return *category;
-}
-
 const std::error_category& ssl_category() noexcept {
     static const Forever<SslCategory> category;
     return *category;
 }
-
-gaierror::gaierror(const std::string& message)
-    : OSError(std::error_code(EAI_NONAME, gai_category()), message) {}
-
-gaierror::gaierror(int error_number, const std::string& text)
-    : OSError(std::error_code(error_number, gai_category()), numbered_text(error_number, text),
-              text, {}) {}
 
 SSLError::SSLError(const std::string& message)
     : OSError(std::error_code(ssl_protocol_failure, ssl_category()), message) {}

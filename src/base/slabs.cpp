@@ -1,9 +1,9 @@
 #include "base/slabs.hpp"
 
-#include <sys/mman.h>
-
 #include <bit>
 #include <new>
+
+#include "base/regions.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -30,24 +30,9 @@ void unlist(Slab* region) noexcept {
     if (region->following) region->following->previous = region->previous;
 }
 
-// Maps twice as much and gives back what is not aligned.
-char* map_region() {
-    void* mapped = ::mmap(nullptr, 2 * kRegionSize, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapped == MAP_FAILED) throw std::bad_alloc();
-    auto* begin = static_cast<char*>(mapped);
-    // Safe because only the distance to the next multiple is computed from the number.
-    const std::size_t before =
-        (kRegionSize - (reinterpret_cast<std::uintptr_t>(begin) & (kRegionSize - 1))) &
-        (kRegionSize - 1);
-    if (before > 0) ::munmap(begin, before);
-    ::munmap(begin + before + kRegionSize, kRegionSize - before);
-    return begin + before;
-}
-
 Slab* make_region() {
-    char* memory = map_region();
-    if (++regions > kSmallRegions) ::madvise(memory, kRegionSize, MADV_HUGEPAGE);
+    char* memory = map_region(kRegionSize);
+    if (++regions > kSmallRegions) use_huge_pages(memory, kRegionSize);
     auto* region = new (memory) Slab;
     region->free = kAllFree;
     list(region);
@@ -86,7 +71,7 @@ void give_slab(Slab* slab) noexcept {
     if (region->free != kAllFree) return;
     unlist(region);
     --regions;
-    ::munmap(region, kRegionSize);
+    unmap_region(region, kRegionSize);
 }
 
 }  // namespace detail
