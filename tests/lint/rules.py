@@ -54,6 +54,14 @@ ROOMS = {
 ORDER = list(ROOMS)
 ROOM_OF = {f'asyncio/{name}.hpp': room for room, names in ROOMS.items() for name in names.split()}
 
+# Rooms that include the system's headers, and OpenSSL's. A file elsewhere that includes one, and
+# which. What belongs to a compiler is no system's.
+SYSTEM_ROOMS = {'os', 'backend', 'tls'}
+SYSTEM_HEADERS = {'files/file_ring.cpp': {'liburing.h'}}
+LANGUAGE_HEADERS = {'cxxabi.h'}
+# Rooms that still do so.
+NOT_YET = {'net', 'process', 'tasks', 'threads'}
+
 
 def tracked(root, *patterns):
     listed = subprocess.run(['git', 'ls-files', '-z', *patterns], cwd=root, check=True,
@@ -153,6 +161,19 @@ def rooms(path, lines):
             yield number, f'{own} is below {other}: {match[1]}'
 
 
+def system_headers(path, lines):
+    """What the system declares comes from `os`, so that a port to another system is made there."""
+    name = re.sub(r'.*/(?:include|src)/', '', str(path))
+    if 'components' in path.parts or room(name) in SYSTEM_ROOMS | NOT_YET:
+        return
+    allowed = LANGUAGE_HEADERS | SYSTEM_HEADERS.get(name, set())
+    for number, line in enumerate(lines, 1):
+        match = INCLUDE.match(line)
+        # A header of the library ends in .hpp, one of C++ in nothing.
+        if match and match[1].endswith('.h') and match[1] not in allowed:
+            yield number, f'a system header outside of {", ".join(sorted(SYSTEM_ROOMS))}: {match[1]}'
+
+
 def links(path, lines):
     """A page's links to files of the project lead there."""
     code = False
@@ -200,6 +221,7 @@ def main():
         (unsafe_steps, code),
         (awaitables, public),
         (rooms, code),
+        (system_headers, code),
         (links, [path for path in text if path.suffix == '.md']),
     )
     faults = 0
