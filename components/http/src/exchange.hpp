@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,11 +19,13 @@
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/detail/wait_slot.hpp"
 #include "asyncio/detail/waiter.hpp"
+#include "asyncio/exceptions.hpp"
 #include "asyncio/http.hpp"
 #include "asyncio/timeouts.hpp"
 #include "chunk_checker.hpp"
 #include "client_state.hpp"
 #include "response_head.hpp"
+#include "settings.hpp"
 #include "unpacker.hpp"
 #include "url.hpp"
 
@@ -33,26 +36,6 @@ namespace http::detail {
 using asyncio::detail::PromiseBase;
 using asyncio::detail::Waiter;
 using asyncio::detail::WaitSlot;
-
-// RequestOptions, owned.
-struct Settings {
-    // Raises: ValueError.
-    Settings(std::string_view method, const RequestOptions& options, bool streaming);
-
-    std::string method;
-    OwnedHeaders headers;
-    std::string body;
-    Delay timeout;
-    Delay connect_timeout;
-    int max_redirects;
-    std::uint64_t max_body;
-    bool http2;
-    bool verify;
-    bool decompress;
-    bool streaming;
-    std::string ca_file;
-    std::optional<Credentials> credentials;
-};
 
 class Exchange {
   public:
@@ -183,6 +166,15 @@ class Exchange {
     std::optional<TimePoint> connect_by_;
     char error_text_[CURL_ERROR_SIZE] = {};
 };
+
+template <class V>
+void Exchange::set(CURLoption option, V value) {
+    const CURLcode code = curl_easy_setopt(easy_, option, value);
+    if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
+    if (code != CURLE_OK) {
+        throw RuntimeError(std::string("libcurl refuses an option: ") + curl_easy_strerror(code));
+    }
+}
 
 // Awaits that `want` is there. One task at a time.
 // If cancelled: the exchange stays as it is.

@@ -1,6 +1,7 @@
 #include "text.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 
 #include "asyncio/exceptions.hpp"
@@ -49,6 +50,13 @@ std::string shown(std::string_view text) {
     constexpr std::size_t kMost = 100;
     if (text.size() <= kMost) return asyncio::detail::quoted(text);
     return asyncio::detail::quoted(std::string(text.substr(0, kMost)) + "...");
+}
+
+std::string seconds_text(Delay delay) {
+    char text[32];
+    const double seconds = static_cast<double>(delay.count()) / 1e9;
+    const auto end = std::to_chars(text, text + sizeof text, seconds).ptr;
+    return std::string(text, end) + " s";
 }
 
 }  // namespace http::detail

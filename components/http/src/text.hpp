@@ -1,9 +1,11 @@
-// Small pieces of the grammar of HTTP.
+// Small pieces of the grammar of HTTP, and of messages.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "asyncio/time.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -19,6 +21,8 @@ std::string_view trimmed(std::string_view text) noexcept;
 std::vector<std::string_view> split_list(std::string_view text);
 // Quoted for a message, its beginning if it is long.
 std::string shown(std::string_view text);
+// "2.5 s".
+std::string seconds_text(Delay delay);
 
 }  // namespace http::detail
 }  // namespace v1
