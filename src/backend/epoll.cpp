@@ -14,6 +14,7 @@
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
 #include "os/posix.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {

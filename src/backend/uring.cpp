@@ -23,6 +23,7 @@
 #include "backend/datagrams.hpp"
 #include "backend/ring.hpp"
 #include "os/posix.hpp"
+#include "os/sockets.hpp"
 
 #include <errno.h>
 #include <poll.h>

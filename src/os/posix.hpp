@@ -4,10 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
-#include <string_view>
-
-#include "asyncio/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -72,16 +68,6 @@ struct Transferred {
     std::size_t size = 0;
     int error = 0;
 };
-
-// recv(2) that is not interrupted.
-Transferred receive_some(int fd, std::span<char> memory) noexcept;
-// send(2) and sendmsg(2), without SIGPIPE and not interrupted. `wanted`: what was to be sent,
-// bytes.
-Transferred send_some(int fd, std::string_view data) noexcept;
-Transferred send_some(int fd, std::span<const std::string_view> pieces,
-                      std::size_t& wanted) noexcept;
-// accept4(2), non-blocking and close-on-exec: the descriptor, or an errno as a negative number.
-int accept_one(int fd, SocketAddress& from) noexcept;
 
 }  // namespace detail
 }  // namespace v1

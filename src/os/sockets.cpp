@@ -1,12 +1,14 @@
 // Addresses and sockets as values, over the system's own structures.
-#include "asyncio/sockets.hpp"
+#include "os/sockets.hpp"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include <netinet/tcp.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "os/posix.hpp"
+#include "os/sigpipe.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -30,10 +33,8 @@ namespace {
 
 constexpr std::size_t kPathOffset = offsetof(sockaddr_un, sun_path);
 
-[[noreturn]] void fail() { std::rethrow_exception(make_os_error(errno)); }
-
 void check(int result) {
-    if (result < 0) fail();
+    if (result < 0) detail::fail();
 }
 
 template <class S>
@@ -80,18 +81,12 @@ std::string bytes_repr(std::string_view bytes) {
     return text + '\'';
 }
 
-const sockaddr* as_sockaddr(const SocketAddress& address) noexcept {
-    return static_cast<const sockaddr*>(address.data());
-}
-
 using NameCall = int (*)(int, sockaddr*, socklen_t*);
 
 SocketAddress name_of(int fd, NameCall call) {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    // Safe because the system writes a sockaddr of whatever family into that storage.
-    check(call(fd, reinterpret_cast<sockaddr*>(&storage), &size));
-    return SocketAddress::from(&storage, size);
+    detail::NameRoom name;
+    check(call(fd, name.data(), name.size()));
+    return name.address();
 }
 
 int socket_option(int fd, int option) {
@@ -294,7 +289,7 @@ int Socket::type() const { return socket_option(fd_, SO_TYPE); }
 int Socket::proto() const { return socket_option(fd_, SO_PROTOCOL); }
 
 void Socket::bind(const SocketAddress& address) const {
-    check(::bind(fd_, as_sockaddr(address), static_cast<socklen_t>(address.size())));
+    check(::bind(fd_, detail::sockaddr_of(address), detail::socklen_of(address)));
 }
 
 void Socket::listen(int backlog) const { check(::listen(fd_, std::max(backlog, 0))); }
@@ -393,6 +388,143 @@ std::string socket_repr(const char* class_name, int fd) {
     }
     return text + name_part(fd, "laddr", &::getsockname) + name_part(fd, "raddr", &::getpeername) +
            '>';
+}
+
+// ---- names --------------------------------------------------------------------------------------
+
+SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept {
+    // Of IPv4 and IPv6 the port is at the same place.
+    static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+    if (!port.given() || (address.family() != AF_INET && address.family() != AF_INET6))
+        return address;
+    unsigned char raw[sizeof(sockaddr_in6)] = {};
+    std::memcpy(raw, address.data(), std::min(sizeof raw, address.size()));
+    const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
+    std::memcpy(raw + offsetof(sockaddr_in, sin_port), &number, sizeof number);
+    return SocketAddress::from(raw, address.size());
+}
+
+bool peer_of(int fd, SocketAddress& peer) noexcept {
+    NameRoom name;
+    if (::getpeername(fd, name.data(), name.size()) != 0) return false;
+    peer = name.address();
+    return true;
+}
+
+// ---- receiving and sending ----------------------------------------------------------------------
+
+namespace {
+constexpr std::size_t kMostPieces = 64;  // of a send: more are not worth their stack
+}
+
+Transferred send_some(int fd, std::span<const std::string_view> pieces,
+                      std::size_t& wanted) noexcept {
+    iovec vectors[kMostPieces];
+    const std::size_t count = std::min(pieces.size(), kMostPieces);
+    wanted = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        // Safe because sending does not write to it.
+        vectors[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+        wanted += pieces[i].size();
+    }
+    msghdr message{};
+    message.msg_iov = vectors;
+    message.msg_iovlen = count;
+    return uninterrupted([&] { return ::sendmsg(fd, &message, kQuietly); });
+}
+
+Transferred receive_from(int fd, std::span<char> memory, SocketAddress& from) noexcept {
+    NameRoom name;
+    const Transferred got = uninterrupted([&] {
+        return ::recvfrom(fd, memory.data(), memory.size(), MSG_DONTWAIT, name.data(), name.size());
+    });
+    if (got.error == 0) from = name.address();
+    return got;
+}
+
+Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noexcept {
+    return uninterrupted([&] {
+        return ::sendto(fd, data.data(), data.size(), kQuietly, sockaddr_of(to), socklen_of(to));
+    });
+}
+
+std::int64_t send_file(int fd, int file, std::int64_t position, std::size_t size) noexcept {
+    off_t offset = position;
+    const ssize_t n = without_sigpipe([&] { return ::sendfile(fd, file, &offset, size); });
+    return n < 0 ? -errno : n;
+}
+
+// ---- connecting and listening -------------------------------------------------------------------
+
+int bind_to(int fd, const SocketAddress& address) noexcept {
+    return ::bind(fd, sockaddr_of(address), socklen_of(address)) == 0 ? 0 : errno;
+}
+
+int begin_connect(int fd, const SocketAddress& address) noexcept {
+    return ::connect(fd, sockaddr_of(address), socklen_of(address)) == 0 ? 0 : errno;
+}
+
+int pending_error(int fd) noexcept {
+    int error = 0;
+    socklen_t size = sizeof error;
+    return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : -1;
+}
+
+void listen_on(int fd, int backlog) { check(::listen(fd, backlog)); }
+
+int accept_one(int fd, SocketAddress& from) noexcept {
+    NameRoom name;
+    const int accepted =
+        above_standard(::accept4(fd, name.data(), name.size(), SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (accepted < 0) return -errno;
+    from = name.address();
+    return accepted;
+}
+
+bool concerns_one_connection(int error) noexcept {
+    switch (error) {
+        case EINTR:
+        case ECONNABORTED:
+        case EPROTO:
+        case EPERM:
+        case ENETDOWN:
+        case ENOPROTOOPT:
+        case EHOSTDOWN:
+        case ENONET:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+            return true;
+        default:
+            return false;
+    }
+}
+
+void set_no_delay(int fd) noexcept {
+    const int on = 1;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+// ---- what a unix socket leaves in the file system -----------------------------------------------
+
+std::optional<SocketFile> file_of(const Socket& socket) {
+    const std::string path = socket.getsockname().path();
+    struct stat found{};
+    const bool abstract = path.empty() || path[0] == '\0';
+    if (abstract || ::stat(path.c_str(), &found) != 0) return std::nullopt;
+    return SocketFile{path, found.st_ino};
+}
+
+int remove_file(const SocketFile& file) noexcept {
+    struct stat found{};
+    if (::stat(file.path.c_str(), &found) != 0 || found.st_ino != file.inode) return 0;
+    return ::unlink(file.path.c_str()) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+int remove_stale_file(const std::string& path) noexcept {
+    struct stat found{};
+    const bool there = ::stat(path.c_str(), &found) == 0;
+    if (there && (!S_ISSOCK(found.st_mode) || ::unlink(path.c_str()) == 0)) return 0;
+    return errno == ENOENT ? 0 : errno;
 }
 
 }  // namespace detail

@@ -1,0 +1,122 @@
+// Calls on sockets that the loop uses. What POSIX names (AF_*, SOL_*, sockaddr ...) comes with this
+// header; an errno stays an errno here, and whoever calls makes an exception of it.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "asyncio/sockets.hpp"
+#include "os/posix.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+
+// ---- names --------------------------------------------------------------------------------------
+
+inline const sockaddr* sockaddr_of(const SocketAddress& address) noexcept {
+    return static_cast<const sockaddr*>(address.data());
+}
+inline socklen_t socklen_of(const SocketAddress& address) noexcept {
+    return static_cast<socklen_t>(address.size());
+}
+
+// Where the system writes the name of a socket.
+class NameRoom {
+  public:
+    // Safe because the system writes a sockaddr of whatever family into that storage.
+    sockaddr* data() noexcept { return reinterpret_cast<sockaddr*>(&storage_); }
+    socklen_t* size() noexcept { return &size_; }
+    SocketAddress address() const noexcept { return SocketAddress::from(&storage_, size_); }
+
+  private:
+    sockaddr_storage storage_;
+    socklen_t size_ = sizeof storage_;
+};
+
+// The same address with another port; as it is if it has none.
+SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept;
+
+// getpeername(2). False, and `peer` as it was, if nothing is connected.
+bool peer_of(int fd, SocketAddress& peer) noexcept;
+
+// ---- receiving and sending ----------------------------------------------------------------------
+
+// Each is called again while signals interrupt it, never waits, and raises no SIGPIPE: another
+// process that shares the descriptor may have made it a blocking one.
+inline constexpr int kQuietly = MSG_NOSIGNAL | MSG_DONTWAIT;
+
+template <class Call>
+Transferred uninterrupted(Call call) noexcept {
+    ssize_t n;
+    do {
+        n = call();
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) return {0, errno};
+    return {static_cast<std::size_t>(n), 0};
+}
+
+inline Transferred receive_some(int fd, std::span<char> memory) noexcept {
+    return uninterrupted([&] { return ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT); });
+}
+inline Transferred send_some(int fd, std::string_view data) noexcept {
+    return uninterrupted([&] { return ::send(fd, data.data(), data.size(), kQuietly); });
+}
+// sendmsg(2). `wanted`: what was to be sent, bytes; of many pieces only the first ones are.
+Transferred send_some(int fd, std::span<const std::string_view> pieces,
+                      std::size_t& wanted) noexcept;
+// A datagram, with who sent it or whom it is sent to.
+Transferred receive_from(int fd, std::span<char> memory, SocketAddress& from) noexcept;
+Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noexcept;
+// shutdown(2): nothing more is sent. It fails if the peer has reset the connection, which is found
+// when it is read.
+inline void end_sending(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
+
+// sendfile(2): `size` bytes of a regular file from `position` on. Bytes, or an errno as a negative
+// number. Raises no SIGPIPE.
+std::int64_t send_file(int fd, int file, std::int64_t position, std::size_t size) noexcept;
+
+// ---- connecting and listening -------------------------------------------------------------------
+
+// bind(2): 0 or an errno.
+int bind_to(int fd, const SocketAddress& address) noexcept;
+// connect(2): 0 or an errno. EINPROGRESS and EINTR: it goes on by itself until the socket is
+// writable, and pending_error() says how it ended.
+int begin_connect(int fd, const SocketAddress& address) noexcept;
+// SO_ERROR: 0 or an errno; -1 and errno if it cannot be asked.
+int pending_error(int fd) noexcept;
+// listen(2). Raises: OSError.
+void listen_on(int fd, int backlog);
+// accept4(2), non-blocking and close-on-exec: the descriptor, or an errno as a negative number.
+int accept_one(int fd, SocketAddress& from) noexcept;
+// Whether accept_one() gave an error of one connection that came before it could be accepted: the
+// next one may be fine.
+bool concerns_one_connection(int error) noexcept;
+// TCP_NODELAY, which accepted sockets inherit. Does nothing where it is no TCP socket.
+void set_no_delay(int fd) noexcept;
+
+// ---- what a unix socket leaves in the file system -----------------------------------------------
+
+// The file that a unix socket is bound to.
+struct SocketFile {
+    std::string path;
+    std::uint64_t inode = 0;
+};
+// None of an abstract name. Raises: OSError if it is no socket.
+std::optional<SocketFile> file_of(const Socket& socket);
+// Unlinks it, if it is still the one that was bound. 0 or an errno.
+int remove_file(const SocketFile& file) noexcept;
+// Unlinks what a program that has ended left there; files of other kinds stay. 0 or an errno.
+int remove_stale_file(const std::string& path) noexcept;
+
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio
