@@ -2,15 +2,9 @@
 // (base_events.py, unix_events.py): CN-01 to CN-10, SV-01 to SV-03.
 #include "asyncio/base_events.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
@@ -23,6 +17,8 @@
 #include "net/server.hpp"
 #include "net/ssl_factory.hpp"
 #include "net/staggered.hpp"
+#include "os/blocking.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -78,13 +74,6 @@ TlsRequest tls_request(const Options& options) {
 
 Socket take(OwnedDescriptor given) noexcept { return Socket(given.fileno()); }
 
-void set_non_blocking(const Socket& socket) {
-    const int flags = ::fcntl(socket.fileno(), F_GETFL);
-    if (flags < 0 || ::fcntl(socket.fileno(), F_SETFL, flags | O_NONBLOCK) < 0) {
-        std::rethrow_exception(make_os_error(errno));
-    }
-}
-
 void check_stream_socket(const Socket& socket) {
     if (socket.type() == SOCK_STREAM) return;
     throw ValueError("A Stream Socket was expected, got " + socket.repr());
@@ -109,12 +98,6 @@ std::exception_ptr bind_error(int error, const SocketAddress& address) {
         error, "error while attempting to bind on address " + address.repr() + ": " + reason);
 }
 
-// 0 or an errno.
-int bind_socket(const Socket& socket, const SocketAddress& address) noexcept {
-    const auto* const name = static_cast<const sockaddr*>(address.data());
-    return ::bind(socket.fileno(), name, static_cast<socklen_t>(address.size())) == 0 ? 0 : errno;
-}
-
 // ---- connecting ---------------------------------------------------------------------------------
 
 [[noreturn]] void fail_connect(int error, const SocketAddress& address) {
@@ -128,7 +111,7 @@ void bind_local(const Socket& socket, int family, const Addresses& locals, Error
     std::exception_ptr last;
     for (const AddrInfo& local : locals) {
         if (local.family != family) continue;
-        const int error = bind_socket(socket, local.address);
+        const int error = bind_to(socket.fileno(), local.address);
         if (error == 0) return;
         if (last) errors.push_back(std::move(last));
         last = bind_error(error, local.address);
@@ -141,15 +124,13 @@ void bind_local(const Socket& socket, int family, const Addresses& locals, Error
 Coroutine<> connect_socket(EventLoop& loop, ConnectedSocket& made, SocketAddress address) {
     const int fd = made.socket.fileno();
     made.peer = address;
-    const auto* const name = static_cast<const sockaddr*>(address.data());
-    if (::connect(fd, name, static_cast<socklen_t>(address.size())) == 0) co_return;
-    if (errno != EINPROGRESS && errno != EINTR) fail_connect(errno, address);
+    int error = begin_connect(fd, address);
+    if (error == 0) co_return;
+    if (error != EINPROGRESS && error != EINTR) fail_connect(error, address);
     ConnectionMade connected(made.open_channel(loop.impl()));
     co_await connected;
-    int error = 0;
-    socklen_t size = sizeof error;
-    ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0) fail_connect(error, address);
+    error = pending_error(fd);
+    if (error > 0) fail_connect(error, address);
 }
 
 // What the attempts at the addresses of one host share.
@@ -274,7 +255,7 @@ void check_request(ConnectionRequest& request) {
         throw ValueError("host and port was not specified and no sock specified");
     }
     check_stream_socket(request.sock);
-    set_non_blocking(request.sock);
+    make_non_blocking(request.sock.fileno());
 }
 
 void check_found(const Addresses& found) {
@@ -375,7 +356,7 @@ void check_unix_request(const UnixRequest& request) {
     if (!request.path.empty()) return;
     if (!request.sock_given) throw ValueError("no path and sock were specified");
     check_unix_stream_socket(request.sock);
-    set_non_blocking(request.sock);
+    make_non_blocking(request.sock.fileno());
 }
 
 Coroutine<Connected> run_unix_request(EventLoop& loop, UnixRequest request) {
@@ -396,7 +377,7 @@ Coroutine<Connected> serve_accepted(EventLoop& loop, ProtocolFactory factory, So
     check_stream_socket(sock);
     request.check_timeouts();
     std::optional<TlsSettings> tls = request.settings(true);
-    set_non_blocking(sock);
+    make_non_blocking(sock.fileno());
     ConnectedSocket connected(std::move(sock));
     co_return co_await make_connection(loop, std::move(factory), std::move(connected),
                                        std::move(tls));
@@ -443,7 +424,7 @@ Socket listening_socket(EventLoop& loop, const ServerRequest& request, const Add
     if (request.keep_alive) socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1);
     // The IPv4 address, if asked for, gets a socket of its own.
     if (at.family == AF_INET6) socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    const int error = bind_socket(socket, at.address);
+    const int error = bind_to(socket.fileno(), at.address);
     if (error == 0) return socket;
     std::exception_ptr failure = bind_error(error, at.address);
     if (error != EADDRNOTAVAIL) std::rethrow_exception(std::move(failure));
@@ -528,7 +509,7 @@ Coroutine<Server> run_server_request(EventLoop& loop, ServerRequest request) {
     } else {
         if (!request.sock_given) throw ValueError("Neither host/port nor sock were specified");
         check_stream_socket(request.sock);
-        set_non_blocking(request.sock);
+        make_non_blocking(request.sock.fileno());
         settings.given_socket = true;
         sockets.push_back(std::move(request.sock));
     }
@@ -554,31 +535,22 @@ bool is_abstract(const std::string& path) noexcept { return path.empty() || path
 
 // A socket's file that its server left behind. Other kinds of files stay (SV-03).
 void remove_stale_socket(const std::string& path) {
-    struct stat found{};
-    const bool there = ::stat(path.c_str(), &found) == 0;
-    if (there && (!S_ISSOCK(found.st_mode) || ::unlink(path.c_str()) == 0)) return;
-    if (errno == ENOENT) return;
+    const int error = remove_stale_file(path);
+    if (error == 0) return;
     // The folder may allow nothing but making a socket, which is tried next.
     log::write(log::Level::ERROR, "Unable to check or remove stale UNIX socket " + quoted(path) +
-                                      ": " + describe(make_os_error(errno)));
+                                      ": " + describe(make_os_error(error)));
 }
 
 Socket unix_listening_socket(const std::string& path) {
     const SocketAddress address = SocketAddress::unix(path);
     Socket socket(AF_UNIX, SOCK_STREAM);
     if (!is_abstract(path)) remove_stale_socket(path);
-    const int error = bind_socket(socket, address);
+    const int error = bind_to(socket.fileno(), address);
     if (error == 0) return socket;
     if (error != EADDRINUSE) std::rethrow_exception(make_os_error(error));
     const std::string shown = is_abstract(path) ? address.repr() : quoted(path);
     std::rethrow_exception(make_os_error(error, "Address " + shown + " is already in use"));
-}
-
-std::optional<UnixFile> file_of(const Socket& socket) {
-    const std::string path = socket.getsockname().path();
-    struct stat found{};
-    if (is_abstract(path) || ::stat(path.c_str(), &found) != 0) return std::nullopt;
-    return UnixFile{path, found.st_ino};
 }
 
 Coroutine<Server> run_unix_server_request(EventLoop& loop, UnixServerRequest request) {
@@ -595,7 +567,7 @@ Coroutine<Server> run_unix_server_request(EventLoop& loop, UnixServerRequest req
             throw ValueError("path was not specified, and no sock specified");
         }
         check_unix_stream_socket(request.sock);
-        set_non_blocking(request.sock);
+        make_non_blocking(request.sock.fileno());
         settings.given_socket = true;
     }
     if (request.cleanup) settings.cleanup = file_of(request.sock);

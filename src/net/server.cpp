@@ -5,14 +5,8 @@
 // `backlog` connections an iteration.
 #include "net/server.hpp"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <ostream>
 #include <utility>
 
@@ -29,26 +23,6 @@ namespace detail {
 namespace {
 
 constexpr std::int64_t kRetry = 1'000'000'000;  // ns after accept() ran out of something
-
-// An error of one connection that came before it could be accepted (accept(2)): the next one may
-// be fine.
-bool concerns_one_connection(int error) noexcept {
-    switch (error) {
-        case EINTR:
-        case ECONNABORTED:
-        case EPROTO:
-        case EPERM:
-        case ENETDOWN:
-        case ENOPROTOOPT:
-        case EHOSTDOWN:
-        case ENONET:
-        case EHOSTUNREACH:
-        case ENETUNREACH:
-            return true;
-        default:
-            return false;
-    }
-}
 
 bool out_of_resources(int error) noexcept {
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
@@ -85,9 +59,8 @@ class LastHandleGone final : public Node, public Pooled {
 // ---- listening ----------------------------------------------------------------------------------
 
 void Listener::start(int backlog) {
-    const int on = 1;  // accepted sockets inherit it; it fails where it is no TCP socket
-    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (::listen(fd_, backlog) != 0) std::rethrow_exception(make_os_error(errno));
+    set_no_delay(fd_);
+    listen_on(fd_, backlog);
     server_.engine().open_channel(*this, fd_, ChannelKind::kListener);
     set_reading();
 }
@@ -234,12 +207,11 @@ void ServerState::last_handle_gone() noexcept {
 // The file of a unix socket goes, if it is still the one that was bound (SV-03).
 void ServerState::remove_file() noexcept {
     if (!settings_.cleanup) return;
-    const std::string& path = settings_.cleanup->path;
-    struct stat found{};
-    if (::stat(path.c_str(), &found) != 0 || found.st_ino != settings_.cleanup->inode) return;
-    if (::unlink(path.c_str()) == 0 || errno == ENOENT) return;
-    log::write(log::Level::ERROR, "Unable to clean up listening UNIX socket " + quoted(path) +
-                                      ": " + describe(make_os_error(errno)));
+    const int error = detail::remove_file(*settings_.cleanup);
+    if (error == 0) return;
+    log::write(log::Level::ERROR, "Unable to clean up listening UNIX socket " +
+                                      quoted(settings_.cleanup->path) + ": " +
+                                      describe(make_os_error(error)));
 }
 
 void ServerState::serve(Socket socket, const SocketAddress& peer, bool no_delay) {

@@ -1,8 +1,6 @@
 // A server's state: listening sockets, the list of its connections, and who waits for their end.
 #pragma once
 
-#include <sys/types.h>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +12,7 @@
 #include "loop/loop.hpp"
 #include "net/make_transport.hpp"
 #include "net/ssl_factory.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -56,18 +55,12 @@ class Listener final : public Channel, public ReadNode<Listener> {
     CallTimer* retry_ = nullptr;
 };
 
-// Which file a unix socket is bound to.
-struct UnixFile {
-    std::string path;
-    ino_t inode = 0;
-};
-
 struct ServerSettings {
     ProtocolFactory factory;
     int backlog = 100;
     std::size_t max_connections = 0;
     std::optional<TlsSettings> tls;
-    std::optional<UnixFile> cleanup;
+    std::optional<SocketFile> cleanup;
     bool given_socket = false;  // the caller's own, which may listen already
 };
 
