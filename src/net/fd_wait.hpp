@@ -20,6 +20,8 @@ namespace detail {
 
 // A call on `loop` is awaited. Raises: RuntimeError if it is closed, or runs elsewhere.
 void check_awaited_here(EventLoop& loop);
+// Raises: ValueError "the socket must be non-blocking".
+void refuse_blocking(int fd);
 
 class FdWatch;
 

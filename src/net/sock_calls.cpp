@@ -1,10 +1,7 @@
 // The loop's calls on plain sockets, sock_*: RS-01 to RS-06. Each is tried at once, and again
 // whenever the socket is ready, in the step of the task that awaits it.
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/socket.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -19,7 +16,8 @@
 #include "asyncio/transports.hpp"
 #include "net/fd_wait.hpp"
 #include "net/resolver.hpp"
-#include "os/posix.hpp"
+#include "os/blocking.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -31,6 +29,10 @@ void check_awaited_here(EventLoop& loop) {
     loop.impl().check_open();
     if (loop.core().runs_here()) return;
     throw RuntimeError("this loop does not run in the task that awaits its call");
+}
+
+void refuse_blocking(int fd) {
+    if (is_blocking(fd)) throw ValueError("the socket must be non-blocking");
 }
 
 // The loop's end of an FdWait, which may go while this is in the ready queue.
@@ -87,26 +89,11 @@ namespace {
 
 // ---- what all calls have -----------------------------------------------------------------------
 
-bool would_block() noexcept { return errno == EAGAIN || errno == EWOULDBLOCK; }
-
-bool is_blocking(int fd) noexcept {
-    const int flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && (flags & O_NONBLOCK) == 0;
-}
-
-void refuse_blocking(int fd) {
-    if (is_blocking(fd)) throw ValueError("the socket must be non-blocking");
-}
-
-// Calls `call()` until no signal interrupts it. Returns what it gave; nothing if it would block.
-template <class Call>
-auto attempt(Call call) -> std::optional<decltype(call())> {
-    for (;;) {
-        const auto result = call();
-        if (result >= 0) return result;
-        if (would_block()) return std::nullopt;
-        if (errno != EINTR) fail();
-    }
+// What a call gave; nothing if it would block. Raises: OSError.
+std::optional<std::size_t> bytes_of(Transferred transferred) {
+    if (transferred.error == 0) return transferred.size;
+    if (transferred.error == EAGAIN || transferred.error == EWOULDBLOCK) return std::nullopt;
+    std::rethrow_exception(make_os_error(transferred.error));
 }
 
 // Awaits until `tries()` gives something, once now and then whenever `fd` is ready.
@@ -126,22 +113,6 @@ auto operate(EventLoop& loop, int fd, bool write, Tries tries)
 
 // ---- receiving ---------------------------------------------------------------------------------
 
-// Where the system writes an address.
-class AddressRoom {
-  public:
-    sockaddr* data() noexcept {
-        size_ = sizeof storage_;
-        // Safe because the system writes a sockaddr of whatever family into that storage.
-        return reinterpret_cast<sockaddr*>(&storage_);
-    }
-    socklen_t* size() noexcept { return &size_; }
-    SocketAddress address() const noexcept { return SocketAddress::from(&storage_, size_); }
-
-  private:
-    sockaddr_storage storage_{};
-    socklen_t size_ = 0;
-};
-
 // A call may ask for up to a huge number of bytes: that many are not set aside for what is smaller.
 // No datagram is as long as that.
 constexpr std::size_t kMostReceived = std::size_t{16} << 20;
@@ -156,44 +127,35 @@ std::optional<std::string> receive_string(std::size_t n, Receive receive) {
     std::unique_ptr<char[]> large;
     if (n > sizeof small) large = std::make_unique_for_overwrite<char[]>(n);
     char* const at = large ? large.get() : small;
-    const auto received = attempt([&] { return receive(at, n); });
+    const auto received = bytes_of(receive(std::span<char>(at, n)));
     if (!received) return std::nullopt;
-    return std::string(at, static_cast<std::size_t>(*received));
+    return std::string(at, *received);
 }
 
 // Of no bytes it asks for nothing, as CPython's: the system would wait until there are some.
 std::optional<std::string> try_recv(int fd, std::size_t n) {
     if (n == 0) return std::string();
-    return receive_string(
-        n, [fd](char* at, std::size_t size) { return ::recv(fd, at, size, MSG_DONTWAIT); });
+    return receive_string(n, [fd](std::span<char> at) { return receive_some(fd, at); });
 }
 
 std::optional<std::size_t> try_recv_into(int fd, std::span<char> buffer) {
     if (buffer.empty()) return 0;
-    const auto n = attempt([&] { return ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); });
-    if (!n) return std::nullopt;
-    return static_cast<std::size_t>(*n);
+    return bytes_of(receive_some(fd, buffer));
 }
 
 std::optional<std::pair<std::string, SocketAddress>> try_recvfrom(int fd, std::size_t n) {
-    AddressRoom from;
-    auto data = receive_string(n, [&](char* at, std::size_t size) {
-        sockaddr* const where = from.data();
-        return ::recvfrom(fd, at, size, MSG_DONTWAIT, where, from.size());
-    });
+    SocketAddress from;
+    auto data = receive_string(n, [&](std::span<char> at) { return receive_from(fd, at, from); });
     if (!data) return std::nullopt;
-    return std::pair(std::move(*data), from.address());
+    return std::pair(std::move(*data), from);
 }
 
 std::optional<std::pair<std::size_t, SocketAddress>> try_recvfrom_into(int fd,
                                                                        std::span<char> buffer) {
-    AddressRoom from;
-    const auto n = attempt([&] {
-        sockaddr* const where = from.data();
-        return ::recvfrom(fd, buffer.data(), buffer.size(), MSG_DONTWAIT, where, from.size());
-    });
+    SocketAddress from;
+    const auto n = bytes_of(receive_from(fd, buffer, from));
     if (!n) return std::nullopt;
-    return std::pair(static_cast<std::size_t>(*n), from.address());
+    return std::pair(*n, from);
 }
 
 std::span<char> writable_chars(std::span<std::byte> bytes) noexcept {
@@ -218,10 +180,9 @@ Coroutine<std::pair<std::size_t, SocketAddress>> recvfrom_into(EventLoop& loop, 
 
 // Sends what is left of `data`; true once that is all.
 std::optional<bool> try_send(int fd, std::string_view& data) {
-    const auto n =
-        attempt([&] { return ::send(fd, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL); });
+    const auto n = bytes_of(send_some(fd, data));
     if (!n) return std::nullopt;
-    data.remove_prefix(static_cast<std::size_t>(*n));
+    data.remove_prefix(*n);
     if (!data.empty()) return std::nullopt;
     return true;
 }
@@ -231,12 +192,7 @@ Coroutine<void> sendall(EventLoop& loop, int fd, std::string_view data) {
 }
 
 std::optional<std::size_t> try_sendto(int fd, std::string_view data, const SocketAddress& to) {
-    const auto n = attempt([&] {
-        return ::sendto(fd, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
-                        static_cast<const sockaddr*>(to.data()), static_cast<socklen_t>(to.size()));
-    });
-    if (!n) return std::nullopt;
-    return static_cast<std::size_t>(*n);
+    return bytes_of(send_to(fd, data, to));
 }
 
 constexpr auto kLongestRetry = std::chrono::milliseconds(64);
@@ -263,23 +219,8 @@ Coroutine<std::size_t> sendto_unix(EventLoop& loop, int fd, std::string_view dat
     std::rethrow_exception(make_os_error(error, "Connect call failed " + address.repr()));
 }
 
-// How a connection that was under way has ended.
-int pending_error(int fd) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) fail();
-    return error;
-}
-
 bool is_internet(const SocketAddress& address) noexcept {
     return address.family() == AF_INET || address.family() == AF_INET6;
-}
-
-// Begins to connect; 0 or an errno.
-int begin_connect(int fd, const SocketAddress& address) noexcept {
-    const int result = ::connect(fd, static_cast<const sockaddr*>(address.data()),
-                                 static_cast<socklen_t>(address.size()));
-    return result == 0 ? 0 : errno;
 }
 
 Coroutine<void> connect(EventLoop& loop, int fd, SocketAddress address) {
@@ -298,7 +239,8 @@ Coroutine<void> connect(EventLoop& loop, int fd, SocketAddress address) {
         FdWait ready(loop.impl(), fd, true);
         co_await ready;
         error = pending_error(fd);
-        if (error != 0) fail_connect(error, address);
+        if (error < 0) fail();
+        if (error > 0) fail_connect(error, address);
     }
     if (error == 0) co_return;
     if (is_internet(address)) fail_connect(error, address);
@@ -315,13 +257,14 @@ Coroutine<void> connect_to_host(EventLoop& loop, int fd, std::string host, int p
 }
 
 std::optional<std::pair<Socket, SocketAddress>> try_accept(int fd) {
-    AddressRoom from;
-    const auto accepted = attempt([&] {
-        sockaddr* const where = from.data();
-        return above_standard(::accept4(fd, where, from.size(), SOCK_NONBLOCK | SOCK_CLOEXEC));
-    });
-    if (!accepted) return std::nullopt;
-    return std::pair(Socket(*accepted), from.address());
+    SocketAddress from;
+    int accepted;
+    do {
+        accepted = accept_one(fd, from);
+    } while (accepted == -EINTR);
+    if (accepted >= 0) return std::pair(Socket(accepted), from);
+    if (accepted == -EAGAIN || accepted == -EWOULDBLOCK) return std::nullopt;
+    std::rethrow_exception(make_os_error(-accepted));
 }
 
 }  // namespace
