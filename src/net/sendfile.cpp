@@ -1,13 +1,7 @@
 // Sending a file: by the system's sendfile where that can be, else by reading it on a thread and
 // writing. SF-01, SF-02.
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 #include <string>
 #include <utility>
@@ -18,7 +12,8 @@
 #include "asyncio/threads/to_thread.hpp"
 #include "net/fd_wait.hpp"
 #include "net/socket_transport.hpp"
-#include "os/sigpipe.hpp"
+#include "os/sendfile.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -49,9 +44,8 @@ class Progress {
         : file_(file), start_(options.offset), left_(options.count.value_or(kUnlimited)) {}
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
-    // It fails where the file has no position.
     ~Progress() {
-        if (sent_ > 0) ::lseek(file_, start_ + sent_, SEEK_SET);
+        if (sent_ > 0) set_position(file_, start_ + sent_);
     }
 
     int file() const noexcept { return file_; }
@@ -74,57 +68,31 @@ class Progress {
     std::int64_t sent_ = 0;
 };
 
-// Raises: ValueError.
-void check_non_blocking(int socket) {
-    const int flags = ::fcntl(socket, F_GETFL);
-    if (flags >= 0 && !(flags & O_NONBLOCK)) throw ValueError("the socket must be non-blocking");
-}
-
 // Bytes, or an errno as a negative number.
-std::int64_t send_some(int socket, const Progress& progress) noexcept {
-    off_t offset = progress.position();
+std::int64_t send_next(int socket, const Progress& progress) noexcept {
     const auto size = static_cast<std::size_t>(progress.next(kMost));
-    const ssize_t n =
-        without_sigpipe([&] { return ::sendfile(socket, progress.file(), &offset, size); });
-    return n < 0 ? -errno : n;
-}
-
-// Whether an errno means that this file cannot be sent like this, rather than that sending failed.
-bool means_unavailable(std::int64_t error) noexcept {
-    return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == ESPIPE ||
-           error == EOVERFLOW || error == EBADF || error == EISDIR || error == EPERM;
+    return send_file(socket, progress.file(), progress.position(), size);
 }
 
 // Raises: SendfileNotAvailableError, OSError.
-[[noreturn]] void fail(std::int64_t error, const Progress& progress) {
+[[noreturn]] void fail(int error, const Progress& progress) {
     if (progress.sent() == 0 && means_unavailable(error)) {
         throw SendfileNotAvailableError("os.sendfile call failed");
     }
-    std::rethrow_exception(make_os_error(static_cast<int>(error)));
+    std::rethrow_exception(make_os_error(error));
 }
 
 // Raises: SendfileNotAvailableError for what is no regular file.
 void check_regular(int file) {
-    struct stat found{};
-    if (::fstat(file, &found) != 0 || !S_ISREG(found.st_mode)) {
-        throw SendfileNotAvailableError("not a regular file");
-    }
+    if (!is_regular_file(file)) throw SendfileNotAvailableError("not a regular file");
 }
 
-// Reads on a thread of the loop's pool, at a place of the file, or on from where a pipe is. 0: the
-// end. Raises: OSError.
-Coroutine<std::string> read_block(EventLoop& loop, const Progress& progress, std::int64_t most) {
+// Reads on a thread of the loop's pool. "": the end. Raises: OSError.
+Coroutine<std::string> read_on(EventLoop& loop, const Progress& progress, std::int64_t most) {
     const int file = progress.file();
-    const off_t position = progress.position();
+    const std::int64_t position = progress.position();
     const auto size = static_cast<std::size_t>(progress.next(most));
-    auto read = [file, position, size] {
-        std::string block(size, '\0');
-        ssize_t n = ::pread(file, block.data(), size, position);
-        if (n < 0 && errno == ESPIPE) n = ::read(file, block.data(), size);
-        if (n < 0) std::rethrow_exception(make_os_error(errno));
-        block.resize(static_cast<std::size_t>(n));
-        return block;
-    };
+    auto read = [file, position, size] { return read_block(file, position, size); };
     co_return co_await loop.run_in_executor(nullptr, read);
 }
 
@@ -160,7 +128,7 @@ Coroutine<std::size_t> send_native(Ref<SocketTransport> transport, int file,
     Progress progress(file, options);
     while (!progress.over()) {
         if (transport->is_closing()) throw ConnectionError("Connection is closed by peer");
-        const std::int64_t n = send_some(transport->fd(), progress);
+        const std::int64_t n = send_next(transport->fd(), progress);
         if (n == 0) break;
         if (n > 0) {
             progress.advance(n);
@@ -168,7 +136,7 @@ Coroutine<std::size_t> send_native(Ref<SocketTransport> transport, int file,
             continue;
         }
         if (n == -EINTR) continue;
-        if (n != -EAGAIN) fail(-n, progress);
+        if (n != -EAGAIN) fail(static_cast<int>(-n), progress);
         const Future<> room = transport->await_room_to_send();
         co_await room;
     }
@@ -250,7 +218,7 @@ Coroutine<std::size_t> send_by_writing(Ref<TransportBase> transport, int file,
     const InPlace place(*transport);
     Progress progress(file, options);
     while (!progress.over()) {
-        const std::string block = co_await read_block(loop, progress, kTransportBlock);
+        const std::string block = co_await read_on(loop, progress, kTransportBlock);
         if (block.empty()) break;
         co_await place.protocol->drain();
         transport->write(block);
@@ -291,7 +259,7 @@ Coroutine<std::size_t> sock_send_native(EventLoop& loop, int sock, int file,
     check_regular(file);
     Progress progress(file, options);
     while (!progress.over()) {
-        const std::int64_t n = send_some(sock, progress);
+        const std::int64_t n = send_next(sock, progress);
         if (n == 0) break;
         if (n > 0) {
             progress.advance(n);
@@ -299,7 +267,7 @@ Coroutine<std::size_t> sock_send_native(EventLoop& loop, int sock, int file,
             continue;
         }
         if (n == -EINTR) continue;
-        if (n != -EAGAIN) fail(-n, progress);
+        if (n != -EAGAIN) fail(static_cast<int>(-n), progress);
         FdWait room(loop.impl(), sock, true);
         co_await room;
     }
@@ -310,7 +278,7 @@ Coroutine<std::size_t> sock_send_by_writing(EventLoop& loop, int sock, int file,
                                             SendfileOptions options) {
     Progress progress(file, options);
     while (!progress.over()) {
-        const std::string block = co_await read_block(loop, progress, kSocketBlock);
+        const std::string block = co_await read_on(loop, progress, kSocketBlock);
         if (block.empty()) break;
         co_await loop.sock_sendall(sock, block);
         progress.advance(static_cast<std::int64_t>(block.size()));
@@ -321,7 +289,7 @@ Coroutine<std::size_t> sock_send_by_writing(EventLoop& loop, int sock, int file,
 Coroutine<std::size_t> send_through_socket(EventLoop& loop, int sock, int file,
                                            SendfileOptions options) {
     check_awaited_here(loop);
-    if (loop.get_debug()) check_non_blocking(sock);
+    if (loop.get_debug()) refuse_blocking(sock);
     if (TransportSocket(sock).type() != SOCK_STREAM) {
         throw ValueError("only SOCK_STREAM type sockets are supported");
     }

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -21,7 +20,6 @@
 
 #include "asyncio/exceptions.hpp"
 #include "os/posix.hpp"
-#include "os/sigpipe.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -446,12 +444,6 @@ Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noex
     return uninterrupted([&] {
         return ::sendto(fd, data.data(), data.size(), kQuietly, sockaddr_of(to), socklen_of(to));
     });
-}
-
-std::int64_t send_file(int fd, int file, std::int64_t position, std::size_t size) noexcept {
-    off_t offset = position;
-    const ssize_t n = without_sigpipe([&] { return ::sendfile(fd, file, &offset, size); });
-    return n < 0 ? -errno : n;
 }
 
 // ---- connecting and listening -------------------------------------------------------------------

@@ -80,10 +80,6 @@ Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noex
 // when it is read.
 inline void end_sending(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
 
-// sendfile(2): `size` bytes of a regular file from `position` on. Bytes, or an errno as a negative
-// number. Raises no SIGPIPE.
-std::int64_t send_file(int fd, int file, std::int64_t position, std::size_t size) noexcept;
-
 // ---- connecting and listening -------------------------------------------------------------------
 
 // bind(2): 0 or an errno.
