@@ -2,8 +2,6 @@
 // received, and datagrams kept in one block.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -14,6 +12,7 @@
 #include "backend/datagrams.hpp"
 #include "loop/loop.hpp"
 #include "net/write_buffer.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -1,14 +1,12 @@
 #include "net/datagram_transport.hpp"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
+#include <cerrno>
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -25,10 +23,8 @@ DatagramChannel::DatagramChannel(EventLoop& loop, std::shared_ptr<DatagramProtoc
 
 void DatagramChannel::open(Socket socket) {
     family_ = socket.family();
-    sockaddr_storage name;
-    socklen_t size = sizeof name;
-    // Safe because the system writes a sockaddr of whatever family into that storage.
-    connected_ = ::getpeername(socket.fileno(), reinterpret_cast<sockaddr*>(&name), &size) == 0;
+    SocketAddress peer;
+    connected_ = peer_of(socket.fileno(), peer);
     engine().open_channel(*this, socket.fileno(), ChannelKind::kDatagrams);
     own(socket.detach());
 }

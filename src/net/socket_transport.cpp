@@ -3,12 +3,8 @@
 // copied. Order and texts are asyncio's (selector_events.py): PR-01, TR-01 to TR-15.
 #include "net/make_transport.hpp"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -17,6 +13,7 @@
 #include "asyncio/tasks.hpp"
 #include "base/prefetch.hpp"
 #include "net/socket_transport.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -51,22 +48,14 @@ void SocketTransport::open(Socket socket, const SocketTransportOptions& options)
     SocketAddress asked;
     const SocketAddress* peer = options.peer;
     if (!peer) {
-        sockaddr_storage name{};
-        socklen_t size = sizeof name;
-        // Safe because the system writes a sockaddr of whatever family into that storage.
-        if (::getpeername(socket.fileno(), reinterpret_cast<sockaddr*>(&name), &size) == 0) {
-            asked = SocketAddress::from(&name, size);
-        }
+        peer_of(socket.fileno(), asked);  // none if it has none
         peer = &asked;
     }
     if (peer->size() <= sizeof peer_ && peer->family() != AF_UNIX) {
         peer_size_ = static_cast<unsigned char>(peer->size());
         std::memcpy(peer_, peer->data(), peer_size_);
     }
-    if (options.no_delay && peer->family() != AF_UNIX) {
-        const int on = 1;  // CN-09; it is no TCP socket if this fails
-        ::setsockopt(socket.fileno(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
+    if (options.no_delay && peer->family() != AF_UNIX) set_no_delay(socket.fileno());  // CN-09
     if (options.opened) {
         backend().hand_over(*options.opened, *this, ChannelKind::kStream);
     } else {
@@ -358,8 +347,7 @@ void SocketTransport::write_eof() {
     if (buffer_.empty()) shut_down();
 }
 
-// It fails if the peer has reset the connection, which is found when it is read.
-void SocketTransport::shut_down() { ::shutdown(socket_, SHUT_WR); }
+void SocketTransport::shut_down() { end_sending(socket_); }
 
 void SocketTransport::set_write_buffer_limits(WriteBufferLimits limits) {
     flow_.set_limits(limits);
