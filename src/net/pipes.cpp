@@ -11,18 +11,8 @@
 // closes. A socket can be asked not to wait call by call, and is left as it is.
 #include "net/pipes.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <any>
-#include <atomic>
+#include <cerrno>
 #include <string>
 #include <utility>
 
@@ -32,21 +22,16 @@
 #include "loop/loop.hpp"
 #include "net/flow_control.hpp"
 #include "net/write_buffer.hpp"
+#include "os/blocking.hpp"
+#include "os/descriptors.hpp"
+#include "os/pipes.hpp"
+#include "os/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
 namespace {
-
-// ---- writing without SIGPIPE -------------------------------------------------------------------
-
-#ifdef RWF_NOSIGNAL
-constexpr int kNoSignal = RWF_NOSIGNAL;
-#else
-constexpr int kNoSignal = 0x100;  // Linux 6.18
-#endif
-std::atomic<bool> have_no_signal{true};
 
 // ---- what both directions share ----------------------------------------------------------------
 
@@ -168,22 +153,15 @@ class PipeTransport : public TransportBase, public LoopMember {
 
     // Looks at what it is. Raises: ValueError(refusal), OSError.
     void examine(int fd, PipeKind kind, const char* refusal) {
-        struct stat info{};
-        if (::fstat(fd, &info) != 0) std::rethrow_exception(make_os_error(errno));
-        is_file_ = S_ISREG(info.st_mode) && kind == PipeKind::kFile;
-        is_device_ = S_ISCHR(info.st_mode);
-        if (!S_ISFIFO(info.st_mode) && !S_ISSOCK(info.st_mode) && !is_device_ && !is_file_) {
+        const FileKind found = kind_of(fd);
+        is_file_ = found == FileKind::kRegular && kind == PipeKind::kFile;
+        is_device_ = found == FileKind::kDevice;
+        is_socket_ = found == FileKind::kSocket;
+        if (found != FileKind::kPipe && !is_socket_ && !is_device_ && !is_file_) {
             throw ValueError(refusal);
         }
-        is_socket_ = S_ISSOCK(info.st_mode);
-        if (is_socket_) return;  // each call says that it does not wait
-        const int flags = ::fcntl(fd, F_GETFL);
-        if (flags < 0) std::rethrow_exception(make_os_error(errno));
-        if ((flags & O_NONBLOCK) != 0 || is_file_) return;
-        if (::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-            std::rethrow_exception(make_os_error(errno));
-        }
-        was_blocking_ = true;
+        // Each call on a socket says that it does not wait.
+        if (!is_socket_ && !is_file_) was_blocking_ = make_non_blocking(fd);
     }
 
     // Asks to be told in each iteration in which the descriptor is ready for one of these.
@@ -344,10 +322,7 @@ class PipeTransport : public TransportBase, public LoopMember {
     void shut() noexcept {
         if (fd_ < 0) return;
         stop_watching();
-        if (was_blocking_) {
-            const int flags = ::fcntl(fd_, F_GETFL);
-            if (flags >= 0) ::fcntl(fd_, F_SETFL, flags & ~O_NONBLOCK);
-        }
+        if (was_blocking_) make_blocking(fd_);
         ::close(std::exchange(fd_, -1));
     }
 
@@ -600,9 +575,7 @@ class WritePipe final : public PipeTransport {
     void ready() override {
         if (lost_) return;
         if (always_ready_) return flush();
-        pollfd state{fd_, POLLRDHUP, 0};
-        ::poll(&state, 1, 0);
-        if ((state.revents & (POLLERR | POLLHUP | POLLRDHUP | POLLNVAL)) == 0) {
+        if (!peer_is_gone(fd_)) {
             peer_is_readable_ = true;
             return watch_room(room_watched_);
         }
@@ -625,7 +598,7 @@ class WritePipe final : public PipeTransport {
 
     long write_some(std::string_view data) noexcept {
         if (is_socket_) {
-            return ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+            return ::send(fd_, data.data(), data.size(), kQuietly);
         }
         // Nobody reads the other end of a terminal or a file, so that none is missed.
         if (is_device_ || is_file_) return ::write(fd_, data.data(), data.size());
@@ -667,38 +640,6 @@ class WritePipe final : public PipeTransport {
 };
 
 }  // namespace
-
-long write_with_signal_blocked(int fd, std::string_view data) noexcept {
-    sigset_t pipe_signal;
-    sigset_t pending;
-    sigset_t before;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    ::sigpending(&pending);
-    const bool was_pending = sigismember(&pending, SIGPIPE) != 0;
-    ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-    const long n = ::write(fd, data.data(), data.size());
-    const int error = errno;
-    if (n < 0 && error == EPIPE && !was_pending) {
-        const timespec at_once{};
-        while (::sigtimedwait(&pipe_signal, nullptr, &at_once) < 0 && errno == EINTR) {
-        }
-    }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    errno = error;
-    return n;
-}
-
-long write_quietly(int fd, std::string_view data) noexcept {
-    if (have_no_signal.load(std::memory_order_relaxed)) {
-        // Safe because writing does not write to it.
-        const iovec vector{const_cast<char*>(data.data()), data.size()};
-        const long n = ::pwritev2(fd, &vector, 1, -1, kNoSignal);
-        if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) return n;
-        have_no_signal.store(false, std::memory_order_relaxed);
-    }
-    return write_with_signal_blocked(fd, data);
-}
 
 Ref<TransportBase> make_read_pipe(EventLoop& loop, Socket pipe,
                                   std::shared_ptr<BaseProtocol> protocol, Future<> waiter,

@@ -2,9 +2,7 @@
 // processes and the standard streams as well as for connect_read_pipe and connect_write_pipe.
 #pragma once
 
-#include <cstddef>
 #include <memory>
-#include <string_view>
 
 #include "asyncio/events.hpp"
 #include "asyncio/futures.hpp"
@@ -34,13 +32,6 @@ Ref<TransportBase> make_read_pipe(EventLoop& loop, Socket pipe,
 Ref<TransportBase> make_write_pipe(EventLoop& loop, Socket pipe,
                                    std::shared_ptr<BaseProtocol> protocol, Future<> waiter,
                                    PipeKind kind);
-
-// write(2) that raises no SIGPIPE where nobody reads, but fails with EPIPE. Returns a count or -1
-// and errno.
-long write_quietly(int fd, std::string_view data) noexcept;
-// What write_quietly does on kernels before Linux 6.18: the signal is blocked meanwhile and, if the
-// write has raised it, taken away.
-long write_with_signal_blocked(int fd, std::string_view data) noexcept;
 
 }  // namespace detail
 }  // namespace v1

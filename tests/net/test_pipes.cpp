@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "net/pipes.hpp"
+#include "os/pipes.hpp"
 #include "support.hpp"
 
 namespace {
