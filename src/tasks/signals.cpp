@@ -16,23 +16,20 @@
 // slot, then waits until nobody is counted in it. Slots are reused and never freed.
 #include "tasks/signals.hpp"
 
-#include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
+#include <cerrno>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <new>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "asyncio/exceptions.hpp"
 #include "loop/loop.hpp"
 #include "os/fork.hpp"
+#include "os/signals.hpp"
+#include "os/threads.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -55,11 +52,7 @@ std::atomic<SignalSlot*> slots{nullptr};
 
 // Guards what only ordinary code touches: who catches what, and what was there before.
 std::mutex table;
-struct Caught {
-    int users = 0;
-    struct sigaction before{};
-};
-Caught caught[kSignals];
+int catchers[kSignals] = {};
 
 std::atomic<InterruptScope*> interrupts{nullptr};
 std::atomic<int> interrupt_users{0};
@@ -78,7 +71,7 @@ class Counted {
 
 // Waits for handlers on other threads; one that interrupts this thread ends before it goes on.
 void wait_for_handlers(const std::atomic<int>& count) noexcept {
-    while (count.load() != 0) ::sched_yield();
+    while (count.load() != 0) std::this_thread::yield();
 }
 
 bool tell_loops(int signal) noexcept {
@@ -97,24 +90,8 @@ void tell_runner() noexcept {
     if (InterruptScope* scope = interrupts.load()) scope->on_signal();
 }
 
-// A fault of the program itself, which would happen again for ever if it were only noted.
-bool is_fault(int signal, const siginfo_t* info) noexcept {
-    const bool kind = signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
-    return kind && info->si_code > 0;
-}
-
-void on_signal(int signal, siginfo_t* info, void*) {
-    const int error = errno;
-    if (is_fault(signal, info)) {
-        ::signal(signal, SIG_DFL);  // the faulting instruction runs again, and ends the process
-    } else if (!tell_loops(signal) && signal == SIGINT) {
-        tell_runner();
-    }
-    errno = error;
-}
-
-bool is_ours(const struct sigaction& action) noexcept {
-    return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == &on_signal;
+void on_signal(int signal) noexcept {
+    if (!tell_loops(signal) && signal == SIGINT) tell_runner();
 }
 
 [[noreturn]] void fail_to_catch(int signal, int error) {
@@ -122,28 +99,17 @@ bool is_ours(const struct sigaction& action) noexcept {
     std::rethrow_exception(make_os_error(error));
 }
 
-void catch_signal(int signal) {
+void begin_to_catch(int signal) {
     const std::lock_guard lock(table);
-    Caught& c = caught[signal];
-    if (c.users == 0) {
-        struct sigaction action{};
-        action.sa_sigaction = &on_signal;
-        action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-        sigemptyset(&action.sa_mask);
-        if (::sigaction(signal, &action, &c.before) != 0) fail_to_catch(signal, errno);
+    if (catchers[signal] == 0) {
+        if (const int error = catch_signal(signal, &on_signal)) fail_to_catch(signal, error);
     }
-    ++c.users;
+    ++catchers[signal];
 }
 
-// Restores what was there before, unless somebody else has put something there since.
-void leave_signal(int signal) noexcept {
+void catch_no_more(int signal) noexcept {
     const std::lock_guard lock(table);
-    Caught& c = caught[signal];
-    if (--c.users > 0) return;
-    struct sigaction now{};
-    if (::sigaction(signal, nullptr, &now) == 0 && is_ours(now)) {
-        ::sigaction(signal, &c.before, nullptr);
-    }
+    if (--catchers[signal] == 0) leave_signal(signal);
 }
 
 SignalSlot& take_slot() {
@@ -159,13 +125,8 @@ SignalSlot& take_slot() {
 }
 
 void check_signal(int signal) {
-    const bool reserved = signal >= 32 && signal < SIGRTMIN;  // the C library's own
-    if (signal < 1 || signal > SIGRTMAX || reserved) {
-        throw ValueError("invalid signal number " + std::to_string(signal));
-    }
+    if (!is_signal(signal)) throw ValueError("invalid signal number " + std::to_string(signal));
 }
-
-bool in_main_thread() noexcept { return ::getpid() == ::syscall(SYS_gettid); }
 
 }  // namespace
 
@@ -180,12 +141,7 @@ void unlock_signals() noexcept { table.unlock(); }
 // that were under way on other threads are not here.
 void leave_signals_to_parent() noexcept {
     for (int s = 1; s < kSignals; ++s) {
-        Caught& c = caught[s];
-        struct sigaction now{};
-        if (std::exchange(c.users, 0) == 0) continue;
-        if (::sigaction(s, nullptr, &now) == 0 && is_ours(now)) {
-            ::sigaction(s, &c.before, nullptr);
-        }
+        if (std::exchange(catchers[s], 0) > 0) leave_signal(s);
     }
     for (SignalSlot* s = slots.load(); s; s = s->next) {
         if (LoopSignals* owner = s->owner.exchange(nullptr)) owner->leave_to_parent();
@@ -217,7 +173,7 @@ void LoopSignals::close() noexcept {
     wanted_.store(0);
     for (int s = 1; s < kSignals; ++s) {
         const auto i = static_cast<std::size_t>(s);
-        if (users_[i] > 0) leave_signal(s);
+        if (users_[i] > 0) catch_no_more(s);
         users_[i] = 0;
     }
     slot_->owner.store(nullptr);
@@ -262,7 +218,7 @@ void LoopSignals::want(std::uint64_t bits) {
             // Wanted first: a signal that comes at once is not lost.
             wanted_.fetch_or(bit);
             try {
-                catch_signal(s);
+                begin_to_catch(s);
             } catch (...) {
                 wanted_.fetch_and(~bit);
                 unwant(done);
@@ -278,7 +234,7 @@ void LoopSignals::unwant(std::uint64_t bits) noexcept {
     for (int s = 1; s < kSignals; ++s) {
         const std::uint64_t bit = signal_bit(s);
         if ((bits & bit) == 0 || --users_[static_cast<std::size_t>(s)] > 0) continue;
-        leave_signal(s);
+        catch_no_more(s);
         wanted_.fetch_and(~bit);
         pending_.fetch_and(~bit);
     }
@@ -431,19 +387,9 @@ std::atomic<std::terminate_handler> first_handler{nullptr};
 std::atomic<std::terminate_handler> handler_before{nullptr};
 thread_local bool terminating = false;
 
-[[noreturn]] void die_of_interrupt() noexcept {
-    sigset_t interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    ::signal(SIGINT, SIG_DFL);
-    ::pthread_sigmask(SIG_UNBLOCK, &interrupt, nullptr);
-    ::raise(SIGINT);
-    std::_Exit(128 + SIGINT);  // the first process of a container, which no signal ends
-}
-
 [[noreturn]] void on_terminate() {
     const std::exception_ptr error = std::current_exception();
-    if (error && holds<KeyboardInterrupt>(error)) die_of_interrupt();
+    if (error && holds<KeyboardInterrupt>(error)) die_of(SIGINT);
     const bool again = std::exchange(terminating, true);
     (again ? first_handler : handler_before).load()();
     std::abort();  // a handler must not return
@@ -467,14 +413,12 @@ void handle_terminate() noexcept {
 }  // namespace
 
 InterruptScope::InterruptScope(Loop& loop) : loop_(loop) {
-    struct sigaction now{};
     if (!in_main_thread() || interrupts.load() != nullptr) return;
-    if (::sigaction(SIGINT, nullptr, &now) != 0) return;
-    if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) return;
+    if (!has_default_effect(SIGINT)) return;
     handle_terminate();
     interrupts.store(this);
     try {
-        catch_signal(SIGINT);
+        begin_to_catch(SIGINT);
     } catch (...) {
         interrupts.store(nullptr);
         throw;
@@ -484,7 +428,7 @@ InterruptScope::InterruptScope(Loop& loop) : loop_(loop) {
 
 void InterruptScope::leave() noexcept {
     if (!std::exchange(active_, false)) return;
-    leave_signal(SIGINT);
+    catch_no_more(SIGINT);
     interrupts.store(nullptr);
     wait_for_handlers(interrupt_users);
     loop_.interrupted.store(false);
@@ -502,9 +446,7 @@ void InterruptScope::on_signal() noexcept {
     const int count = ++count_;
     if (count >= 3) {
         // The program does not listen: Ctrl-C ends it, once this handler has returned.
-        ::signal(SIGINT, SIG_DFL);
-        ::kill(::getpid(), SIGINT);
-        return;
+        return send_uncaught(SIGINT);
     }
     if (count == 2) loop_.interrupted.store(true);
     if (!queued_.exchange(true)) loop_.push_from_signal(*this);

@@ -9,6 +9,7 @@
 #include "asyncio/events.hpp"
 #include "asyncio/signals.hpp"
 #include "loop/services.hpp"
+#include "os/signals.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -17,8 +18,6 @@ namespace detail {
 class Loop;
 class LoopSignals;
 struct SignalSlot;
-
-inline constexpr int kSignals = 65;  // numbers are 1 to 64
 
 constexpr std::uint64_t signal_bit(int signal) noexcept { return std::uint64_t{1} << (signal - 1); }
 

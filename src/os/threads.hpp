@@ -1,0 +1,20 @@
+// What the standard library does not say of threads.
+#pragma once
+
+#include <cstddef>
+
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+
+// As debuggers and ps(1) show it: pthread_setname_np(3). A name of more than kLongestThreadName
+// bytes is not set.
+void name_this_thread(const char* name) noexcept;
+inline constexpr std::size_t kLongestThreadName = 15;
+
+// Whether this is the thread on which main() runs: gettid(2).
+bool in_main_thread() noexcept;
+
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio
