@@ -1,8 +1,6 @@
 // How a socket for datagrams is opened (CN-06).
 #include "net/datagram_socket.hpp"
 
-#include <netdb.h>
-
 #include <cerrno>
 #include <optional>
 #include <type_traits>

@@ -1,20 +1,11 @@
 #include "net/resolver.hpp"
 
-#include <errno.h>
-#include <locale.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
-#include <cstring>
 #include <deque>
 #include <limits>
 #include <mutex>
@@ -24,93 +15,19 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "net/fd_wait.hpp"
+#include "os/signals.hpp"
+#include "os/sockets.hpp"
+#include "os/threads.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
-// ---- the system's calls ------------------------------------------------------------------------
-
 namespace {
 
 std::atomic<AskSystem> current_ask{&ask_system};
 
-const char* text_or_null(const std::string& text) noexcept {
-    return text.empty() ? nullptr : text.c_str();
-}
-
-// While it lives this thread's strings are UTF-8: names with other letters than ASCII's are then
-// encoded for the name server (IDNA), whatever the program's locale.
-class Utf8Locale {
-  public:
-    Utf8Locale()
-        : own_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)),
-          before_(own_ ? ::uselocale(own_) : nullptr) {}
-    Utf8Locale(const Utf8Locale&) = delete;
-    Utf8Locale& operator=(const Utf8Locale&) = delete;
-    ~Utf8Locale() {
-        if (!own_) return;
-        ::uselocale(before_);
-        ::freelocale(own_);
-    }
-
-  private:
-    locale_t own_;
-    locale_t before_;
-};
-
-bool is_ascii(const std::string& text) noexcept {
-    return std::all_of(text.begin(), text.end(),
-                       [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-void ask_for_addresses(const NameQuery& query, NameAnswer& answer) {
-    addrinfo hints{};
-    hints.ai_family = query.family;
-    hints.ai_socktype = query.type;
-    hints.ai_protocol = query.proto;
-    hints.ai_flags = query.flags;
-    std::optional<Utf8Locale> utf8;
-#ifdef AI_IDN
-    if (!is_ascii(query.host)) {
-        utf8.emplace();
-        hints.ai_flags |= AI_IDN;
-    }
-#endif
-    addrinfo* first = nullptr;
-    answer.error =
-        ::getaddrinfo(text_or_null(query.host), text_or_null(query.service), &hints, &first);
-    if (answer.error == EAI_SYSTEM) answer.system_error = errno;
-    if (answer.error != 0) return;
-    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(first, &::freeaddrinfo);
-    for (const addrinfo* a = first; a; a = a->ai_next) {
-        answer.infos.push_back({a->ai_family, a->ai_socktype, a->ai_protocol,
-                                a->ai_canonname ? a->ai_canonname : "",
-                                SocketAddress::from(a->ai_addr, a->ai_addrlen)});
-    }
-}
-
-void ask_for_name(const NameQuery& query, NameAnswer& answer) {
-    char host[NI_MAXHOST];
-    char service[NI_MAXSERV];
-    answer.error = ::getnameinfo(static_cast<const sockaddr*>(query.address.data()),
-                                 static_cast<socklen_t>(query.address.size()), host, sizeof host,
-                                 service, sizeof service, query.flags);
-    if (answer.error == EAI_SYSTEM) answer.system_error = errno;
-    if (answer.error != 0) return;
-    answer.host = host;
-    answer.service = service;
-}
-
 }  // namespace
-
-void ask_system(const NameQuery& query, NameAnswer& answer) {
-    if (query.address) {
-        ask_for_name(query, answer);
-    } else {
-        ask_for_addresses(query, answer);
-    }
-}
 
 void replace_ask_system(AskSystem function) noexcept {
     current_ask = function ? function : &ask_system;
@@ -195,23 +112,6 @@ namespace {
 constexpr int kMostThreads = 32;
 std::atomic<std::chrono::milliseconds> idle_time{std::chrono::seconds(10)};
 
-// No signal is handled on the threads that start while it lives: a handler must not run where a
-// library's code may hold a lock for minutes.
-class SignalsBlocked {
-  public:
-    SignalsBlocked() noexcept {
-        sigset_t all;
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    SignalsBlocked(const SignalsBlocked&) = delete;
-    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-    ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-  private:
-    sigset_t before_;
-};
-
 }  // namespace
 
 void set_lookup_idle_time(std::chrono::milliseconds time) noexcept { idle_time = time; }
@@ -250,6 +150,7 @@ void Resolver::Pool::add(const std::shared_ptr<Pool>& pool, Lookup& lookup) {
     }
     if (pool->threads >= kMostThreads) return;
     try {
+        // A handler must not run where a library's code may hold a lock for minutes.
         const SignalsBlocked blocked;
         std::thread(&Pool::work, pool).detach();
         ++pool->threads;
@@ -263,7 +164,7 @@ void Resolver::Pool::add(const std::shared_ptr<Pool>& pool, Lookup& lookup) {
 }
 
 void Resolver::Pool::work(const std::shared_ptr<Pool>& pool) {
-    ::pthread_setname_np(::pthread_self(), "asyncio-dns");
+    name_this_thread("asyncio-dns");
     while (Lookup* lookup = pool->next()) {
         lookup->ask();
         // Before the answer is there, so that the next question finds this thread free.
@@ -374,18 +275,6 @@ class LookupWait {
 };
 
 Resolver& resolver_of(EventLoop& loop) { return service<Resolver>(loop.core()); }
-
-SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept {
-    // Of IPv4 and IPv6 the port is at the same place.
-    static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
-    if (!port.given() || (address.family() != AF_INET && address.family() != AF_INET6))
-        return address;
-    unsigned char raw[sizeof(sockaddr_in6)] = {};
-    std::memcpy(raw, address.data(), std::min(sizeof raw, address.size()));
-    const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
-    std::memcpy(raw + offsetof(sockaddr_in, sin_port), &number, sizeof number);
-    return SocketAddress::from(raw, address.size());
-}
 
 // Answers what needs no name server: an address, or no host. Fast, and blocks on nothing.
 bool answer_here(const NameQuery& query, PortNumber port, NameAnswer& answer) {

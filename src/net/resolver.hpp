@@ -24,34 +24,14 @@
 #include "asyncio/sockets.hpp"
 #include "loop/loop.hpp"
 #include "loop/services.hpp"
+#include "os/names.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
-// One question to the system.
-struct NameQuery {
-    std::string host;     // "": none
-    std::string service;  // "": none
-    int family = 0;
-    int type = 0;
-    int proto = 0;
-    int flags = 0;
-    SocketAddress address = {};  // given: its name is asked for, with `flags`; the rest is unused
-};
-
-struct NameAnswer {
-    int error = 0;         // EAI_*; 0: none
-    int system_error = 0;  // errno, if that is EAI_SYSTEM
-    std::vector<AddrInfo> infos;
-    std::string host;     // of getnameinfo
-    std::string service;  // of getnameinfo
-};
-
-// Asks the system, and blocks. Any thread.
-using AskSystem = void (*)(const NameQuery& query, NameAnswer& answer);
-void ask_system(const NameQuery& query, NameAnswer& answer);
 // What the threads call in place of ask_system, for tests; null: ask_system again.
+using AskSystem = void (*)(const NameQuery& query, NameAnswer& answer);
 void replace_ask_system(AskSystem function) noexcept;
 // How long a thread without work stays, for tests; 10 s.
 void set_lookup_idle_time(std::chrono::milliseconds time) noexcept;

@@ -22,7 +22,6 @@
 #include <utility>
 #include <vector>
 
-#include "net/pipes.hpp"
 #include "os/pipes.hpp"
 #include "support.hpp"
 
