@@ -1,8 +1,6 @@
 // The pool of threads: its workers, how they are called and joined.
 #include "asyncio/threads/executors.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -17,6 +15,7 @@
 #include "loop/look_around.hpp"
 #include "loop/loop.hpp"
 #include "os/fork.hpp"
+#include "os/threads.hpp"
 #include "threads/time_after.hpp"
 
 namespace asyncio {
@@ -30,11 +29,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The system takes 15 characters: the number counts, the prefix is cut.
+// The number counts, the prefix is cut.
 void name_this_thread(const std::string& prefix, unsigned number) {
     const std::string tail = '_' + std::to_string(number);
-    const std::string name = prefix.substr(0, 15 - std::min<std::size_t>(15, tail.size())) + tail;
-    ::pthread_setname_np(::pthread_self(), name.c_str());
+    const std::size_t room =
+        detail::kLongestThreadName - std::min(detail::kLongestThreadName, tail.size());
+    detail::name_this_thread((prefix.substr(0, room) + tail).c_str());
 }
 
 int default_workers() {

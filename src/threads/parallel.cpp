@@ -13,8 +13,6 @@
 //   2c. its loop is closed: push_threadsafe() says so, and notify() takes the next.
 #include "asyncio/parallel.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <mutex>
 #include <system_error>
@@ -23,6 +21,7 @@
 #include "asyncio/detail/waiter.hpp"
 #include "loop/loop.hpp"
 #include "os/fork.hpp"
+#include "os/threads.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -54,7 +53,7 @@ void LoopThread::add(Job job) {
     try {
         // If there is no thread, or no memory, the job goes with the function.
         state_->thread = std::thread([owned = std::move(job), name = state_->name]() mutable {
-            ::pthread_setname_np(::pthread_self(), name.c_str());
+            name_this_thread(name.c_str());
             owned();
         });
     } catch (const std::system_error&) {
