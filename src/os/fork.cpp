@@ -6,10 +6,9 @@
 // Other threads may be anywhere while this one forks, so that each lock of the process is taken
 // before: in the child what it guards is whole, and it can be given up. These are all; a new one
 // gets a guard, or is one of shared_mutex():
-//   shared_mutex()    channels, sessions of TLS contexts
+//   shared_mutex()    channels, sessions of TLS contexts, the start of libcurl
 //   guard_at_fork()   what a module of ours guards, by ForkRank
 //   lock_blocks()     memory that threads share
-// A component holds its own, by pthread_atfork(3).
 //
 // What stays with the parent keeps its locks, which nobody takes here: those of a pool of threads
 // (of_parent()), of a lookup's threads, of a thread of run_on_threads, of a loop. Variables of a

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "asyncio/detail/config.hpp"
+
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
@@ -16,7 +18,7 @@ namespace detail {
 inline constexpr int kFirstOwn = 3;
 // The same as `fd`, close-on-exec and not below kFirstOwn: that number is then closed. -1 and errno
 // if there is none. `fd` may be -1.
-int above_standard(int fd) noexcept;
+ASYNCIO_API int above_standard(int fd) noexcept;
 // The same. Raises: the OSError of errno for a descriptor that is none.
 int checked(int fd);
 

@@ -254,7 +254,7 @@ std::ostream& operator<<(std::ostream& out, const SocketAddress& address) {
 // ---- Socket ------------------------------------------------------------------------------------
 
 Socket::Socket(int family, int type, int protocol)
-    : fd_(detail::above_standard(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol))) {
+    : fd_(detail::open_socket(family, type | SOCK_NONBLOCK, protocol)) {
     check(fd_);
 }
 

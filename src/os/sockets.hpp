@@ -20,6 +20,11 @@ namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
+// socket(2), close-on-exec and above the standard streams: -1 and errno if there is none.
+inline int open_socket(int family, int type, int protocol) noexcept {
+    return above_standard(::socket(family, type | SOCK_CLOEXEC, protocol));
+}
+
 // ---- names --------------------------------------------------------------------------------------
 
 inline const sockaddr* sockaddr_of(const SocketAddress& address) noexcept {

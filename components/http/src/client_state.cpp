@@ -1,14 +1,6 @@
 #include "client_state.hpp"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <mutex>
 #include <new>
@@ -16,7 +8,10 @@
 #include "asyncio/component/services.hpp"
 #include "asyncio/exceptions.hpp"
 #include "exchange.hpp"
-#include "os/posix.hpp"
+#include "os/descriptors.hpp"
+#include "os/fork.hpp"
+#include "os/sockets.hpp"
+#include "os/standard_streams.hpp"
 #include "text.hpp"
 
 namespace asyncio {
@@ -31,65 +26,17 @@ constexpr std::chrono::seconds kKeepShared{60};
 // How long libcurl may use an address that we gave it, and how long we rely on that: less.
 constexpr std::chrono::seconds kKeepNames{60};
 
-// All that loops share. Made without a constructor and never destroyed: a loop may be
-// closed after the static objects are.
+// All that loops share, behind its shared_mutex(). Made without a constructor and never destroyed:
+// a loop may be closed after the static objects are.
 struct Shared {
-    std::mutex mutex;
     bool has_begun = false;
     CURLcode begun = CURLE_OK;
-    // How many forks lie between the first process and this one.
-    unsigned forks = 0;
 };
 
 constinit Shared shared_state;
 
-// Where a program has closed its standard streams, sockets and libcurl's own descriptors must not
-// get their numbers: what it prints would go there.
-using asyncio::detail::kFirstOwn;
-
-// A socket that is to live, above the standard streams. Returns -1 with errno if there is none.
-int open_socket(const curl_sockaddr& address) noexcept {
-    const int fd = ::socket(address.family, address.socktype | SOCK_CLOEXEC, address.protocol);
-    if (fd < 0 || fd >= kFirstOwn) [[likely]]
-        return fd;
-    const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstOwn);
-    ::close(fd);
-    return moved;
-}
-
-// While it lives, what others open is above the standard streams.
-class StandardStreamsTaken {
-  public:
-    StandardStreamsTaken() noexcept {
-        int fd;
-        do {
-            fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-            if (fd >= 0) fds_[count_++] = fd;
-        } while (fd >= 0 && fd < kFirstOwn);
-    }
-    StandardStreamsTaken(const StandardStreamsTaken&) = delete;
-    StandardStreamsTaken& operator=(const StandardStreamsTaken&) = delete;
-    ~StandardStreamsTaken() {
-        for (std::size_t i = 0; i < count_; ++i) ::close(fds_[i]);
-    }
-
-  private:
-    // One more than there are: the first of the others says that all are taken.
-    std::array<int, kFirstOwn + 1> fds_{};
-    std::size_t count_ = 0;
-};
-
-// The mutex is held while the process forks, so that it is free in the child. Nothing else is
-// locked by whoever holds it.
-[[maybe_unused]] const int fork_is_prepared =
-    ::pthread_atfork([] { shared_state.mutex.lock(); }, [] { shared_state.mutex.unlock(); },
-                     [] {
-                         ++shared_state.forks;
-                         shared_state.mutex.unlock();
-                     });
-
 void init_libcurl() {
-    const std::lock_guard lock(shared_state.mutex);
+    const std::lock_guard lock(asyncio::detail::shared_mutex(&shared_state));
     if (!shared_state.has_begun) shared_state.begun = curl_global_init(CURL_GLOBAL_DEFAULT);
     shared_state.has_begun = true;
     if (shared_state.begun == CURLE_OK) return;
@@ -97,27 +44,19 @@ void init_libcurl() {
                        curl_easy_strerror(shared_state.begun));
 }
 
-// "IP PORT ", "" if there is none.
-std::string end_of(int fd, int (*ask)(int, sockaddr*, socklen_t*)) {
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    // Safe because the system fills it with an address of the family that it says.
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    if (ask(fd, any, &size) != 0) return {};
-    const bool v6 = address.ss_family == AF_INET6;
-    const auto* const in = reinterpret_cast<const sockaddr_in*>(any);
-    const auto* const in6 = reinterpret_cast<const sockaddr_in6*>(any);
-    char text[INET6_ADDRSTRLEN] = {};
-    const void* const bytes =
-        v6 ? static_cast<const void*>(&in6->sin6_addr) : static_cast<const void*>(&in->sin_addr);
-    if (!::inet_ntop(address.ss_family, bytes, text, sizeof text)) return {};
-    return std::string(text) + ' ' + std::to_string(ntohs(v6 ? in6->sin6_port : in->sin_port));
+using NameCall = int (*)(int, sockaddr*, socklen_t*);
+
+// "IP PORT", "" if there is none.
+std::string end_of(int fd, NameCall ask) {
+    asyncio::detail::NameRoom name;
+    if (ask(fd, name.data(), name.size()) != 0) return {};
+    const SocketAddress address = name.address();
+    const std::string host = address.host();
+    return host.empty() ? host : host + ' ' + std::to_string(address.port());
 }
 
 std::string ends_of(int fd) {
-    return end_of(fd, [](int s, sockaddr* a, socklen_t* n) { return ::getpeername(s, a, n); }) +
-           ' ' +
-           end_of(fd, [](int s, sockaddr* a, socklen_t* n) { return ::getsockname(s, a, n); });
+    return end_of(fd, &::getpeername) + ' ' + end_of(fd, &::getsockname);
 }
 
 }  // namespace
@@ -156,14 +95,14 @@ OwnedHeaders own_headers(std::span<const Header> headers) {
 ClientState::ClientState(const ClientOptions& options)
     : headers_(own_headers(options.headers)),
       keeps_connections_(options.max_idle_connections > 0),
-      forks_(shared_state.forks) {
+      forks_(asyncio::detail::forks()) {
     if (options.max_connections < 0 || options.max_connections_per_host < 0 ||
         options.max_idle_connections < 0) {
         throw ValueError("a number of connections must be >= 0");
     }
     init_libcurl();
     {
-        const StandardStreamsTaken taken;
+        const asyncio::detail::StandardStreamsTaken taken;
         multi_ = curl_multi_init();  // which opens what wakes it
     }
     if (!multi_) throw std::bad_alloc();
@@ -218,7 +157,9 @@ Ref<ClientState> ClientState::shared() {
     return client;
 }
 
-bool ClientState::is_of_parent() const noexcept { return core_ && forks_ != shared_state.forks; }
+bool ClientState::is_of_parent() const noexcept {
+    return core_ && forks_ != asyncio::detail::forks();
+}
 
 void ClientState::use() {
     LoopCore& core = asyncio::detail::running_core();
@@ -229,7 +170,7 @@ void ClientState::use() {
     if (!core_) {
         core.attach();
         core_ = &core;
-        forks_ = shared_state.forks;
+        forks_ = asyncio::detail::forks();
     }
 }
 
@@ -348,7 +289,8 @@ void ClientState::watch(int fd, int what) {
 // first one: what is watched under that number is watched anew.
 curl_socket_t ClientState::on_open(void* self, curlsocktype, curl_sockaddr* address) noexcept {
     auto& client = *static_cast<ClientState*>(self);
-    const int fd = open_socket(*address);
+    const int fd =
+        asyncio::detail::open_socket(address->family, address->socktype, address->protocol);
     if (fd < 0) return CURL_SOCKET_BAD;
     try {
         client.fresh_.push_back(fd);

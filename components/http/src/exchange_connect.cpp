@@ -1,8 +1,5 @@
 // The way of an exchange to a connection: the look-up of the host, how long it may all take, and
 // whether a connection that was used before still serves.
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -16,6 +13,8 @@
 #include "asyncio/with.hpp"
 #include "base/error_from.hpp"
 #include "exchange.hpp"
+#include "os/descriptors.hpp"
+#include "os/sockets.hpp"
 #include "text.hpp"
 #include "tls.hpp"
 
