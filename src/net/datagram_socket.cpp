@@ -1,4 +1,4 @@
-// How a socket for datagrams is opened (CN-06).
+// How a socket for datagrams is opened (CN-06), and its transport made.
 #include "net/datagram_socket.hpp"
 
 #include <cerrno>
@@ -8,6 +8,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "net/datagram_transport.hpp"
 #include "net/fd_wait.hpp"
 #include "net/resolver.hpp"
 #include "os/blocking.hpp"
@@ -35,12 +36,12 @@ DatagramRequest::DatagramRequest(const DatagramOptions& options)
       reuse_port(options.reuse_port),
       allow_broadcast(options.allow_broadcast) {}
 
+namespace {
+
 std::string repr(const DatagramRequest::Address& address) {
     if (!address.port.given()) return quoted(address.host);
     return '(' + quoted(address.host) + ", " + std::to_string(address.port) + ')';
 }
-
-namespace {
 
 // The options that are set, as Python prints them: "family=2, reuse_port=True".
 std::string modifiers(const DatagramRequest& request) {
@@ -189,6 +190,41 @@ Coroutine<DatagramSocket> open_datagram_socket(EventLoop& loop, DatagramRequest 
         if (!first_error) first_error = opened.error();
     }
     std::rethrow_exception(std::move(first_error));
+}
+
+// ---- for a transport and a protocol -------------------------------------------------------------
+
+namespace {
+
+void log_created(const DatagramRequest::Address& local, const DatagramRequest::Address& remote,
+                 const DatagramTransport& transport) {
+    std::string text = "Datagram endpoint ";
+    if (local.given) text += "local_addr=" + repr(local) + ' ';
+    text += "remote_addr=" + (remote.given ? repr(remote) : "None") + " created: ";
+    log::write(local.given ? log::Level::INFO : log::Level::DEBUG, text + transport.repr());
+}
+
+}  // namespace
+
+Coroutine<DatagramTransport> create_datagram_transport(EventLoop& loop, DatagramRequest request,
+                                                       DatagramFactory factory) {
+    const DatagramRequest::Address local = request.local;
+    const DatagramRequest::Address remote = request.remote;
+    DatagramSocket opened = co_await open_datagram_socket(loop, std::move(request));
+    std::shared_ptr<DatagramProtocol> protocol = factory();
+    if (!protocol) throw TypeError("the protocol factory returned no protocol");
+    const Future<> made = loop.create_future();
+    auto channel = Ref<DatagramChannel>::adopt(
+        new DatagramChannel(loop, std::move(protocol), made, opened.remote));
+    channel->open(std::move(opened.socket));
+    DatagramTransport transport(Ref<TransportBase>::share(channel.get()));
+    if (loop.get_debug()) log_created(local, remote, transport);
+    const Result<void> outcome = co_await as_result(made);
+    if (!outcome) {
+        transport.close();
+        std::rethrow_exception(outcome.error());
+    }
+    co_return transport;
 }
 
 }  // namespace detail

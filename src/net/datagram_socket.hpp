@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -115,9 +114,6 @@ class DatagramQueue {
 inline bool room_is_silent(int family, std::size_t name_size) noexcept {
     return family == AF_UNIX && name_size > 0;
 }
-
-// As Python prints it: "('127.0.0.1', 80)", "'/path'".
-std::string repr(const DatagramRequest::Address& address);
 
 // Of an open socket for datagrams. `remote`: where all is sent to; not given if `connected`.
 struct DatagramSocket {

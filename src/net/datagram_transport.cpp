@@ -227,41 +227,6 @@ void DatagramChannel::set_write_buffer_limits(WriteBufferLimits limits) {
     flow_.grown(queue_.size(), *this, protocol_.get());
 }
 
-// ---- an endpoint with a transport and a protocol ------------------------------------------------
-
-namespace {
-
-void log_created(const DatagramRequest::Address& local, const DatagramRequest::Address& remote,
-                 const DatagramTransport& transport) {
-    std::string text = "Datagram endpoint ";
-    if (local.given) text += "local_addr=" + repr(local) + ' ';
-    text += "remote_addr=" + (remote.given ? repr(remote) : "None") + " created: ";
-    log::write(local.given ? log::Level::INFO : log::Level::DEBUG, text + transport.repr());
-}
-
-}  // namespace
-
-Coroutine<DatagramTransport> create_datagram_transport(EventLoop& loop, DatagramRequest request,
-                                                       DatagramFactory factory) {
-    const DatagramRequest::Address local = request.local;
-    const DatagramRequest::Address remote = request.remote;
-    DatagramSocket opened = co_await open_datagram_socket(loop, std::move(request));
-    std::shared_ptr<DatagramProtocol> protocol = factory();
-    if (!protocol) throw TypeError("the protocol factory returned no protocol");
-    const Future<> made = loop.create_future();
-    auto channel = Ref<DatagramChannel>::adopt(
-        new DatagramChannel(loop, std::move(protocol), made, opened.remote));
-    channel->open(std::move(opened.socket));
-    DatagramTransport transport(Ref<TransportBase>::share(channel.get()));
-    if (loop.get_debug()) log_created(local, remote, transport);
-    const Result<void> outcome = co_await as_result(made);
-    if (!outcome) {
-        transport.close();
-        std::rethrow_exception(outcome.error());
-    }
-    co_return transport;
-}
-
 }  // namespace detail
 }  // namespace v1
 }  // namespace asyncio
