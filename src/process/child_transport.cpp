@@ -1,7 +1,5 @@
 #include "process/child_transport.hpp"
 
-#include <pthread.h>
-
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -12,6 +10,7 @@
 #include "net/flow_control.hpp"
 #include "net/pipes.hpp"
 #include "os/descriptors.hpp"
+#include "os/threads.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -143,7 +142,7 @@ void ChildTransport::wait_on_thread() {
     const std::string name = "waitpid-" + std::to_string(counter++);
     auto self = Ref<ChildTransport>::share(this);
     const auto wait = [self, name]() mutable {
-        ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
+        name_this_thread(name.substr(0, kLongestThreadName).c_str());
         await_end(self->pid_);
         // The entry takes the count over, which it gives back on the loop's thread.
         ChildTransport* const child = self.detach();

@@ -51,12 +51,17 @@ class Rules(unittest.TestCase):
     def test_system_headers_come_from_os(self):
         text = ('#include <cerrno>\n#include <sys/stat.h>\n#include "fcntl.h"\n#include <errno.h>\n'
                 '#include <cxxabi.h>\n#include "os/files.hpp"\n  #  include <linux/openat2.h>\n')
-        for name in ('src/files/a.cpp', 'src/streams/a.hpp', 'src/base/a.cpp',
-                     'include/asyncio/files.hpp'):
+        for name in ('src/files/a.cpp', 'src/streams/a.hpp', 'src/base/a.cpp', 'src/net/a.cpp',
+                     'include/asyncio/files.hpp', 'components/http/src/a.cpp'):
             self.assertEqual(lines_of(rules.system_headers, name, text), [2, 3, 4, 7], name)
         for name in ('src/os/a.hpp', 'src/backend/a.cpp', 'src/tls/a.cpp',
-                     'components/http/src/a.cpp'):
+                     'components/other/src/a.cpp'):
             self.assertEqual(lines_of(rules.system_headers, name, text), [], name)
+
+    def test_a_component_includes_the_libraries_that_it_stands_on(self):
+        text = '#include <curl/curl.h>\n#include <poll.h>\n'
+        self.assertEqual(lines_of(rules.system_headers, 'components/http/src/a.cpp', text), [2])
+        self.assertEqual(lines_of(rules.system_headers, 'src/net/a.cpp', text), [1, 2])
 
     def test_the_ring_is_included_by_what_uses_it(self):
         ring = '#include <liburing.h>\n'
