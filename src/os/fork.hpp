@@ -25,12 +25,12 @@ ASYNCIO_API std::mutex& shared_mutex(const void* object) noexcept;
 // Locks that are held while the process forks, in the order in which they are taken. Memory that
 // threads share is locked last of all, since it is taken under the others.
 enum class ForkRank : std::uint8_t {
-    kThreads,  // who waits for which pool of threads, and where threads sleep until a future is
-               // done
+    kPools,    // who waits for which pool of threads
+    kFutures,  // where threads sleep until a future is done
     kLoops,    // the list of all loops
     kSignals,  // what is caught
 };
-inline constexpr std::size_t kForkRanks = 3;
+inline constexpr std::size_t kForkRanks = 4;
 
 // What one module does when the process forks.
 struct ForkGuard {
@@ -40,8 +40,9 @@ struct ForkGuard {
     // allocates.
     void (*leave_to_parent)() noexcept;
 };
-// To be called by what initializes a variable of the module: before there are threads. `guard`
-// stays for good.
+// To be called by what initializes a variable of the module: before there are threads. In the
+// source that has the locks, since of an archive a program gets only the sources that it asks for.
+// `guard` stays for good.
 bool guard_at_fork(ForkRank rank, const ForkGuard& guard) noexcept;
 
 }  // namespace detail

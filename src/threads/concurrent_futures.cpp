@@ -9,7 +9,6 @@
 #include "asyncio/detail/thread_state.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
-#include "asyncio/threads/executors.hpp"
 #include "os/fork.hpp"
 #include "threads/time_after.hpp"
 
@@ -47,24 +46,21 @@ class DoneMark final : public ConcurrentCallback {
 };
 DoneMark done_mark;
 
-void lock_threads() noexcept {
-    ThreadPoolExecutor::lock_joiners();
+void lock_places() noexcept {
     for (std::size_t i = 0; i < kPlaces; ++i) places()[i].mutex.lock();
 }
 
-void unlock_threads() noexcept {
+void unlock_places() noexcept {
     for (std::size_t i = 0; i < kPlaces; ++i) places()[i].mutex.unlock();
-    ThreadPoolExecutor::unlock_joiners();
 }
 
-void leave_threads_to_parent() noexcept {
-    ThreadPoolExecutor::forget_joiners();
+void leave_sleepers_to_parent() noexcept {
     // Safe because nobody waits in them here: they count threads of the parent.
     for (std::size_t i = 0; i < kPlaces; ++i) std::construct_at(&places()[i].ended);
 }
 
-constexpr ForkGuard kThreadGuard{lock_threads, unlock_threads, leave_threads_to_parent};
-[[maybe_unused]] const bool guarded = guard_at_fork(ForkRank::kThreads, kThreadGuard);
+constexpr ForkGuard kPlaceGuard{lock_places, unlock_places, leave_sleepers_to_parent};
+[[maybe_unused]] const bool guarded = guard_at_fork(ForkRank::kFutures, kPlaceGuard);
 
 }  // namespace
 

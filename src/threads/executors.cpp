@@ -414,6 +414,15 @@ void ThreadPoolExecutor::forget_joiners() noexcept {
     Worker::here = nullptr;  // this thread is not one of a pool here
 }
 
+namespace {
+
+constexpr detail::ForkGuard kPoolGuard{ThreadPoolExecutor::lock_joiners,
+                                       ThreadPoolExecutor::unlock_joiners,
+                                       ThreadPoolExecutor::forget_joiners};
+[[maybe_unused]] const bool guarded = detail::guard_at_fork(detail::ForkRank::kPools, kPoolGuard);
+
+}  // namespace
+
 int ThreadPoolExecutor::max_workers() const noexcept { return pool().max_workers; }
 
 int ThreadPoolExecutor::thread_count() const {
