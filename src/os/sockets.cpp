@@ -1,4 +1,5 @@
-// Addresses and sockets as values, over the system's own structures.
+// Addresses and sockets as values, over the system's own structures, and the calls that the loop
+// uses.
 #include "os/sockets.hpp"
 
 #include <arpa/inet.h>

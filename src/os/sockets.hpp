@@ -98,7 +98,7 @@ int pending_error(int fd) noexcept;
 void listen_on(int fd, int backlog);
 // accept4(2), non-blocking and close-on-exec: the descriptor, or an errno as a negative number.
 int accept_one(int fd, SocketAddress& from) noexcept;
-// Whether accept_one() gave an error of one connection that came before it could be accepted: the
+// Whether an errno of accept(2) is one connection's that came before it could be accepted: the
 // next one may be fine.
 bool concerns_one_connection(int error) noexcept;
 // TCP_NODELAY, which accepted sockets inherit. Does nothing where it is no TCP socket.
