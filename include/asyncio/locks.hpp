@@ -81,7 +81,7 @@ class [[nodiscard("co_await it")]] Acquire {
             slot_.refuse();
             return false;
         }
-        Waiter& waiter = slot_.wait();
+        Waiter& waiter = slot_.wait(L::kWaitKind);
         lock_->waiters_.push_back(waiter);
         waiter.suspend(h.promise());
         return true;
@@ -165,6 +165,8 @@ class ASYNCIO_API Lock {
     friend class ScopedLock<Lock>;
     friend class Condition;
 
+    static constexpr auto kWaitKind = detail::WaitKind::kLock;
+
     bool try_acquire() noexcept {
         if (locked_ || !waiters_.all_cancelled()) return false;
         locked_ = true;
@@ -186,7 +188,7 @@ class ASYNCIO_API Lock {
     void report_released_twice() const noexcept;
 
     bool locked_ = false;
-    detail::WaiterList waiters_;
+    detail::WaitingLine waiters_;
     detail::LoopBound loop_;
 };
 
@@ -210,7 +212,7 @@ class [[nodiscard("co_await it")]] EventWait {
             slot_.refuse();
             return false;
         }
-        Waiter& waiter = slot_.wait();
+        Waiter& waiter = slot_.wait(std::is_void_v<R> ? WaitKind::kQueueJoin : WaitKind::kEvent);
         event_->waiters_.push_back(waiter);
         waiter.suspend(h.promise());
         return true;
@@ -279,13 +281,12 @@ class ASYNCIO_API Event {
     void raise_flag() noexcept {
         if (set_) return;
         set_ = true;
-        if (!waiters_.empty()) wake_all();
+        waiters_.wake_all();
     }
-    void wake_all() noexcept;
     std::exception_ptr settle(detail::Waiter& waiter) noexcept;
 
     bool set_ = false;
-    detail::WaiterList waiters_;
+    detail::WaitingLine waiters_;
     detail::LoopBound loop_;
 };
 
@@ -366,8 +367,8 @@ class ASYNCIO_API Condition {
 
     Lock own_;
     Lock* lock_;
-    detail::WaiterList waiters_;
-    detail::WaiterList returning_;  // those that take the lock again
+    detail::WaitingLine waiters_;
+    detail::WaitingLine returning_;  // those that take the lock again
     detail::LoopBound loop_;
 };
 
@@ -435,6 +436,8 @@ class ASYNCIO_API Semaphore {
     friend class detail::Acquire;
     friend class ScopedLock<Semaphore>;
 
+    static constexpr auto kWaitKind = detail::WaitKind::kSemaphore;
+
     bool try_acquire() noexcept {
         if (locked()) return false;
         --value_;
@@ -458,7 +461,7 @@ class ASYNCIO_API Semaphore {
     std::ptrdiff_t value_ = 1;
     std::ptrdiff_t bound_ = kMost;
     bool bounded_ = false;
-    detail::WaiterList waiters_;
+    detail::WaitingLine waiters_;
     detail::LoopBound loop_;
 };
 

@@ -230,7 +230,7 @@ class [[nodiscard("co_await it")]] QueuePut {
     }
     template <std::derived_from<PromiseBase> P>
     bool await_suspend(std::coroutine_handle<P> h) {
-        return QueueWait::begin(slot_, *queue_, QueueLine::Kind::kPut, h.promise(), thread_state);
+        return QueueWait::begin(slot_, *queue_, WaitKind::kQueuePut, h.promise(), thread_state);
     }
     void await_resume() {
         if (slot_.slow() && !granted()) std::rethrow_exception(error());
@@ -291,7 +291,7 @@ class [[nodiscard("co_await it")]] QueueGet {
     }
     template <std::derived_from<PromiseBase> P>
     bool await_suspend(std::coroutine_handle<P> h) {
-        return QueueWait::begin(slot_, *queue_, QueueLine::Kind::kGet, h.promise(), thread_state);
+        return QueueWait::begin(slot_, *queue_, WaitKind::kQueueGet, h.promise(), thread_state);
     }
     T await_resume() {
         if (slot_.slow() && !granted()) std::rethrow_exception(error());

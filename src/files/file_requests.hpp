@@ -186,7 +186,7 @@ class FileWait {
 
   private:
     Ref<FileRequest> request_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kFile};
 };
 
 // What `fn` gives, called on a thread for files. It owns all that it works on. A cancelled caller

@@ -154,7 +154,7 @@ class SharedReadWait {
 
   private:
     Ref<SharedRead> read_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kFile};
 };
 
 }  // namespace detail

@@ -114,7 +114,7 @@ class ConnectionMade {
 
   private:
     ConnectingChannel& channel_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kConnection};
 };
 
 }  // namespace detail

@@ -80,8 +80,6 @@ class Endpoint final : public Channel,
 
     ~Endpoint() { core_.detach(); }
     Backend& backend() const noexcept { return *static_cast<Loop&>(core_).backend; }
-    static void wake_first(WaiterList& waiters) noexcept;
-    static void wake_all(WaiterList& waiters) noexcept;
     void abandon() noexcept;
     void destroy() noexcept;
     template <class Taken>
@@ -96,8 +94,8 @@ class Endpoint final : public Channel,
     std::unique_ptr<SocketAddress> remote_;
     bool connected_ = false;
     DatagramQueue kept_;  // received with an earlier one
-    WaiterList readers_;
-    WaiterList writers_;
+    WaitingLine readers_;
+    WaitingLine writers_;
 };
 
 // Waits in one of the lines of an endpoint.
@@ -105,7 +103,10 @@ class EndpointWait {
   public:
     using asyncio_native = void;
 
-    EndpointWait(Endpoint& endpoint, bool read) noexcept : endpoint_(endpoint), read_(read) {
+    EndpointWait(Endpoint& endpoint, bool read) noexcept
+        : endpoint_(endpoint),
+          waiter_(read ? WaitKind::kDatagramReceive : WaitKind::kDatagramSend),
+          read_(read) {
         line().push_back(waiter_);
         if (read) endpoint.start_reading(endpoint.core_.ready);
     }
@@ -113,7 +114,7 @@ class EndpointWait {
     EndpointWait& operator=(const EndpointWait&) = delete;
     ~EndpointWait() {
         line().remove(waiter_);
-        if (!served_ && waiter_.done()) Endpoint::wake_first(line());
+        if (!served_ && waiter_.done()) line().wake_next();
         if (read_ && line().empty()) endpoint_.stop_reading();
     }
 
@@ -128,7 +129,7 @@ class EndpointWait {
     }
 
   private:
-    WaiterList& line() noexcept { return read_ ? endpoint_.readers_ : endpoint_.writers_; }
+    WaitingLine& line() noexcept { return read_ ? endpoint_.readers_ : endpoint_.writers_; }
 
     Endpoint& endpoint_;
     Waiter waiter_;
@@ -164,8 +165,8 @@ void Endpoint::close() noexcept {
     backend().close(*this);
     socket_.close();
     kept_.clear();
-    wake_all(readers_);
-    wake_all(writers_);
+    readers_.wake_all();
+    writers_.wake_all();
 }
 
 // The last handle is gone. On another thread than the loop's, that is where the rest is done.
@@ -199,30 +200,22 @@ std::string Endpoint::repr() const {
 
 // ---- receiving
 
-void Endpoint::wake_first(WaiterList& waiters) noexcept {
-    if (Waiter* const w = waiters.first_pending()) w->set();
-}
-
-void Endpoint::wake_all(WaiterList& waiters) noexcept {
-    while (Waiter* const w = waiters.first_pending()) w->set();
-}
-
 void Endpoint::read_ready() {
     read_runs();
     if (abandoned_) return destroy();
-    wake_first(readers_);
+    readers_.wake_next();
 }
 
 void Endpoint::write_ready() {
     write_runs();
     if (abandoned_) return destroy();
-    wake_all(writers_);
+    writers_.wake_all();
 }
 
 void Endpoint::pass_on() noexcept {
     if (readers_.empty()) return;
-    if (!kept_.empty()) return wake_first(readers_);
-    read_again(core_.ready);
+    if (kept_.empty()) return read_again(core_.ready);
+    readers_.wake_next();
 }
 
 // Raises: OSError if it was too long.

@@ -53,7 +53,7 @@ class FdWait {
     }
 
     Loop& loop_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kDescriptor};
     Ref<HandleState> watch_;
     int fd_;
     bool write_;

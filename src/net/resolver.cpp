@@ -98,9 +98,7 @@ void Lookup::set_awaited(bool awaited) noexcept {
 void Lookup::run() {
     answered_ = true;
     set_awaited(false);
-    for (Waiter* w = waiters_.front(); w; w = WaiterList::next(*w)) {
-        if (!w->done()) w->set();
-    }
+    waiters_.wake_all();
     if (resolver_) resolver_->forget(*this);
     release();
 }
@@ -271,7 +269,7 @@ class LookupWait {
 
   private:
     Ref<Lookup> lookup_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kName};
 };
 
 Resolver& resolver_of(EventLoop& loop) { return service<Resolver>(loop.core()); }

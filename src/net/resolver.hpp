@@ -73,7 +73,7 @@ class Lookup final : public Node {
     const NameQuery query_;
     const std::string key_;
     NameAnswer answer_;
-    WaiterList waiters_;
+    WaitingLine waiters_;
     bool answered_ = false;
     bool awaited_ = false;  // somebody waits: virtual time stands still
 };

@@ -132,21 +132,20 @@ void Stream::connection_lost(std::exception_ptr error) {
     } else {
         feed_eof();
     }
-    wake_waiters(StreamWaiter::For::kClosed);
-    if (writing_paused_) wake_waiters(StreamWaiter::For::kDrain);
+    wake_waiters(WaitKind::kStreamClosed);
+    if (writing_paused_) wake_waiters(WaitKind::kStreamDrain);
 }
 
 void Stream::resume_writing() {
     writing_paused_ = false;
-    wake_waiters(StreamWaiter::For::kDrain);
+    wake_waiters(WaitKind::kStreamDrain);
 }
 
-void Stream::wake_waiters(StreamWaiter::For what) noexcept {
+void Stream::wake_waiters(WaitKind kind) noexcept {
     if (!waiters_) return;
-    for (Waiter* w = waiters_->front(); w; w = WaiterList::next(*w)) {
-        // Safe because only StreamWaiters are put in.
-        if (!w->done() && static_cast<StreamWaiter*>(w)->what == what) w->set();
-    }
+    waiters_->for_each([kind](Waiter& w) {
+        if (!w.done() && w.kind() == kind) w.set();
+    });
 }
 
 // ---- Stream: the writer -------------------------------------------------------------------------
@@ -236,16 +235,16 @@ bool WaitClosed::await_ready() {
 }
 
 StreamWaiter& StreamWait::wait() {
-    Owned<WaiterList>& list = stream_->waiters_;
-    if (!list) list = Owned(new WaiterList);
-    waiter_ = new StreamWaiter(stream_, what_);
-    list->push_back(*waiter_);
+    Owned<WaitingLine>& line = stream_->waiters_;
+    if (!line) line = Owned(new WaitingLine);
+    waiter_ = new StreamWaiter(stream_, kind_);
+    line->push_back(*waiter_);
     return *waiter_;
 }
 
 // The error to raise, or null.
 std::exception_ptr StreamWait::settle() {
-    if (state_ == State::kFails) return stream_->failure(what_);
+    if (state_ == State::kFails) return stream_->failure(kind_);
     if (state_ == State::kYields) {
         TaskBase* const task = thread_state.task;
         if (task->resumed()) return task->take_cancel();
@@ -255,7 +254,7 @@ std::exception_ptr StreamWait::settle() {
     if (!waiter_->stream) return Stream::went_away();
     const Stream& s = *stream_;
     if (!s.lost_) return nullptr;
-    return state_ == State::kYields ? s.failure(what_) : s.lost_error();
+    return state_ == State::kYields ? s.failure(kind_) : s.lost_error();
 }
 
 // To whom uses a stream that nothing keeps any more.
@@ -264,8 +263,8 @@ std::exception_ptr Stream::went_away() {
 }
 
 // What drain() and wait_closed() raise where they need not wait.
-std::exception_ptr Stream::failure(StreamWaiter::For what) const {
-    if (what == StreamWaiter::For::kClosed) return lost_error();
+std::exception_ptr Stream::failure(WaitKind kind) const {
+    if (kind == WaitKind::kStreamClosed) return lost_error();
     if (exception_) return exception_;
     return std::make_exception_ptr(ConnectionResetError("Connection lost"));
 }

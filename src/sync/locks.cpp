@@ -31,14 +31,14 @@ void throw_awaited_twice() { throw RuntimeError("cannot reuse already awaited co
 
 namespace {
 
-std::string with_waiters(std::string text, const WaiterList& waiters) {
+std::string with_waiters(std::string text, const WaitingLine& waiters) {
     if (!waiters.empty()) text += ", waiters:" + std::to_string(waiters.size());
     return text;
 }
 
 // True while the object that `waiters` belongs to lives: only its end takes a waiter out of the
 // line before the task runs again. Safe because only addresses are compared.
-bool alive(const WaiterList& waiters, const Waiter& waiter) noexcept {
+bool alive(const WaitingLine& waiters, const Waiter& waiter) noexcept {
     return waiters.contains(waiter);
 }
 
@@ -70,7 +70,7 @@ class Suspended {
 }  // namespace detail
 
 using detail::Waiter;
-using detail::WaiterList;
+using detail::WaitKind;
 
 // ---- Lock -----------------------------------------------------------------------------------
 
@@ -103,10 +103,6 @@ std::string Lock::repr() const {
 
 // ---- Event ----------------------------------------------------------------------------------
 
-void Event::wake_all() noexcept {
-    while (Waiter* w = waiters_.first_pending()) w->set();
-}
-
 // An event that went away right after set() has still done its work.
 std::exception_ptr Event::settle(Waiter& waiter) noexcept {
     if (detail::alive(waiters_, waiter)) waiters_.remove(waiter);
@@ -123,7 +119,7 @@ std::string Event::repr() const {
 Coroutine<bool> Condition::wait() {
     if (!locked()) throw RuntimeError("cannot wait on un-acquired lock");
     if (!loop_.bind()) std::rethrow_exception(detail::bound_elsewhere(repr()));
-    Waiter waiter;
+    Waiter waiter(WaitKind::kCondition);
     lock_->release();
     waiters_.push_back(waiter);
     std::exception_ptr error = co_await detail::Suspended(waiter);
@@ -155,14 +151,10 @@ void Condition::notify_up_to(std::size_t n) {
     wake(n);
 }
 
-void Condition::notify_all() { notify_up_to(waiters_.size()); }
+void Condition::notify_all() { notify_up_to(std::numeric_limits<std::size_t>::max()); }
 
 void Condition::wake(std::size_t n) noexcept {
-    for (; n > 0; --n) {
-        Waiter* const w = waiters_.first_pending();
-        if (!w) return;
-        w->set();
-    }
+    while (n > 0 && waiters_.wake_next()) --n;
 }
 
 std::string Condition::repr() const {
@@ -173,10 +165,8 @@ std::string Condition::repr() const {
 // ---- Semaphore --------------------------------------------------------------------------------
 
 bool Semaphore::wake_next() noexcept {
-    Waiter* const w = waiters_.first_pending();
-    if (!w) return false;
+    if (!waiters_.wake_next()) return false;
     --value_;
-    w->set();
     return true;
 }
 

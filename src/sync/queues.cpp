@@ -38,8 +38,8 @@ std::string QueueBase::repr_with(const char* name, const std::string& items) con
     std::string text =
         std::string("<") + name + " at " + address + " maxsize=" + std::to_string(maxsize());
     if (!empty()) text += " _queue=[" + items + ']';
-    if (getters_.waiting()) text += " _getters[" + std::to_string(getters_.size()) + ']';
-    if (putters_.waiting()) text += " _putters[" + std::to_string(putters_.size()) + ']';
+    if (getters_.waiting()) text += " _getters[" + std::to_string(getters_.count_waiting()) + ']';
+    if (putters_.waiting()) text += " _putters[" + std::to_string(putters_.count_waiting()) + ']';
     if (unfinished_ > 0) text += " tasks=" + std::to_string(unfinished_);
     if (shutdown_) text += " shutdown";
     return text + '>';
@@ -47,23 +47,9 @@ std::string QueueBase::repr_with(const char* name, const std::string& items) con
 
 // ---- waiting for it -------------------------------------------------------------------------
 
-QueueLine::~QueueLine() {
-    for (QueueLink* w = ends_.following; w != &ends_; w = w->following) {
-        // Safe because only a QueueWait joins a line.
-        static_cast<QueueWait*>(w)->line_ = nullptr;
-    }
-}
-
-std::size_t QueueLine::size() const noexcept {
-    std::size_t n = 0;
-    for (const QueueLink* w = next_; w != &ends_; w = w->following) ++n;
-    return n;
-}
-
 void QueueLine::overtake_woken() noexcept {
-    for (; fresh_ != next_; fresh_ = fresh_->following) {
-        static_cast<QueueWait*>(fresh_)->overtake();
-    }
+    // Safe because only QueueWaits stand in a queue's lines.
+    WaitingLine::overtake_woken([](Waiter& w) { static_cast<QueueWait&>(w).overtake(); });
 }
 
 namespace {
@@ -76,29 +62,27 @@ void ignore(void*) noexcept {}
 
 }  // namespace
 
-bool QueueWait::begin(WaitSlot<QueueWait>& slot, QueueBase& queue, QueueLine::Kind kind,
+bool QueueWait::begin(WaitSlot<QueueWait>& slot, QueueBase& queue, WaitKind kind,
                       PromiseBase& frame, ThreadState& t) noexcept {
     if (!queue.loop_.bind(t.loop)) {
         slot.refuse();
         return false;
     }
-    QueueWait& wait = slot.wait();
-    wait.line_ = kind == QueueLine::Kind::kGet ? &queue.getters_ : &queue.putters_;
-    wait.line_->push_back(wait);
-    wait.waiter_.suspend(frame, *t.task);
+    QueueWait& wait = slot.wait(kind);
+    (kind == WaitKind::kQueueGet ? queue.getters_ : queue.putters_).push_back(wait);
+    wait.suspend(frame, *t.task);
     return true;
 }
 
 // Its task has been woken, and is in the ready queue.
 void QueueWait::overtake() noexcept {
-    if (overtaken_ || waiter_.cancelled()) return;
+    if (overtaken_ || cancelled()) return;
     overtaken_ = true;
-    TaskBase& task = *waiter_.task();
-    const auto place = line_->kind() == QueueLine::Kind::kGet ? get() : put();
+    const auto place = kind() == WaitKind::kQueueGet ? get() : put();
     std::construct_at(&frame_, Frame{&look_again, &ignore, Frame::Promise(place), this});
-    frame_.promise.set_parent(*task.leaf_);
+    frame_.promise.set_parent(*task()->leaf_);
     frame_.promise.link &= ~PromiseBase::kNested;  // nobody waits for it on the machine stack
-    task.leaf_ = &frame_.promise;
+    task()->leaf_ = &frame_.promise;
 }
 
 // The step of a task that was overtaken.
@@ -106,24 +90,25 @@ void QueueWait::look_again(void* frame) noexcept {
     QueueWait& w = *static_cast<Frame*>(frame)->wait;
     PromiseBase& parent = *w.frame_.promise.parent();
     w.overtaken_ = false;
-    const bool cancelled = (w.waiter_.task()->flags_ & FutureBase::kMustCancel) != 0;
-    if (cancelled || !w.line_ || w.line_->queue().shutdown_ ||
-        w.line_->queue().may_go(w.line_->kind())) {
+    const bool cancelled = (w.task()->flags_ & FutureBase::kMustCancel) != 0;
+    QueueLine* const line = w.queue_line();
+    if (cancelled || !line || line->queue().shutdown_ || line->queue().may_go(w.kind())) {
         thread_state.next = &parent;
         return;
     }
-    w.line_->remove(w);
-    w.line_->push_back(w);
-    w.waiter_.reset();
-    w.waiter_.suspend(parent);
+    line->remove(w);
+    w.reset();
+    line->push_back(w);
+    w.suspend(parent);
 }
 
 std::exception_ptr QueueWait::error() noexcept {
-    std::exception_ptr error = waiter_.resume();
-    if (!line_) return error ? error : destroyed_meanwhile("Queue");
+    std::exception_ptr error = resume();
+    QueueLine* const line = queue_line();
+    if (!line) return error ? error : destroyed_meanwhile("Queue");
     // S-54: woken, but cancelled before it ran: the next one can have what is there.
-    if (!waiter_.cancelled() && line_->queue().may_go(line_->kind())) line_->wake_next();
-    leave_line();
+    if (!cancelled() && line->queue().may_go(kind())) line->wake_next();
+    line->remove(*this);
     return error;
 }
 

@@ -37,15 +37,9 @@ class CompletionQueue {
 
     bool has_items() const noexcept { return taken_ < ended_.size(); }
     Ref<FutureBase> pop() { return std::move(ended_[taken_++]); }
-    void wake_next() noexcept {
-        while (Waiter* w = getters.pop_front()) {
-            if (w->done()) continue;
-            w->set();
-            return;
-        }
-    }
+    void wake_next() noexcept { getters.wake_next(); }
 
-    WaiterList getters;
+    WaitingLine getters;
 
   private:
     class FutureNode final : public DoneNode {
@@ -74,9 +68,9 @@ class CompletionQueue {
         }
         const char* label() const noexcept override { return "as_completed()"; }
         void awaiters(Awaiters& found) override {
-            for (Waiter* w = queue_->getters.front(); w; w = WaiterList::next(*w)) {
-                found.add(w->task());
-            }
+            queue_->getters.for_each([&](Waiter& w) {
+                if (!w.done()) found.add(w.task());
+            });
         }
 
       private:
@@ -167,7 +161,7 @@ class NextCompletion {
 
   private:
     CompletionQueue& queue_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kAsCompleted};
     bool suspended_ = false;
 };
 

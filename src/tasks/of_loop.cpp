@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "asyncio/detail/waiter.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks.hpp"
 #include "base/function_name.hpp"
@@ -14,7 +15,8 @@ namespace detail {
 
 namespace {
 
-// Where each frame waits, innermost last; the outermost is in the task's repr.
+// Where each frame waits, innermost last; the outermost is in the task's repr. Then what for, if it
+// is neither a future nor a task, which the repr shows.
 void append_stack(std::string& text, const TaskBase& task) {
     constexpr int kInnermost = 10;
     auto places = task_stack(task, kInnermost + 1);
@@ -25,6 +27,9 @@ void append_stack(std::string& text, const TaskBase& task) {
         text += std::string("\n    in ") + function_name(places[i].function_name()) + "() at " +
                 places[i].file_name() + ':' + std::to_string(places[i].line());
     }
+    const auto* waiter = dynamic_cast<const SoleWaiter*>(task.waiting_);
+    if (!waiter) return;
+    if (const char* name = name_of(waiter->kind())) text += std::string("\n    waits for ") + name;
 }
 
 }  // namespace

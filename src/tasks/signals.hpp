@@ -48,7 +48,7 @@ class SignalListener {
 
       private:
         SignalListener& listener_;
-        Waiter waiter_;
+        Waiter waiter_{WaitKind::kSignal};
         bool suspended_ = false;
     };
     Next next() noexcept { return Next(*this); }

@@ -372,7 +372,8 @@ namespace {
 
 class GroupWaiter final : public Waiter {
   public:
-    explicit GroupWaiter(const GroupState& group) noexcept : group_(group) {}
+    explicit GroupWaiter(const GroupState& group) noexcept
+        : Waiter(WaitKind::kTaskGroup), group_(group) {}
     const GroupState& group() const noexcept { return group_; }
 
   private:

@@ -207,29 +207,6 @@ std::uint32_t uncancel(FutureBase& f) {
     return t.cancel_requests_;
 }
 
-bool SoleWaiter::cancel_wait(const std::exception_ptr& error) {
-    if (done()) return false;
-    state_ = State::kCancelled;
-    error_ = error;
-    task_->wake();
-    return true;
-}
-
-bool Waiter::cancel_wait(const std::exception_ptr& error) {
-    if (!SoleWaiter::cancel_wait(error)) return false;
-    if (list_) ++list_->cancelled_;
-    return true;
-}
-
-std::exception_ptr SoleWaiter::resume_error() noexcept {
-    assert(done());  // else the wait has ended by itself: the task was queued twice
-    const bool due = (task_->flags_ & FutureBase::kMustCancel) != 0;
-    std::exception_ptr cancel;
-    if (due) cancel = task_->take_cancel();
-    if (state_ != State::kCancelled) return cancel;
-    return error_ ? error_ : cancelled_error(nullptr);
-}
-
 // ---- making them
 // ------------------------------------------------------------------------------------
 
@@ -275,7 +252,8 @@ Context task_context(FutureBase& f) { return Context::of(task_of(f).context_); }
 // ---- sleep
 // -----------------------------------------------------------------------------------------
 
-SleepTimer::SleepTimer(LoopCore& core, std::int64_t delay_ns) : core_(core) {
+SleepTimer::SleepTimer(LoopCore& core, std::int64_t delay_ns)
+    : SoleWaiter(WaitKind::kSleep), core_(core) {
     timer_.owner = this;
     timer_.when = saturating_add(loop_now(core), delay_ns);
     add_timer(core, timer_);

@@ -44,7 +44,7 @@ class WaitState {
         release();
     }
 
-    Waiter waiter;
+    Waiter waiter{WaitKind::kWait};
 
   private:
     class FutureNode final : public DoneNode {

@@ -291,7 +291,7 @@ class ChannelAwaiter {
 
   private:
     Ref<ChannelWait> wait_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kChannel};
     bool served_ = false;
 };
 

@@ -818,6 +818,58 @@ TEST(EventLoop, DeadlockListsWhereEachFrameWaits) {
               "Deadlock: nothing is ready and no timer is left. Waiting tasks: none");
 }
 
+TEST(EventLoop, DeadlockSaysWhatEachTaskWaitsFor) {
+    const auto said = [](auto wait) {
+        const auto loop = virtual_loop();
+        loop->create_task(wait());
+        const std::string text =
+            support::masked(raised<DeadlockError>([&] { loop->run_forever(); }));
+        for (const AnyTask& t : all_tasks(*loop)) t.cancel();
+        loop->run_until_complete(sleep(0s));
+        const auto place = text.rfind("\n    ");
+        return place == std::string::npos ? text : text.substr(place + 5);
+    };
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Lock lock;
+                  co_await lock.acquire();
+                  co_await lock.acquire();
+              }),
+              "waits for Lock.acquire");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Semaphore none(0);
+                  co_await none.acquire();
+              }),
+              "waits for Semaphore.acquire");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Event event;
+                  co_await event.wait();
+              }),
+              "waits for Event.wait");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Condition condition;
+                  const auto guard = co_await condition.scoped();
+                  co_await condition.wait();
+              }),
+              "waits for Condition.wait");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Queue<int> queue;
+                  co_await queue.get();
+              }),
+              "waits for Queue.get");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Queue<int> queue(1);
+                  co_await queue.put(1);
+                  co_await queue.put(2);
+              }),
+              "waits for Queue.put");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  Queue<int> queue;
+                  co_await queue.put(1);
+                  co_await queue.join();
+              }),
+              "waits for Queue.join");
+}
+
 TEST(EventLoop, DeadlockOfManyTasksNamesAHundred) {
     const auto loop = virtual_loop();
     const ErrorCapture errors(*loop);

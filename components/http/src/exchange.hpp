@@ -193,7 +193,7 @@ class [[nodiscard]] Exchange::Wait {
     }
     template <std::derived_from<PromiseBase> P>
     void await_suspend(std::coroutine_handle<P> h) noexcept {
-        Waiter& waiter = slot_.wait();
+        Waiter& waiter = slot_.wait(asyncio::detail::WaitKind::kOther);
         exchange_.waiter_ = &waiter;
         exchange_.want_ = want_;
         waiter.suspend(h.promise());

@@ -25,61 +25,18 @@ namespace detail {
 [[noreturn]] ASYNCIO_API void throw_queue_shut_down();
 
 class QueueBase;
-class QueueWait;
-
-struct QueueLink {
-    QueueLink* previous;
-    QueueLink* following;
-};
-
-// The tasks that wait to get, or to put, in the order they came, until they run again. Those before
-// `next` have been woken or cancelled: for CPython they are not in the line any more.
-class ASYNCIO_API QueueLine {
+// The tasks that wait to get, or to put, until they run again. Those that a wake-up has passed are,
+// for CPython, not in the line any more.
+class QueueLine : public WaitingLine {
   public:
-    enum class Kind : bool { kGet, kPut };
-
-    QueueLine(QueueBase& queue, Kind kind) noexcept
-        : ends_{&ends_, &ends_}, next_(&ends_), fresh_(&ends_), queue_(&queue), kind_(kind) {}
-    QueueLine(const QueueLine&) = delete;
-    QueueLine& operator=(const QueueLine&) = delete;
-    // Tells those in it that the queue is gone.
-    ~QueueLine();
-
+    explicit QueueLine(QueueBase& queue) noexcept : queue_(&queue) {}
     QueueBase& queue() const noexcept { return *queue_; }
-    Kind kind() const noexcept { return kind_; }
-    // How many tasks wait that no wake-up has passed.
-    std::size_t size() const noexcept;
-    bool waiting() const noexcept { return next_ != &ends_; }
-    // True if some have been woken, or cancelled, and have not run yet.
-    bool woken() const noexcept { return ends_.following != next_; }
-
-    // Wakes the first one that is not cancelled.
-    void wake_next() noexcept;
     // What was there for the ones that have been woken is not there any more: each is to look again
     // when it runs.
-    void overtake_woken() noexcept;
-
-    void push_back(QueueLink& w) noexcept {
-        w.previous = ends_.previous;
-        w.following = &ends_;
-        ends_.previous->following = &w;
-        ends_.previous = &w;
-        if (next_ == &ends_) next_ = &w;
-        if (fresh_ == &ends_) fresh_ = &w;
-    }
-    void remove(QueueLink& w) noexcept {
-        if (next_ == &w) next_ = w.following;
-        if (fresh_ == &w) fresh_ = w.following;
-        w.previous->following = w.following;
-        w.following->previous = w.previous;
-    }
+    ASYNCIO_API void overtake_woken() noexcept;
 
   private:
-    QueueLink ends_;
-    QueueLink* next_;
-    QueueLink* fresh_;  // those before it have been overtaken, or cancelled
     QueueBase* queue_;
-    Kind kind_;
 };
 
 class ASYNCIO_API QueueBase {
@@ -130,12 +87,12 @@ class ASYNCIO_API QueueBase {
         ++size_;
         ++unfinished_;
         finished_.set_ = false;
-        if (size_ == capacity_ && putters_.woken()) putters_.overtake_woken();
+        if (size_ == capacity_ && putters_.any_passed()) putters_.overtake_woken();
         if (getters_.waiting()) getters_.wake_next();
     }
     void taken() noexcept {
         --size_;
-        if (size_ == 0 && getters_.woken()) getters_.overtake_woken();
+        if (size_ == 0 && getters_.any_passed()) getters_.overtake_woken();
         if (putters_.waiting()) putters_.wake_next();
     }
     void dropped() noexcept {
@@ -161,16 +118,16 @@ class ASYNCIO_API QueueBase {
 
     void check_threads() const;
     // A getter, or a putter, finds an item, or room.
-    bool may_go(QueueLine::Kind kind) const noexcept {
-        return kind == QueueLine::Kind::kGet ? !empty() : !full();
+    bool may_go(WaitKind kind) const noexcept {
+        return kind == WaitKind::kQueueGet ? !empty() : !full();
     }
 
     std::size_t size_ = 0;
     std::size_t capacity_;
     std::size_t maxsize_;
     std::size_t unfinished_ = 0;
-    QueueLine getters_{*this, QueueLine::Kind::kGet};
-    QueueLine putters_{*this, QueueLine::Kind::kPut};
+    QueueLine getters_{*this};
+    QueueLine putters_{*this};
     Event finished_;
     LoopBound loop_;
 };
@@ -182,24 +139,20 @@ class ASYNCIO_API QueueBase {
 // resume, which looks whether there is something for it, and if not joins the line again; its
 // coroutine never knows. As long as nobody is overtaken nobody looks: a task that was woken finds
 // its item, or room, when it runs.
-class ASYNCIO_API QueueWait : private QueueLink {
+class ASYNCIO_API QueueWait final : public Waiter {
   public:
-    QueueWait() noexcept {}
-    QueueWait(const QueueWait&) = delete;
-    QueueWait& operator=(const QueueWait&) = delete;
-    ~QueueWait() {
-        if (line_) leave_line();
-    }
+    explicit QueueWait(WaitKind kind) noexcept : Waiter(kind) {}
 
-    // Joins the line and suspends the task of `frame`, on the thread of `t`. Returns false if the
-    // queue is bound to another loop.
-    static bool begin(WaitSlot<QueueWait>& slot, QueueBase& queue, QueueLine::Kind kind,
+    // Joins the line of `kind` (kQueueGet, kQueuePut) and suspends the task of `frame`, on the
+    // thread of `t`. Returns false if the queue is bound to another loop.
+    static bool begin(WaitSlot<QueueWait>& slot, QueueBase& queue, WaitKind kind,
                       PromiseBase& frame, ThreadState& t) noexcept;
     // When `frame` runs again. True: the queue has an item or room, or is shut down. False: `error`
     // has what to raise.
     bool granted() noexcept {
-        if (!line_ || waiter_.cancelled() || waiter_.task()->resumed()) return false;
-        leave_line();
+        QueueLine* const line = queue_line();
+        if (!line || cancelled() || task()->resumed()) return false;
+        line->remove(*this);
         return true;
     }
     std::exception_ptr error() noexcept;
@@ -222,29 +175,17 @@ class ASYNCIO_API QueueWait : private QueueLink {
     void overtake() noexcept;
     static void look_again(void* frame) noexcept;
 
-    void leave_line() noexcept {
-        line_->remove(*this);
-        line_ = nullptr;
+    // Null when it is not in line, and once the queue is gone.
+    QueueLine* queue_line() const noexcept {
+        // Safe because it stands in a queue's lines only.
+        return static_cast<QueueLine*>(line());
     }
 
-    QueueLine* line_ = nullptr;  // null when it is not in line, and once the queue is gone
-    Waiter waiter_;
     bool overtaken_ = false;
     union {
         Frame frame_;  // if it is overtaken
     };
 };
-
-inline void QueueLine::wake_next() noexcept {
-    while (next_ != &ends_) {
-        // Safe because only a QueueWait joins a line.
-        Waiter& w = static_cast<QueueWait*>(next_)->waiter_;
-        next_ = next_->following;
-        if (w.done()) continue;
-        w.set();
-        return;
-    }
-}
 
 }  // namespace detail
 }  // namespace v1

@@ -201,8 +201,8 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void pause_if_full();
     void resume_if_low();
     void resume_transport();
-    void wake_waiters(StreamWaiter::For what) noexcept;
-    std::exception_ptr failure(StreamWaiter::For what) const;
+    void wake_waiters(WaitKind kind) noexcept;
+    std::exception_ptr failure(WaitKind kind) const;
     static std::exception_ptr went_away();
     void last_writer_gone() noexcept;
     void close_unclosed() noexcept;
@@ -212,7 +212,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     ByteQueue buffer_;
     StreamRead* reader_ = nullptr;  // the read that waits or was woken
     std::exception_ptr exception_;
-    Owned<WaiterList> waiters_;  // of StreamWaiters; null until there is one
+    Owned<WaitingLine> waiters_;  // of StreamWaiters; null until there is one
     Ref<StreamServer> server_;   // while its handler may be used
     HandlerEnd handler_end_;
     std::size_t limit_;

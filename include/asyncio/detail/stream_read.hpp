@@ -51,7 +51,10 @@ class ASYNCIO_API Separators {
     std::size_t count_ = 0;
 };
 
-class StreamReadWaiter final : public SoleWaiter {};
+class StreamReadWaiter final : public SoleWaiter {
+  public:
+    StreamReadWaiter() noexcept : SoleWaiter(WaitKind::kStreamRead) {}
+};
 
 // A read in progress: the base of the awaiters of StreamReader. The stream fills it in, if it can
 // from the transport's receive buffer; else the task takes its bytes out of the stream's buffer

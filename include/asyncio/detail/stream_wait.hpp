@@ -24,12 +24,10 @@ class Stream;
 // awaiter is small.
 class StreamWaiter final : public Waiter, public Pooled {
   public:
-    enum class For : std::uint8_t { kDrain, kClosed };
-    StreamWaiter(Stream* stream, For what) noexcept : stream(stream), what(what) {}
+    StreamWaiter(Stream* stream, WaitKind kind) noexcept : Waiter(kind), stream(stream) {}
     ~StreamWaiter() = default;
 
     Stream* stream;  // null: it went away
-    For what;
 };
 
 // The base of the awaiters of drain() and wait_closed().
@@ -37,7 +35,7 @@ class ASYNCIO_API StreamWait {
   public:
     using asyncio_native = void;
 
-    StreamWait(StreamWait&& o) noexcept : stream_(o.stream_), what_(o.what_) {}
+    StreamWait(StreamWait&& o) noexcept : stream_(o.stream_), kind_(o.kind_) {}
     StreamWait& operator=(StreamWait&&) = delete;
 
     template <std::derived_from<PromiseBase> P>
@@ -65,7 +63,7 @@ class ASYNCIO_API StreamWait {
         kWaits,
     };
 
-    StreamWait(Stream* stream, StreamWaiter::For what) noexcept : stream_(stream), what_(what) {}
+    StreamWait(Stream* stream, WaitKind kind) noexcept : stream_(stream), kind_(kind) {}
     ~StreamWait() { delete waiter_; }
 
     // Raises: RuntimeError if it was awaited before.
@@ -79,7 +77,7 @@ class ASYNCIO_API StreamWait {
 
     Stream* stream_;
     State state_ = State::kNew;
-    StreamWaiter::For what_;
+    WaitKind kind_;
 
   private:
     std::exception_ptr settle();
@@ -90,7 +88,7 @@ class ASYNCIO_API StreamWait {
 // The awaiter of drain().
 class [[nodiscard("co_await it")]] Drain : public StreamWait {
   public:
-    explicit Drain(Stream* stream) noexcept : StreamWait(stream, StreamWaiter::For::kDrain) {}
+    explicit Drain(Stream* stream) noexcept : StreamWait(stream, WaitKind::kStreamDrain) {}
     bool await_ready();
 
   private:
@@ -100,7 +98,7 @@ class [[nodiscard("co_await it")]] Drain : public StreamWait {
 // The awaiter of wait_closed().
 class [[nodiscard("co_await it")]] WaitClosed : public StreamWait {
   public:
-    explicit WaitClosed(Stream* stream) noexcept : StreamWait(stream, StreamWaiter::For::kClosed) {}
+    explicit WaitClosed(Stream* stream) noexcept : StreamWait(stream, WaitKind::kStreamClosed) {}
     ASYNCIO_API bool await_ready();
 };
 
