@@ -215,7 +215,7 @@ class ASYNCIO_API CancelAndWait final : public Linked<Waitable>, public Pooled {
     ~CancelAndWait() = default;
 
     Ref<FutureBase> future_;
-    Waiter waiter_;
+    Waiter waiter_{WaitKind::kCancelledFuture};
     bool queued_ = false;     // in the ready queue
     bool abandoned_ = false;  // to be deleted there
 };

@@ -55,6 +55,8 @@ const char* name_of(WaitKind kind) noexcept {
             return "wait";
         case WaitKind::kAsCompleted:
             return "as_completed";
+        case WaitKind::kCancelledFuture:
+            return "the end of what it has cancelled";
         case WaitKind::kStreamRead:
             return "StreamReader.read";
         case WaitKind::kStreamDrain:

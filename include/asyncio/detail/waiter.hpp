@@ -37,6 +37,7 @@ enum class WaitKind : std::uint8_t {
     kTaskGroup,
     kWait,
     kAsCompleted,
+    kCancelledFuture,
     kStreamRead,
     kStreamDrain,
     kStreamClosed,

@@ -135,16 +135,16 @@ class ConcurrentJobOf final : public ConcurrentStateOf<R>, public JobBase {
 
     void execute() noexcept override {
         if (!claim_for_call()) return this->release();
-        Kept<Stored<R>> result;
         std::exception_ptr error;
         try {
-            call_into<R>(result, *fn_);
+            call_into<R>(result_, *fn_);
         } catch (...) {
             // Every exception is the job's outcome.
             error = std::current_exception();
         }
         fn_.reset();
-        end(result, std::move(error));
+        end(std::move(error));
+        result_.reset();
         this->release();
     }
     void discard() noexcept override {
@@ -163,21 +163,23 @@ class ConcurrentJobOf final : public ConcurrentStateOf<R>, public JobBase {
             return false;
         }
     }
-    void end(Kept<Stored<R>>& result, std::exception_ptr error) noexcept {
+    void end(std::exception_ptr error) noexcept {
         try {
             this->begin_end();
         } catch (const std::exception&) {
             // The user has set its result: this one is dropped.
             return;
         }
-        if (result) {
-            this->finish_with(std::move(*result));
+        if (result_) {
+            this->finish_with(std::move(*result_));
         } else {
             this->finish_error(std::move(error));
         }
     }
 
     Kept<F> fn_;
+    // Not a local variable: g++ 12 would warn of its use, in the user's code too.
+    Kept<Stored<R>> result_;
 };
 
 }  // namespace detail
