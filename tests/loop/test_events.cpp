@@ -1,6 +1,8 @@
 // events.hpp: the loop's life, scheduling, handles, error handling, descriptors. LC-*, SC-*, EF-*,
 // EH-*, HD-*, FD-*, S-01 to S-14, X-02, X-16, B-03 to B-09.
 #include <asyncio/events.hpp>
+#include <asyncio/locks.hpp>
+#include <asyncio/queues.hpp>
 #include <asyncio/tasks.hpp>
 
 #include <gtest/gtest.h>
