@@ -175,13 +175,13 @@ class ASYNCIO_API Lock {
     bool try_release() noexcept {
         if (!locked_) return false;
         locked_ = false;
-        wake_first();
+        if (!waiters_.all_cancelled()) wake_first();
         return true;
     }
     void wake_first() noexcept {
-        detail::Waiter* first = waiters_.front();
+        detail::Waiter& first = waiters_.first();
         // Done: it was woken before, or cancelled and will then wake the next.
-        if (first && !first->done()) first->set();
+        if (!first.done()) first.set();
     }
     std::exception_ptr settle(detail::Waiter& waiter) noexcept;
     [[noreturn]] static void throw_not_acquired();
@@ -446,7 +446,7 @@ class ASYNCIO_API Semaphore {
     bool try_release() noexcept {
         if (value_ >= bound_) return false;
         ++value_;
-        if (!waiters_.empty()) wake_next();
+        if (!waiters_.all_cancelled()) wake_next();
         return true;
     }
     // Grants a unit to the first waiter that is not done. Returns false if there is none.

@@ -86,7 +86,7 @@ std::exception_ptr Lock::settle(Waiter& waiter) noexcept {
         return nullptr;
     }
     // S-54: the wake-up may have been meant for this task.
-    if (!locked_) wake_first();
+    if (!locked_ && !waiters_.empty()) wake_first();
     return error;
 }
 

@@ -159,8 +159,11 @@ class WaitingLine {
     }
 
     bool empty() const noexcept { return ends_.following == &ends_; }
-    // Null: there is none.
-    Waiter* front() noexcept { return waiter_at(ends_.following); }
+    // It must not be empty.
+    Waiter& first() noexcept {
+        // Safe because only waiters stand in a line.
+        return static_cast<Waiter&>(*ends_.following);
+    }
     bool contains(const Waiter& w) const noexcept { return w.line_ == this; }
     // True if there is none but cancelled ones.
     bool all_cancelled() const noexcept { return not_cancelled_ == 0; }
@@ -217,9 +220,10 @@ class WaitingLine {
         w.line_ = nullptr;
     }
     Waiter* pop_front() noexcept {
-        Waiter* const w = front();
-        if (w) remove(*w);
-        return w;
+        if (empty()) return nullptr;
+        Waiter& w = first();
+        remove(w);
+        return &w;
     }
     // `visit` may not change the line.
     template <class F>
@@ -234,10 +238,6 @@ class WaitingLine {
   private:
     friend class Waiter;
 
-    Waiter* waiter_at(LineLink* link) noexcept {
-        // Safe because only waiters stand in a line.
-        return link == &ends_ ? nullptr : static_cast<Waiter*>(link);
-    }
     std::size_t count_from(const LineLink* link) const noexcept {
         std::size_t n = 0;
         for (; link != &ends_; link = link->following) ++n;
