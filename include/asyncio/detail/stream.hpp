@@ -213,7 +213,7 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     StreamRead* reader_ = nullptr;  // the read that waits or was woken
     std::exception_ptr exception_;
     Owned<WaitingLine> waiters_;  // of StreamWaiters; null until there is one
-    Ref<StreamServer> server_;   // while its handler may be used
+    Ref<StreamServer> server_;    // while its handler may be used
     HandlerEnd handler_end_;
     std::size_t limit_;
     RefCount writers_{1};
