@@ -870,6 +870,17 @@ TEST(EventLoop, DeadlockSaysWhatEachTaskWaitsFor) {
                   co_await queue.join();
               }),
               "waits for Queue.join");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  const std::vector<Future<>> one{get_running_loop().create_future()};
+                  co_await asyncio::wait(one);
+              }),
+              "waits for wait");
+    EXPECT_EQ(said([]() -> Coroutine<> {
+                  const std::vector<Future<>> one{get_running_loop().create_future()};
+                  for (auto next : asyncio::as_completed(one)) co_await std::move(next);
+              }),
+              "waits for as_completed");
+    EXPECT_EQ(said([]() -> Coroutine<> { co_await sleep(std::nullopt); }), "waits for sleep");
 }
 
 TEST(EventLoop, DeadlockOfManyTasksNamesAHundred) {

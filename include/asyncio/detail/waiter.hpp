@@ -23,7 +23,7 @@ namespace detail {
 
 class WaitingLine;
 
-// What a waiter is waited on for, so that a report or a debugger can tell.
+// What the task of a waiter waits for, so that a report or a debugger can tell.
 enum class WaitKind : std::uint8_t {
     kOther,
     kSleep,
