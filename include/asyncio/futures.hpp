@@ -430,6 +430,11 @@ std::ostream& operator<<(std::ostream& out, const R& range) {
     return out << repr(range);
 }
 
+template <class T>
+Future<T> EventLoop::create_future(std::source_location where) {
+    return Future<T>(core(), where);
+}
+
 }  // namespace v1
 }  // namespace asyncio
 

@@ -9,30 +9,13 @@
 #include <span>
 #include <string_view>
 
+#include "asyncio/component/io_channels.hpp"
 #include "asyncio/sockets.hpp"
 #include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
-
-struct ReceivedDatagram {
-    std::string_view data;
-    SocketAddress from;
-    bool cut = false;  // it was longer than what is given
-};
-
-// What was received: datagrams, or an errno.
-struct ReceivedDatagrams {
-    std::span<const ReceivedDatagram> datagrams;  // valid until the room's next receive
-    int error = 0;
-};
-
-struct DatagramToSend {
-    std::string_view data;
-    const void* to = nullptr;  // a sockaddr; null: the connected peer
-    std::size_t to_size = 0;
-};
 
 // Where datagrams are received: a loop has one, which is lent out for as long as somebody looks at
 // what came. Room for 32 of the internet's, the longest, or for 8 of others, whose length is only

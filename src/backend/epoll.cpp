@@ -13,6 +13,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "backend/backend.hpp"
+#include "backend/datagrams.hpp"
 #include "os/posix.hpp"
 #include "os/sockets.hpp"
 
@@ -61,32 +62,32 @@ class EpollBackend final : public Backend {
         entry.on_write = on_write;
     }
 
-    void open(Channel& channel, int fd, ChannelKind) override {
+    void open(IoChannel& channel, int fd, ChannelKind) override {
         if (!memory_) memory_ = make_pages(kReceive);
         Entry& entry = entry_of(fd);
         if (!add_anew(fd, entry, kChannelEvents)) fail();
         entry.channel = &channel;
-        channel.fd_ = fd;
+        state_of(channel).fd = fd;
         ++watched_;
     }
 
-    void hand_over(Channel& from, Channel& to, ChannelKind) noexcept override {
-        entries_[static_cast<std::size_t>(from.fd_)].channel = &to;
-        to.fd_ = std::exchange(from.fd_, -1);
-        to.readable_ = from.readable_;
-        to.hung_up_ = from.hung_up_;
+    void hand_over(IoChannel& from, IoChannel& to, ChannelKind) noexcept override {
+        entries_[static_cast<std::size_t>(state_of(from).fd)].channel = &to;
+        state_of(to).fd = std::exchange(state_of(from).fd, -1);
+        state_of(to).readable = state_of(from).readable;
+        state_of(to).hung_up = state_of(from).hung_up;
     }
 
-    void close(Channel& channel) noexcept override {
-        if (channel.fd_ < 0) return;
-        Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
-        channel.fd_ = -1;
+    void close(IoChannel& channel) noexcept override {
+        if (state_of(channel).fd < 0) return;
+        Entry& entry = entries_[static_cast<std::size_t>(state_of(channel).fd)];
+        state_of(channel).fd = -1;
         // Not that of another channel, if somebody has closed the descriptor and its number was
         // given to a new one.
         if (entry.channel == &channel) forget(entry);
     }
 
-    Channel* channel_of(int fd) const noexcept override {
+    IoChannel* channel_of(int fd) const noexcept override {
         const auto i = static_cast<std::size_t>(fd);
         return fd >= 0 && i < entries_.size() ? entries_[i].channel : nullptr;
     }
@@ -95,61 +96,62 @@ class EpollBackend final : public Backend {
         // By index, since a log handler that it calls may do anything.
         // NOLINTNEXTLINE(modernize-loop-convert)
         for (std::size_t i = 0; i < entries_.size(); ++i) {
-            if (Channel* c = entries_[i].channel) c->loop_closed();
+            if (IoChannel* c = entries_[i].channel) c->loop_closed();
         }
     }
 
-    void await_room(Channel& channel) noexcept override { channel.awaits_room_ = true; }
+    void await_room(IoChannel& channel) noexcept override { state_of(channel).awaits_room = true; }
 
-    Received receive(Channel& channel, std::size_t most) noexcept override {
+    Received receive(IoChannel& channel, std::size_t most) noexcept override {
         const Transferred t = receive_into(channel, {memory_.get(), most});
         return {memory_.get(), t.size, t.error};
     }
 
     // A stream that gives less than it was asked for is empty, and the next byte makes an event;
     // its end only makes one once (RDHUP, seen before), so then it must be read again.
-    Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
+    Transferred receive_into(IoChannel& channel, std::span<char> memory) noexcept override {
         called_ = true;
-        const Transferred t = receive_some(channel.fd_, memory);
-        if (t.error != 0 || (t.size < memory.size() && !channel.hung_up_))
-            channel.readable_ = false;
+        const Transferred t = receive_some(state_of(channel).fd, memory);
+        if (t.error != 0 || (t.size < memory.size() && !state_of(channel).hung_up))
+            state_of(channel).readable = false;
         return t;
     }
 
-    Transferred send(Channel& channel, std::string_view data) noexcept override {
-        return sent(channel, send_some(channel.fd_, data), data.size());
+    Transferred send(IoChannel& channel, std::string_view data) noexcept override {
+        return sent(channel, send_some(state_of(channel).fd, data), data.size());
     }
-    Transferred send(Channel& channel, std::span<const std::string_view> pieces) noexcept override {
+    Transferred send(IoChannel& channel,
+                     std::span<const std::string_view> pieces) noexcept override {
         std::size_t wanted = 0;
-        const Transferred t = send_some(channel.fd_, pieces, wanted);
+        const Transferred t = send_some(state_of(channel).fd, pieces, wanted);
         return sent(channel, t, wanted);
     }
 
     // Fewer than were asked for: the socket is empty. But an error that waits is not always told
     // again by an event: it is gone only once a receive finds nothing.
-    ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
+    ReceivedDatagrams receive_datagrams(IoChannel& channel, DatagramRoom& room, bool internet,
                                         std::size_t most) noexcept override {
         called_ = true;
-        const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
+        const ReceivedDatagrams got = room.receive(state_of(channel).fd, internet, most);
         const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
-                                                   got.error == 0 && !channel.hung_up_);
-        if (empty) channel.readable_ = false;
-        if (got.error == EAGAIN) channel.hung_up_ = false;
+                                                   got.error == 0 && !state_of(channel).hung_up);
+        if (empty) state_of(channel).readable = false;
+        if (got.error == EAGAIN) state_of(channel).hung_up = false;
         return got;
     }
 
-    Transferred send_datagrams(Channel& channel,
+    Transferred send_datagrams(IoChannel& channel,
                                std::span<const DatagramToSend> datagrams) noexcept override {
-        const int n = detail::send_datagrams(channel.fd_, datagrams);
+        const int n = detail::send_datagrams(state_of(channel).fd, datagrams);
         if (n == -EAGAIN) await_room(channel);
         if (n < 0) return {0, -n};
         return {static_cast<std::size_t>(n), 0};
     }
 
-    int accept(Channel& channel, SocketAddress& from) noexcept override {
+    int accept(IoChannel& channel, SocketAddress& from) noexcept override {
         called_ = true;
-        const int fd = accept_one(channel.fd_, from);
-        if (fd == -EAGAIN) channel.readable_ = false;
+        const int fd = accept_one(state_of(channel).fd, from);
+        if (fd == -EAGAIN) state_of(channel).readable = false;
         return fd;
     }
 
@@ -168,7 +170,7 @@ class EpollBackend final : public Backend {
   private:
     // What is known of a descriptor: a channel, or the nodes of add_reader and add_writer.
     struct Entry {
-        Channel* channel = nullptr;
+        IoChannel* channel = nullptr;
         Node* on_read = nullptr;
         Node* on_write = nullptr;
         std::uint32_t generation = 0;  // of its registration
@@ -222,20 +224,22 @@ class EpollBackend final : public Backend {
         called_ = true;
         if (n->queued()) ready.push(n);
     }
-    static void queue_channel(Channel& channel, std::uint32_t events, ReadyQueue& ready) noexcept {
+    static void queue_channel(IoChannel& channel, std::uint32_t events,
+                              ReadyQueue& ready) noexcept {
         if (events & ~std::uint32_t{EPOLLOUT}) {
-            channel.readable_ = true;
-            if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) channel.hung_up_ = true;
-            if (channel.wants_read_) channel.queue_read(ready);
+            state_of(channel).readable = true;
+            if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) state_of(channel).hung_up = true;
+            if (state_of(channel).wants_read) queue_read(channel, ready);
         }
-        if (channel.awaits_room_ && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
-            channel.awaits_room_ = false;
-            channel.queue_write(ready);
+        if (state_of(channel).awaits_room && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
+            state_of(channel).awaits_room = false;
+            queue_write(channel, ready);
         }
     }
 
-    static Transferred sent(Channel& channel, Transferred t, std::size_t wanted) noexcept {
-        if (t.size < wanted && (t.error == 0 || t.error == EAGAIN)) channel.awaits_room_ = true;
+    static Transferred sent(IoChannel& channel, Transferred t, std::size_t wanted) noexcept {
+        if (t.size < wanted && (t.error == 0 || t.error == EAGAIN))
+            state_of(channel).awaits_room = true;
         return t;
     }
 

@@ -135,7 +135,7 @@ class UringBackend final : public Backend {
         if (!on_read && !on_write) forget(entry);
     }
 
-    void open(Channel& channel, int fd, ChannelKind kind) override {
+    void open(IoChannel& channel, int fd, ChannelKind kind) override {
         check_pollable(fd);
         Entry& entry = entry_of(fd);
         if (entry.channel) fail_with(EEXIST);
@@ -144,33 +144,33 @@ class UringBackend final : public Backend {
         ++watched_;
         entry.channel = &channel;
         entry.kind = kind;
-        channel.fd_ = fd;
+        state_of(channel).fd = fd;
         begin(fd, entry);
     }
 
-    void hand_over(Channel& from, Channel& to, ChannelKind kind) noexcept override {
-        const int fd = to.fd_ = std::exchange(from.fd_, -1);
+    void hand_over(IoChannel& from, IoChannel& to, ChannelKind kind) noexcept override {
+        const int fd = state_of(to).fd = std::exchange(state_of(from).fd, -1);
         Entry& entry = entries_[static_cast<std::size_t>(fd)];
         entry.channel = &to;
-        to.readable_ = from.readable_;
-        to.hung_up_ = from.hung_up_;
-        to.has_much_ = from.has_much_;
+        state_of(to).readable = state_of(from).readable;
+        state_of(to).hung_up = state_of(from).hung_up;
+        state_of(to).has_much = state_of(from).has_much;
         if (entry.kind == kind) return;
         cancel(fd, entry);
         entry.kind = kind;
         begin(fd, entry);
     }
 
-    void close(Channel& channel) noexcept override {
-        if (channel.fd_ < 0) return;
-        Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
-        cancel(channel.fd_, entry);
+    void close(IoChannel& channel) noexcept override {
+        if (state_of(channel).fd < 0) return;
+        Entry& entry = entries_[static_cast<std::size_t>(state_of(channel).fd)];
+        cancel(state_of(channel).fd, entry);
         if (entry.incoming) drop(*entry.incoming);
         forget(entry);
-        channel.fd_ = -1;
+        state_of(channel).fd = -1;
     }
 
-    Channel* channel_of(int fd) const noexcept override {
+    IoChannel* channel_of(int fd) const noexcept override {
         const auto i = static_cast<std::size_t>(fd);
         return fd >= 0 && i < entries_.size() ? entries_[i].channel : nullptr;
     }
@@ -181,18 +181,18 @@ class UringBackend final : public Backend {
         // By index, since a log handler that it calls may do anything.
         // NOLINTNEXTLINE(modernize-loop-convert)
         for (std::size_t i = 0; i < entries_.size(); ++i) {
-            if (Channel* c = entries_[i].channel) c->loop_closed();
+            if (IoChannel* c = entries_[i].channel) c->loop_closed();
         }
     }
 
-    void await_room(Channel& channel) noexcept override {
-        channel.awaits_room_ = true;
-        Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
-        if (!entry.polls_out) poll_out(channel.fd_, entry);
+    void await_room(IoChannel& channel) noexcept override {
+        state_of(channel).awaits_room = true;
+        Entry& entry = entries_[static_cast<std::size_t>(state_of(channel).fd)];
+        if (!entry.polls_out) poll_out(state_of(channel).fd, entry);
     }
 
-    Received receive(Channel& channel, std::size_t most) noexcept override {
-        Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
+    Received receive(IoChannel& channel, std::size_t most) noexcept override {
+        Entry& entry = entries_[static_cast<std::size_t>(state_of(channel).fd)];
         give_back_delivered();
         if (!entry.incoming && entry.bulk && !entry.receives) {
             const Transferred t = receive_bulk(channel, entry, {memory_.get(), most});
@@ -215,8 +215,8 @@ class UringBackend final : public Backend {
         return {nullptr, 0, ended(entry)};
     }
 
-    Transferred receive_into(Channel& channel, std::span<char> memory) noexcept override {
-        Entry& entry = entries_[static_cast<std::size_t>(channel.fd_)];
+    Transferred receive_into(IoChannel& channel, std::span<char> memory) noexcept override {
+        Entry& entry = entries_[static_cast<std::size_t>(state_of(channel).fd)];
         if (!entry.incoming && entry.bulk && !entry.receives) {
             return receive_bulk(channel, entry, memory);
         }
@@ -234,39 +234,40 @@ class UringBackend final : public Backend {
         return {delivered(channel, entry, {memory.data(), n, 0}).size, 0};
     }
 
-    Transferred send(Channel& channel, std::string_view data) noexcept override {
-        return sent(channel, send_some(channel.fd_, data), data.size());
+    Transferred send(IoChannel& channel, std::string_view data) noexcept override {
+        return sent(channel, send_some(state_of(channel).fd, data), data.size());
     }
-    Transferred send(Channel& channel, std::span<const std::string_view> pieces) noexcept override {
+    Transferred send(IoChannel& channel,
+                     std::span<const std::string_view> pieces) noexcept override {
         std::size_t wanted = 0;
-        const Transferred t = send_some(channel.fd_, pieces, wanted);
+        const Transferred t = send_some(state_of(channel).fd, pieces, wanted);
         return sent(channel, t, wanted);
     }
 
     // As on epoll: the system tells that something has come, and recvmmsg(2) takes it.
-    ReceivedDatagrams receive_datagrams(Channel& channel, DatagramRoom& room, bool internet,
+    ReceivedDatagrams receive_datagrams(IoChannel& channel, DatagramRoom& room, bool internet,
                                         std::size_t most) noexcept override {
         called_ = true;
-        const ReceivedDatagrams got = room.receive(channel.fd_, internet, most);
+        const ReceivedDatagrams got = room.receive(state_of(channel).fd, internet, most);
         const bool empty = got.error == EAGAIN || (got.datagrams.size() < room.asked() &&
-                                                   got.error == 0 && !channel.hung_up_);
-        if (empty) channel.readable_ = false;
-        if (got.error == EAGAIN) channel.hung_up_ = false;
+                                                   got.error == 0 && !state_of(channel).hung_up);
+        if (empty) state_of(channel).readable = false;
+        if (got.error == EAGAIN) state_of(channel).hung_up = false;
         return got;
     }
 
-    Transferred send_datagrams(Channel& channel,
+    Transferred send_datagrams(IoChannel& channel,
                                std::span<const DatagramToSend> datagrams) noexcept override {
-        const int n = detail::send_datagrams(channel.fd_, datagrams);
+        const int n = detail::send_datagrams(state_of(channel).fd, datagrams);
         if (n == -EAGAIN) await_room(channel);
         if (n < 0) return {0, -n};
         return {static_cast<std::size_t>(n), 0};
     }
 
-    int accept(Channel& channel, SocketAddress& from) noexcept override {
+    int accept(IoChannel& channel, SocketAddress& from) noexcept override {
         called_ = true;
-        const int fd = accept_one(channel.fd_, from);
-        if (fd == -EAGAIN) channel.readable_ = false;
+        const int fd = accept_one(state_of(channel).fd, from);
+        if (fd == -EAGAIN) state_of(channel).readable = false;
         return fd;
     }
 
@@ -283,7 +284,7 @@ class UringBackend final : public Backend {
   private:
     // What is known of a descriptor: a channel, or the nodes of add_reader and add_writer.
     struct Entry {
-        Channel* channel = nullptr;
+        IoChannel* channel = nullptr;
         Node* on_read = nullptr;
         Node* on_write = nullptr;
         std::unique_ptr<Incoming> incoming;  // while there is something
@@ -578,12 +579,12 @@ class UringBackend final : public Backend {
 
     void has_room(int fd, Entry& entry, int result, ReadyQueue& ready) noexcept {
         if (!is_interrupted(result)) return room(*entry.channel, ready);
-        if (entry.channel->awaits_room_) poll_out(fd, entry);
+        if (state_of(*entry.channel).awaits_room) poll_out(fd, entry);
     }
-    static void room(Channel& channel, ReadyQueue& ready) noexcept {
-        if (!channel.awaits_room_) return;
-        channel.awaits_room_ = false;
-        channel.queue_write(ready);
+    static void room(IoChannel& channel, ReadyQueue& ready) noexcept {
+        if (!state_of(channel).awaits_room) return;
+        state_of(channel).awaits_room = false;
+        queue_write(channel, ready);
     }
 
     void polled(int fd, Entry& entry, int result, bool more, ReadyQueue& ready) noexcept {
@@ -593,19 +594,19 @@ class UringBackend final : public Backend {
         const bool once = entry.kind == ChannelKind::kStream;  // see poll_bulk()
         if (!more && !failed && !once) poll_all(fd, entry);
         if (result < 0 && !failed) return once ? poll_bulk(fd, entry) : void();
-        Channel& channel = *entry.channel;
+        IoChannel& channel = *entry.channel;
         const unsigned events = failed ? unsigned{POLLERR} : static_cast<unsigned>(result);
         if (events & ~unsigned{POLLOUT}) {
-            channel.readable_ = true;
-            if (events & (POLLRDHUP | POLLHUP | POLLERR)) channel.hung_up_ = true;
-            if (channel.wants_read_) channel.queue_read(ready);
+            state_of(channel).readable = true;
+            if (events & (POLLRDHUP | POLLHUP | POLLERR)) state_of(channel).hung_up = true;
+            if (state_of(channel).wants_read) queue_read(channel, ready);
         }
         if (events & (POLLOUT | POLLHUP | POLLERR)) room(channel, ready);
     }
 
     void received(int fd, Entry& entry, int result, int buffer, bool more,
                   ReadyQueue& ready) noexcept {
-        Channel& channel = *entry.channel;
+        IoChannel& channel = *entry.channel;
         if (!more) entry.receives = entry.cancels = false;
         if (result == -ENOBUFS) {
             starved_.push_back(fd);  // safe because open() has made room
@@ -613,19 +614,19 @@ class UringBackend final : public Backend {
         }
         if (result == -ECANCELED || result == -EINTR || result == -EAGAIN) {
             if (entry.incoming || entry.broken) return;  // who takes the last of it asks for more
-            if (channel.wants_read_) return receive_more(fd, entry);
+            if (state_of(channel).wants_read) return receive_more(fd, entry);
             // All was taken before the cancel came, and then its owner stopped: when it goes on it
             // looks, finds nothing, and asks for more.
-            channel.readable_ = true;
+            state_of(channel).readable = true;
             return;
         }
         const bool kept = !entry.broken && keep(entry, result, buffer);
         if (!kept && buffer >= 0) ring_->give_back(static_cast<unsigned>(buffer));
         if (kept && result > 0) limit(fd, entry);
-        if (kept && result > 0 && !channel.wants_read_) stash(fd, entry);
-        if (!kept || result <= 0) channel.hung_up_ = true;
-        channel.readable_ = true;
-        if (channel.wants_read_) channel.queue_read(ready);
+        if (kept && result > 0 && !state_of(channel).wants_read) stash(fd, entry);
+        if (!kept || result <= 0) state_of(channel).hung_up = true;
+        state_of(channel).readable = true;
+        if (state_of(channel).wants_read) queue_read(channel, ready);
     }
 
     // Notes what a receive has given, and whether its buffer stays out. If there is no memory for
@@ -659,7 +660,7 @@ class UringBackend final : public Backend {
             return;  // it goes on as it is
         }
         entry.bulk = true;
-        entry.channel->has_much_ = true;
+        state_of(*entry.channel).has_much = true;
         end_receive(fd, entry);
     }
     void end_receive(int fd, Entry& entry) noexcept {
@@ -701,7 +702,7 @@ class UringBackend final : public Backend {
         for (std::size_t i = 0; i < entries_.size(); ++i) {
             Entry& entry = entries_[i];
             if (!entry.incoming || !entry.incoming->has_piece()) continue;
-            if (!entry.channel->wants_read_) stash(static_cast<int>(i), entry);
+            if (!state_of(*entry.channel).wants_read) stash(static_cast<int>(i), entry);
         }
         for (const int fd : starved_) {
             Entry& entry = entries_[static_cast<std::size_t>(fd)];
@@ -715,25 +716,25 @@ class UringBackend final : public Backend {
 
     // ---- delivery
 
-    Transferred receive_bulk(Channel& channel, Entry& entry, std::span<char> memory) noexcept {
+    Transferred receive_bulk(IoChannel& channel, Entry& entry, std::span<char> memory) noexcept {
         called_ = true;
         if (entry.broken) return {0, ENOMEM};
-        const Transferred t = receive_some(channel.fd_, memory);
+        const Transferred t = receive_some(state_of(channel).fd, memory);
         if (t.size == memory.size()) return t;
-        channel.readable_ = false;
+        state_of(channel).readable = false;
         const bool over = t.error == 0 ? t.size == 0 : t.error != EAGAIN;
         if (over || entry.polls) return t;
-        if (t.size < kLittle) entry.bulk = channel.has_much_ = false;
-        receive_more(channel.fd_, entry);
+        if (t.size < kLittle) entry.bulk = state_of(channel).has_much = false;
+        receive_more(state_of(channel).fd, entry);
         return t;
     }
 
     // The stream is empty: EAGAIN, and more is asked for.
-    int none_there(Channel& channel, Entry& entry) noexcept {
+    int none_there(IoChannel& channel, Entry& entry) noexcept {
         if (entry.broken) return ENOMEM;
-        channel.readable_ = false;
+        state_of(channel).readable = false;
         if (!entry.receives && entry.kind == ChannelKind::kStream) {
-            receive_more(channel.fd_, entry);
+            receive_more(state_of(channel).fd, entry);
         }
         return EAGAIN;
     }
@@ -745,12 +746,12 @@ class UringBackend final : public Backend {
     }
 
     // After something was taken out of `entry`.
-    Received delivered(Channel& channel, Entry& entry, Received r) noexcept {
+    Received delivered(IoChannel& channel, Entry& entry, Received r) noexcept {
         Incoming& in = *entry.incoming;
         if (in.has_data() || in.over() || entry.broken) return r;
-        channel.readable_ = false;
+        state_of(channel).readable = false;
         recycle(std::move(entry.incoming));
-        if (!entry.receives) receive_more(channel.fd_, entry);
+        if (!entry.receives) receive_more(state_of(channel).fd, entry);
         return r;
     }
 
@@ -791,7 +792,7 @@ class UringBackend final : public Backend {
         for (; in.has_piece(); ++in.piece) ring_->give_back(in.pieces[in.piece].buffer);
     }
 
-    Transferred sent(Channel& channel, Transferred t, std::size_t wanted) noexcept {
+    Transferred sent(IoChannel& channel, Transferred t, std::size_t wanted) noexcept {
         if (t.size < wanted && (t.error == 0 || t.error == EAGAIN)) await_room(channel);
         return t;
     }

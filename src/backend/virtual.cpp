@@ -36,28 +36,28 @@ class VirtualBackend final : public Backend {
     }
 
     void watch(int, Node*, Node*) override { refuse(); }
-    void open(Channel&, int, ChannelKind) override { refuse(); }
+    void open(IoChannel&, int, ChannelKind) override { refuse(); }
 
     // Nothing of these is ever called, since no channel opens.
-    void hand_over(Channel&, Channel&, ChannelKind) noexcept override {}
-    void await_room(Channel&) noexcept override {}
-    void close(Channel&) noexcept override {}
-    Channel* channel_of(int) const noexcept override { return nullptr; }
+    void hand_over(IoChannel&, IoChannel&, ChannelKind) noexcept override {}
+    void await_room(IoChannel&) noexcept override {}
+    void close(IoChannel&) noexcept override {}
+    IoChannel* channel_of(int) const noexcept override { return nullptr; }
     void close_channels() noexcept override {}
-    Received receive(Channel&, std::size_t) noexcept override { return {nullptr, 0, EBADF}; }
-    Transferred receive_into(Channel&, std::span<char>) noexcept override { return {0, EBADF}; }
-    Transferred send(Channel&, std::string_view) noexcept override { return {0, EBADF}; }
-    Transferred send(Channel&, std::span<const std::string_view>) noexcept override {
+    Received receive(IoChannel&, std::size_t) noexcept override { return {nullptr, 0, EBADF}; }
+    Transferred receive_into(IoChannel&, std::span<char>) noexcept override { return {0, EBADF}; }
+    Transferred send(IoChannel&, std::string_view) noexcept override { return {0, EBADF}; }
+    Transferred send(IoChannel&, std::span<const std::string_view>) noexcept override {
         return {0, EBADF};
     }
-    ReceivedDatagrams receive_datagrams(Channel&, DatagramRoom&, bool,
+    ReceivedDatagrams receive_datagrams(IoChannel&, DatagramRoom&, bool,
                                         std::size_t) noexcept override {
         return {{}, EBADF};
     }
-    Transferred send_datagrams(Channel&, std::span<const DatagramToSend>) noexcept override {
+    Transferred send_datagrams(IoChannel&, std::span<const DatagramToSend>) noexcept override {
         return {0, EBADF};
     }
-    int accept(Channel&, SocketAddress&) noexcept override { return -EBADF; }
+    int accept(IoChannel&, SocketAddress&) noexcept override { return -EBADF; }
 
     void wake() noexcept override {
         if (!posted_.exchange(true)) ::sem_post(&woken_);

@@ -23,7 +23,7 @@
 
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
-#include "asyncio/tasks.hpp"
+#include "asyncio/futures.hpp"
 #include "files/file_requests.hpp"
 #include "loop/loop.hpp"
 #include "os/file_notices.hpp"

@@ -1,6 +1,7 @@
 #include "asyncio/events.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <mutex>
 #include <ostream>
@@ -272,19 +273,18 @@ std::vector<EventLoop*> all_loops() {
     return loops;
 }
 
-namespace detail {
-BackendWrapper backend_wrapper = nullptr;
-}
-
 namespace {
 
+std::atomic<component::BackendWrapper> backend_wrapper{nullptr};
+
 std::unique_ptr<detail::Backend> wrapped(std::unique_ptr<detail::Backend> b) {
-    return detail::backend_wrapper ? detail::backend_wrapper(std::move(b)) : std::move(b);
+    const component::BackendWrapper wrap = backend_wrapper.load();
+    return wrap ? wrap(std::move(b)) : std::move(b);
 }
 
 struct AnyLoop : EventLoop {
     explicit AnyLoop(std::unique_ptr<detail::Backend> b)
-        : EventLoop(new detail::Loop(wrapped(std::move(b)))) {}
+        : EventLoop(new detail::Loop(std::move(b))) {}
     static void* operator new(std::size_t size) { return ::operator new(size); }
     static void operator delete(void* p) noexcept {
         if (!std::exchange(left_running, false)) ::operator delete(p);
@@ -294,21 +294,37 @@ struct AnyLoop : EventLoop {
 }  // namespace
 
 std::unique_ptr<EventLoop> EpollEventLoop::create() {
-    return std::make_unique<AnyLoop>(detail::make_epoll_backend());
+    return std::make_unique<AnyLoop>(wrapped(detail::make_epoll_backend()));
 }
 
 std::unique_ptr<EventLoop> UringEventLoop::create() {
     std::string why;
     if (auto backend = detail::make_uring_backend(why)) {
-        return std::make_unique<AnyLoop>(std::move(backend));
+        return std::make_unique<AnyLoop>(wrapped(std::move(backend)));
     }
     log::write(log::Level::DEBUG, "no io_uring, epoll serves: " + why);
     return EpollEventLoop::create();
 }
 
 std::unique_ptr<EventLoop> VirtualTimeEventLoop::create() {
-    return std::make_unique<AnyLoop>(detail::make_virtual_backend());
+    return std::make_unique<AnyLoop>(wrapped(detail::make_virtual_backend()));
 }
+
+namespace component {
+
+std::unique_ptr<Backend> make_epoll_backend() { return asyncio::detail::make_epoll_backend(); }
+std::unique_ptr<Backend> make_uring_backend(std::string& why) {
+    return asyncio::detail::make_uring_backend(why);
+}
+
+std::unique_ptr<EventLoop> new_event_loop(std::unique_ptr<Backend> backend) {
+    if (!backend) throw ValueError("a loop needs a back end");
+    return std::make_unique<AnyLoop>(std::move(backend));
+}
+
+void wrap_backends(BackendWrapper wrapper) noexcept { backend_wrapper.store(wrapper); }
+
+}  // namespace component
 
 std::unique_ptr<EventLoop> new_event_loop() {
     const char* wanted = std::getenv("ASYNCIO_BACKEND");

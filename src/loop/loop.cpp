@@ -486,13 +486,13 @@ void Loop::close() {
 }
 
 void Loop::check_no_channel(int fd) const {
-    const Channel* const channel = backend->channel_of(fd);
+    const IoChannel* const channel = backend->channel_of(fd);
     if (!channel || !channel->in_use()) return;
     throw RuntimeError("File descriptor " + std::to_string(fd) + " is used by " +
                        channel->describe());
 }
 
-void Loop::open_channel(Channel& channel, int fd, ChannelKind kind) {
+void Loop::open_channel(IoChannel& channel, int fd, ChannelKind kind) {
     check_open();
     check_no_channel(fd);
     if (!watched.empty() && watched.contains(fd)) {

@@ -159,7 +159,7 @@ class Loop final : public LoopCore, public Pooled {
     void watch(int fd, bool write, Ref<HandleState> handle);
     bool unwatch(int fd, bool write);
     // Opens `channel` for `fd`, which may not be watched any more. Raises: OSError; RuntimeError.
-    void open_channel(Channel& channel, int fd, ChannelKind kind);
+    void open_channel(IoChannel& channel, int fd, ChannelKind kind);
     // Backend::watch, for the nodes of a transport. Raises: OSError.
     void watch_nodes(int fd, Node* on_read, Node* on_write);
     // Raises: RuntimeError "File descriptor N is used by transport ..." (FD-01).

@@ -11,11 +11,11 @@
 #include <string_view>
 #include <utility>
 
+#include "asyncio/component/io_channels.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/transports.hpp"
-#include "backend/channel.hpp"
 #include "loop/loop.hpp"
 #include "net/flow_control.hpp"
 
@@ -48,7 +48,7 @@ class LifeNode : public Node {
 // has.
 template <class Self, class P, class Handle>
 class ChannelOwner : public TransportBase,
-                     public Channel,
+                     public IoChannel,
                      public ReadNode<Self>,
                      public WriteNode<Self>,
                      public LifeNode<Self> {
@@ -91,7 +91,7 @@ class ChannelOwner : public TransportBase,
     static constexpr std::uint32_t kWarnFrom = 5;  // writes to a lost connection (TR-06)
 
     ChannelOwner(EventLoop& loop, Future<> waiter)
-        : Channel(static_cast<ReadNode<Self>&>(*this), static_cast<WriteNode<Self>&>(*this)),
+        : IoChannel(static_cast<ReadNode<Self>&>(*this), static_cast<WriteNode<Self>&>(*this)),
           core_(loop.core()),
           waiter_(std::move(waiter)),
           context_(ContextSlot::copy_current()) {

@@ -16,10 +16,12 @@ inline namespace v1 {
 namespace detail {
 
 // The channel. It outlives the task that waits for it where its node is queued.
-class ConnectingChannel final : public Channel, public WriteNode<ConnectingChannel>, public Pooled {
+class ConnectingChannel final : public IoChannel,
+                                public WriteNode<ConnectingChannel>,
+                                public Pooled {
   public:
     explicit ConnectingChannel(Loop& loop) noexcept
-        : Channel(static_cast<WriteNode&>(*this), static_cast<WriteNode&>(*this)), loop_(loop) {}
+        : IoChannel(static_cast<WriteNode&>(*this), static_cast<WriteNode&>(*this)), loop_(loop) {}
     // Raises: OSError, RuntimeError.
     void open(int fd) {
         loop_.open_channel(*this, fd, ChannelKind::kConnecting);
@@ -78,7 +80,7 @@ class ConnectedSocket {
         return *channel_;
     }
     // Null if there is none.
-    Channel* channel() const noexcept { return channel_; }
+    IoChannel* channel() const noexcept { return channel_; }
     // To be called when the channel has been handed over.
     void stop() noexcept {
         if (channel_) std::exchange(channel_, nullptr)->stop();

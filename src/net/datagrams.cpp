@@ -22,7 +22,7 @@ namespace detail {
 // Tasks that receive wait in a line. When something may be there, the first is woken, receives in
 // its own step and wakes the next if there is more; one that is cancelled after it was woken wakes
 // the next in its place. So no wake-up is lost, and a cancelled task has received nothing.
-class Endpoint final : public Channel,
+class Endpoint final : public IoChannel,
                        public ReadNode<Endpoint>,
                        public WriteNode<Endpoint>,
                        public LifeNode<Endpoint>,
@@ -140,7 +140,7 @@ class EndpointWait {
 // ---- beginning and end
 
 Endpoint::Endpoint(EventLoop& loop, DatagramSocket opened)
-    : Channel(static_cast<ReadNode&>(*this), static_cast<WriteNode&>(*this)),
+    : IoChannel(static_cast<ReadNode&>(*this), static_cast<WriteNode&>(*this)),
       core_(loop.core()),
       family_(opened.socket.family()) {
     if (opened.remote) remote_ = std::make_unique<SocketAddress>(opened.remote);

@@ -4,11 +4,11 @@
 
 #include <memory>
 
+#include "asyncio/component/io_channels.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/transports.hpp"
-#include "backend/channel.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -39,7 +39,7 @@ class TransportServer {
 struct SocketTransportOptions {
     TransportServer* server = nullptr;    // attached to until the connection is lost
     const SocketAddress* peer = nullptr;  // null: asked of the system
-    Channel* opened = nullptr;            // open for the descriptor, and handed over
+    IoChannel* opened = nullptr;          // open for the descriptor, and handed over
     bool no_delay = true;                 // to set TCP_NODELAY; false: it is set, or no TCP
 };
 

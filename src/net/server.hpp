@@ -21,10 +21,10 @@ namespace detail {
 class ServerState;
 
 // One listening socket. SV-04.
-class Listener final : public Channel, public ReadNode<Listener> {
+class Listener final : public IoChannel, public ReadNode<Listener> {
   public:
     Listener(ServerState& server, int fd, bool no_delay) noexcept
-        : Channel(static_cast<ReadNode&>(*this), static_cast<ReadNode&>(*this)),
+        : IoChannel(static_cast<ReadNode&>(*this), static_cast<ReadNode&>(*this)),
           server_(server),
           fd_(fd),
           no_delay_(no_delay) {}

@@ -65,12 +65,6 @@ using Pages = std::unique_ptr<char[], FreePages>;
 // Raises: std::bad_alloc.
 Pages make_pages(std::size_t bytes);
 
-// What a send or a receive_into gave: bytes, or an errno.
-struct Transferred {
-    std::size_t size = 0;
-    int error = 0;
-};
-
 }  // namespace detail
 }  // namespace v1
 }  // namespace asyncio

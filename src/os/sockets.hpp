@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "asyncio/component/io_channels.hpp"
 #include "asyncio/sockets.hpp"
 #include "os/posix.hpp"
 

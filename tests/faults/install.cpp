@@ -3,6 +3,8 @@
 // The end of the program, or the fault, is told on standard error, where run.py reads it.
 #include "faults/install.hpp"
 
+#include <asyncio/component/backends.hpp>
+
 #include <unistd.h>
 
 #include <atomic>
@@ -11,13 +13,10 @@
 #include <memory>
 #include <utility>
 
-#include "backend/backend.hpp"
 #include "faults/fault_backend.hpp"
 
 namespace faults {
 namespace {
-
-using namespace asyncio::detail;
 
 class Plan final : public FaultPlan {
   public:
@@ -58,7 +57,7 @@ void install() {
     if (!number) return;
     static Plan only(std::strtoul(number, nullptr, 10), ::getpid());
     plan = &only;
-    backend_wrapper = wrap;
+    asyncio::component::wrap_backends(wrap);
     std::atexit([] { plan->tell(); });
 }
 

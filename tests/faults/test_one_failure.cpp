@@ -180,7 +180,7 @@ void fail_each(const char* name, std::unique_ptr<EventLoop> (*make)(), const Sce
 // ---- a call of the back end fails
 // ----------------------------------------------------------------
 
-class OneCall final : public detail::FaultPlan {
+class OneCall final : public faults::FaultPlan {
   public:
     OneCall(int call, unsigned how) noexcept : call_(call), how_(how) {}
     bool fails(const char* call, unsigned& how) noexcept override {
@@ -198,19 +198,14 @@ class OneCall final : public detail::FaultPlan {
     int calls_ = 0;
 };
 
-struct LoopOn : EventLoop {
-    explicit LoopOn(std::unique_ptr<detail::Backend> b)
-        : EventLoop(new detail::Loop(std::move(b))) {}
-};
-
 std::size_t open_descriptors() {
     const std::filesystem::directory_iterator descriptors("/proc/self/fd");
     return static_cast<std::size_t>(std::distance(begin(descriptors), end(descriptors)));
 }
 
-std::unique_ptr<detail::Backend> make_backend(bool uring) {
+std::unique_ptr<component::Backend> make_backend(bool uring) {
     std::string why;
-    return uring ? detail::make_uring_backend(why) : detail::make_epoll_backend();
+    return uring ? component::make_uring_backend(why) : component::make_epoll_backend();
 }
 
 // What a scenario may give if it does not do all: what was injected, and what a peer sees of it.
@@ -243,7 +238,9 @@ void fail_each_call(const char* name, bool uring, const Scenario& scenario) {
             const std::size_t before = open_descriptors();
             OneCall plan(call, how);
             {
-                LoopOn loop(std::make_unique<detail::FaultBackend>(make_backend(uring), plan));
+                const auto made = component::new_event_loop(
+                    std::make_unique<faults::FaultBackend>(make_backend(uring), plan));
+                EventLoop& loop = *made;
                 loop.set_exception_handler([](EventLoop&, const ExceptionContext&) {});
                 try {
                     EXPECT_EQ(loop.run_until_complete(scenario()), kDone);

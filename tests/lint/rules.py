@@ -34,8 +34,8 @@ ROOMS = {
             'detail/aligned detail/config detail/destroy detail/exception_ptr detail/function '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
             'detail/transport_holder',
-    'os': 'sockets',
-    'backend': '',
+    'os': 'sockets component/io_channels',
+    'backend': 'component/backends',
     'loop': 'events events/handles component/services detail/call_timer',
     'tasks': 'futures coroutines generators tasks tasks/as_completed tasks/gather tasks/shield '
              'tasks/task tasks/wait timeouts taskgroups with runners graph signals '

@@ -23,7 +23,7 @@
 namespace {
 
 using asyncio::detail::Backend;
-using asyncio::detail::Channel;
+using asyncio::detail::IoChannel;
 using asyncio::detail::kNever;
 using asyncio::detail::Loop;
 using asyncio::detail::Node;
@@ -31,12 +31,13 @@ using asyncio::detail::ReadyQueue;
 using asyncio::detail::TimerEntry;
 using asyncio::detail::Transferred;
 
-// A system whose clock stands still until a test moves it. It has a descriptor to watch, so that
-// the loop has a reason to ask.
+// A system whose clock stands still until a test moves it. It has a descriptor to watch, unless a
+// test says otherwise, so that the loop has a reason to ask.
 class Scripted final : public Backend {
   public:
     std::int64_t time = 1'000'000'000;
     int clock_reads = 0;
+    bool watched = true;
     std::vector<std::int64_t> waits;           // their timeouts, ns
     std::function<void(ReadyQueue&)> in_wait;  // what a wait does
 
@@ -51,32 +52,32 @@ class Scripted final : public Backend {
         ++clock_reads;
         return time;
     }
-    bool watches() const noexcept override { return true; }
+    bool watches() const noexcept override { return watched; }
     void wake() noexcept override {}
     void leave_to_parent() noexcept override {}
     const char* name() const noexcept override { return "scripted"; }
     const char* class_name() const noexcept override { return "ScriptedEventLoop"; }
 
     void watch(int, Node*, Node*) override {}
-    void open(Channel&, int, asyncio::detail::ChannelKind) override {}
-    void hand_over(Channel&, Channel&, asyncio::detail::ChannelKind) noexcept override {}
-    void close(Channel&) noexcept override {}
-    Channel* channel_of(int) const noexcept override { return nullptr; }
+    void open(IoChannel&, int, asyncio::detail::ChannelKind) override {}
+    void hand_over(IoChannel&, IoChannel&, asyncio::detail::ChannelKind) noexcept override {}
+    void close(IoChannel&) noexcept override {}
+    IoChannel* channel_of(int) const noexcept override { return nullptr; }
     void close_channels() noexcept override {}
-    void await_room(Channel&) noexcept override {}
-    asyncio::detail::Received receive(Channel&, std::size_t) noexcept override { return {}; }
-    Transferred receive_into(Channel&, std::span<char>) noexcept override { return {}; }
-    Transferred send(Channel&, std::string_view) noexcept override { return {}; }
-    Transferred send(Channel&, std::span<const std::string_view>) noexcept override { return {}; }
-    asyncio::detail::ReceivedDatagrams receive_datagrams(Channel&, asyncio::detail::DatagramRoom&,
+    void await_room(IoChannel&) noexcept override {}
+    asyncio::detail::Received receive(IoChannel&, std::size_t) noexcept override { return {}; }
+    Transferred receive_into(IoChannel&, std::span<char>) noexcept override { return {}; }
+    Transferred send(IoChannel&, std::string_view) noexcept override { return {}; }
+    Transferred send(IoChannel&, std::span<const std::string_view>) noexcept override { return {}; }
+    asyncio::detail::ReceivedDatagrams receive_datagrams(IoChannel&, asyncio::detail::DatagramRoom&,
                                                          bool, std::size_t) noexcept override {
         return {{}, 0};
     }
-    Transferred send_datagrams(Channel&,
+    Transferred send_datagrams(IoChannel&,
                                std::span<const asyncio::detail::DatagramToSend>) noexcept override {
         return {};
     }
-    int accept(Channel&, asyncio::SocketAddress&) noexcept override { return -1; }
+    int accept(IoChannel&, asyncio::SocketAddress&) noexcept override { return -1; }
 };
 
 // An entry that is ready in each iteration until it has run `times` times.
@@ -131,6 +132,26 @@ class LoopTurns : public testing::Test {
     Loop loop_;
 };
 
+TEST(NewEventLoop, NeedsABackEnd) {
+    EXPECT_THROW(asyncio::component::new_event_loop(nullptr), asyncio::ValueError);
+    EXPECT_THROW(asyncio::component::ForwardingBackend(nullptr), asyncio::ValueError);
+}
+
+TEST(NewEventLoop, RunsOnTheOneGiven) {
+    auto scripted = std::make_unique<Scripted>();
+    const Scripted& system = *scripted;
+    const auto loop = asyncio::component::new_event_loop(
+        std::make_unique<asyncio::component::ForwardingBackend>(std::move(scripted)));
+    EXPECT_STREQ(loop->backend(), "scripted");
+    bool called = false;
+    loop->call_later(std::chrono::hours(1), [&] { called = true; });
+    loop->run_once(std::nullopt);
+    loop->run_once(std::chrono::nanoseconds(0));
+    EXPECT_TRUE(called);
+    EXPECT_FALSE(system.waits.empty());
+    loop->close();
+}
+
 TEST_F(LoopTurns, ThatComputeAreEachFollowedByAPoll) {  // L2, S-04
     turns(100, [&] { system_.time += 1'000'000; });
     EXPECT_GE(system_.waits.size(), 99u);
@@ -149,6 +170,30 @@ TEST_F(LoopTurns, ThatAreQuickReadTheClockEightTimesIn64) {  // L2
     });
     EXPECT_LE(system_.clock_reads - before, 8);
     EXPECT_EQ(system_.waits.size(), 1u) << "that before the first turn";
+}
+
+TEST_F(LoopTurns, WithNothingToLookForReadNoClock) {  // L2
+    system_.watched = false;
+    int turn = 0;
+    int before = 0;
+    turns(5000, [&] {
+        if (++turn == 1) before = system_.clock_reads;
+    });
+    EXPECT_EQ(system_.clock_reads, before);
+}
+
+TEST_F(LoopTurns, ATimerThatComesWhereNothingWasIsNoticedAtOnce) {  // L2
+    system_.watched = false;
+    int turn = 0;
+    int fired = 0;
+    Fires timer([&] { fired = turn; });
+    turns(4000, [&] {
+        system_.time += 1'000'000;
+        if (++turn != 3000) return;
+        timer.entry.when = loop_.now() + 1'500'000;
+        loop_.add_timer(timer.entry);
+    });
+    EXPECT_EQ(fired, 3002);
 }
 
 TEST_F(LoopTurns, ThatAreQuickArePolledAfterFiftyMicroseconds) {  // L1, L2

@@ -391,11 +391,6 @@ template <class R>
     return detail::SleepResult<std::decay_t<R>>(delay, std::forward<R>(result));
 }
 
-template <class T>
-Future<T> EventLoop::create_future(std::source_location where) {
-    return Future<T>(core(), where);
-}
-
 template <class A>
 auto EventLoop::create_task(A&& awaitable, const TaskOptions& options) {
     return detail::start_task(core(), std::forward<A>(awaitable), options);

@@ -7,11 +7,11 @@
 //
 // A node may still be queued when its owner closes: the owner lives until no node is queued.
 //
-// A channel is opened once: fd_ is -1 until Backend::open() or until hand_over() from another one,
-// and again from Backend::close() or hand_over() to another one on. hand_over() takes readable_ and
-// hung_up_ along.
+// A channel is opened once: fd is -1 until Backend::open() or until hand_over() from another one,
+// and again from Backend::close() or hand_over() to another one on. hand_over() takes readable and
+// hung_up along.
 //
-//   reading  wants_read_  readable_  read_queued_
+//   reading  wants_read   readable   read_queued
 //   -------  -----------  ---------  ------------  ----------------------------------------------
 //   idle     no           no         no            nobody reads; nothing is known to be there
 //   held     no           yes        no            nobody reads; something may be there
@@ -34,13 +34,13 @@
 //
 //   (1) From read_runs() until read_again(), within on_read; an endpoint of datagrams calls that
 //       in the step of the task that it woke.
-//   (2) EAGAIN. On epoll, for a stream: any error, and less than was asked for unless hung_up_ is
+//   (2) EAGAIN. On epoll, for a stream: any error, and less than was asked for unless hung_up is
 //       set. On io_uring, for a stream: all is taken of what the system had received. Datagrams:
-//       fewer than were asked for, unless hung_up_ is set.
-//   hung_up_: an event told of the end or an error, for which no second one comes. It stays set;
+//       fewer than were asked for, unless hung_up is set.
+//   hung_up: an event told of the end or an error, for which no second one comes. It stays set;
 //   for datagrams, until a receive finds nothing.
 //
-//   writing  awaits_room_  write_queued_
+//   writing  awaits_room   write_queued
 //   -------  ------------  -------------  -------------------------------------------------------
 //   free     no            no             a send is tried at once
 //   full     yes           no             the next event queues on_write
@@ -60,10 +60,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "asyncio/detail/loop_core.hpp"
-#include "os/posix.hpp"
+#include "asyncio/sockets.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -77,44 +79,56 @@ enum class ChannelKind : std::uint8_t {
     kConnecting,  // waits for room: then the connection is there, and the channel is handed over
 };
 
-class Channel {
+// What a back end knows of a channel: see the tables above. Nobody else changes it.
+struct ChannelState {
+    int fd = -1;
+    bool readable = false;  // an event has come, and nothing has found it empty since
+    bool hung_up = false;   // the peer has shut down, or an error waits: a short read is no end
+    bool wants_read = false;
+    bool awaits_room = false;
+    bool read_queued = false;
+    bool write_queued = false;
+    bool has_much = false;
+};
+
+class IoChannel {
   public:
-    Channel(Node& on_read, Node& on_write) noexcept : on_read_(on_read), on_write_(on_write) {}
-    Channel(const Channel&) = delete;
-    Channel& operator=(const Channel&) = delete;
+    IoChannel(Node& on_read, Node& on_write) noexcept : on_read_(on_read), on_write_(on_write) {}
+    IoChannel(const IoChannel&) = delete;
+    IoChannel& operator=(const IoChannel&) = delete;
 
     // -1 while it is not open.
-    int fd() const noexcept { return fd_; }
-    bool is_open() const noexcept { return fd_ >= 0; }
-    bool wants_read() const noexcept { return wants_read_; }
+    int fd() const noexcept { return state_.fd; }
+    bool is_open() const noexcept { return state_.fd >= 0; }
+    bool wants_read() const noexcept { return state_.wants_read; }
     // Something may be there, as far as the back end knows.
-    bool readable() const noexcept { return readable_; }
-    bool read_queued() const noexcept { return read_queued_; }
-    bool write_queued() const noexcept { return write_queued_; }
-    bool node_queued() const noexcept { return read_queued_ || write_queued_; }
+    bool readable() const noexcept { return state_.readable; }
+    bool read_queued() const noexcept { return state_.read_queued; }
+    bool write_queued() const noexcept { return state_.write_queued; }
+    bool node_queued() const noexcept { return state_.read_queued || state_.write_queued; }
 
     // Begins, or goes on, to read: on_read is queued now if there is something, else once there is.
     void start_reading(ReadyQueue& ready) noexcept {
-        wants_read_ = true;
-        if (readable_) queue_read(ready);
+        state_.wants_read = true;
+        if (state_.readable) queue_read(ready);
     }
     // An on_read that is queued already still runs.
-    void stop_reading() noexcept { wants_read_ = false; }
+    void stop_reading() noexcept { state_.wants_read = false; }
     // To be called at the end of on_read: there may be more.
     void read_again(ReadyQueue& ready) noexcept {
-        if (readable_ && wants_read_) queue_read(ready);
+        if (state_.readable && state_.wants_read) queue_read(ready);
     }
     // From now on on_read is queued there, in turn with the others of its kind; null: as any other.
     void take_turns(ReadyQueue* waiting) noexcept { turns_ = waiting; }
     bool takes_turns() const noexcept { return turns_ != nullptr; }
     // The back end has more of it than it receives at once, in pieces.
-    bool has_much() const noexcept { return has_much_; }
-    bool awaits_room() const noexcept { return awaits_room_; }
-    void forget_room() noexcept { awaits_room_ = false; }
+    bool has_much() const noexcept { return state_.has_much; }
+    bool awaits_room() const noexcept { return state_.awaits_room; }
+    void forget_room() noexcept { state_.awaits_room = false; }
 
     // The nodes say so as they run or are dropped.
-    void read_runs() noexcept { read_queued_ = false; }
-    void write_runs() noexcept { write_queued_ = false; }
+    void read_runs() noexcept { state_.read_queued = false; }
+    void write_runs() noexcept { state_.write_queued = false; }
 
     // For error texts: "transport <...>" (FD-01).
     virtual std::string describe() const = 0;
@@ -124,35 +138,26 @@ class Channel {
     virtual void loop_closed() noexcept = 0;
 
   protected:
-    ~Channel() = default;
+    ~IoChannel() = default;
 
   private:
-    friend class EpollBackend;
-    friend class UringBackend;
-    friend class FaultBackend;  // of the tests
+    friend class Backend;
 
     void queue_read(ReadyQueue& ready) noexcept {
-        if (read_queued_) return;
-        read_queued_ = true;
+        if (state_.read_queued) return;
+        state_.read_queued = true;
         (turns_ ? *turns_ : ready).push(&on_read_);
     }
     void queue_write(ReadyQueue& ready) noexcept {
-        if (write_queued_) return;
-        write_queued_ = true;
+        if (state_.write_queued) return;
+        state_.write_queued = true;
         ready.push(&on_write_);
     }
 
     Node& on_read_;
     Node& on_write_;
     ReadyQueue* turns_ = nullptr;  // of uploads: see BulkReads
-    int fd_ = -1;
-    bool readable_ = false;  // an event has come, and nothing has found it empty since
-    bool hung_up_ = false;   // the peer has shut down, or an error waits: a short read is no end
-    bool wants_read_ = false;
-    bool awaits_room_ = false;
-    bool read_queued_ = false;
-    bool write_queued_ = false;
-    bool has_much_ = false;
+    ChannelState state_;
 };
 
 // The nodes of a channel's owner, as bases of it: they call its members read_ready() and
@@ -186,6 +191,30 @@ struct Received {
     const char* data = nullptr;  // valid until the next receive of the loop
     std::size_t size = 0;        // 0 with no error: the end of the stream
     int error = 0;               // errno; EAGAIN: nothing there
+};
+
+// What a send or a receive_into gave: bytes, or an errno.
+struct Transferred {
+    std::size_t size = 0;
+    int error = 0;
+};
+
+struct ReceivedDatagram {
+    std::string_view data;
+    SocketAddress from;
+    bool cut = false;  // it was longer than what is given
+};
+
+// What was received: datagrams, or an errno.
+struct ReceivedDatagrams {
+    std::span<const ReceivedDatagram> datagrams;  // valid until the room's next receive
+    int error = 0;
+};
+
+struct DatagramToSend {
+    std::string_view data;
+    const void* to = nullptr;  // a sockaddr; null: the connected peer
+    std::size_t to_size = 0;
 };
 
 }  // namespace detail
