@@ -15,7 +15,6 @@ using detail::empty_string;
 using detail::error_name;
 using detail::Forever;
 using detail::numbered_text;
-using detail::text_or;
 
 }  // namespace
 

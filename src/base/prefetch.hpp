@@ -10,14 +10,14 @@ namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
-// The cache lines of `bytes` bytes from `offset` bytes behind `object` on. It is a hint: any
+// The cache lines of kBytes bytes from kOffset bytes behind `object` on. It is a hint: any
 // address is allowed, also that of an object that is gone.
-template <std::ptrdiff_t offset, std::ptrdiff_t bytes>
+template <std::ptrdiff_t kOffset, std::ptrdiff_t kBytes>
 inline void prefetch(const void* object) noexcept {
     constexpr std::ptrdiff_t kLine = 64;
     // Safe because it is only a number from here on: nothing needs to be at the address.
     const auto begin = reinterpret_cast<std::uintptr_t>(object);
-    for (std::ptrdiff_t at = offset; at < offset + bytes; at += kLine) {
+    for (std::ptrdiff_t at = kOffset; at < kOffset + kBytes; at += kLine) {
         // Safe because a prefetch reads nothing and cannot fault.
         __builtin_prefetch(reinterpret_cast<const void*>(begin + static_cast<std::uintptr_t>(at)));
     }

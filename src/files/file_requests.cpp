@@ -189,7 +189,7 @@ bool FileRequest::next_piece(FilePiece& piece) noexcept {
     const std::size_t done = op == Op::kRead ? got_ : written;
     try {
         if (op == Op::kRead && got_ == data.size()) {
-            const std::size_t more = std::max<std::size_t>({expect, got_, 4096});
+            const std::size_t more = std::max({expect, got_, std::size_t{4096}});
             data.resize(got_ + std::min(more, most - got_));
         }
     } catch (const std::exception&) {

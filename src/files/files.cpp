@@ -27,7 +27,6 @@ using detail::FileCourtesy;
 using detail::FileRequest;
 using detail::FileState;
 using detail::FileWait;
-using detail::kMostInline;
 using detail::Ref;
 using detail::SharedDescriptor;
 

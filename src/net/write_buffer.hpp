@@ -63,7 +63,7 @@ class WriteBuffer {
     void make_room(std::size_t more) {
         const std::size_t left = size();
         const std::size_t before = block_ ? block_->capacity : 0;
-        if (left + more <= before && block_->begin >= before / 2) {
+        if (block_ && left + more <= before && block_->begin >= before / 2) {
             std::memmove(block_->bytes(), block_->bytes() + block_->begin, left);
             block_->begin = 0;
             block_->end = left;
@@ -72,7 +72,7 @@ class WriteBuffer {
         const std::size_t capacity = std::max({left + more, before * 2, kLeast});
         Block* const made =
             ::new (::operator new(sizeof(Block) + capacity)) Block{0, left, capacity};
-        if (left > 0) std::memcpy(made->bytes(), block_->bytes() + block_->begin, left);
+        if (block_ && left > 0) std::memcpy(made->bytes(), block_->bytes() + block_->begin, left);
         ::operator delete(std::exchange(block_, made));
     }
 

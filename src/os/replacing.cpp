@@ -109,7 +109,8 @@ std::string resolve_link(const std::string& path) {
         to.resize(static_cast<std::size_t>(n));
         const std::size_t slash = at.rfind('/');
         const bool relative = !to.starts_with('/') && slash != std::string::npos;
-        at = relative ? at.substr(0, slash + 1) + to : to;
+        if (relative) to.insert(0, at, 0, slash + 1);
+        at = std::move(to);
     }
     throw_file_error(ELOOP, path);
 }

@@ -66,7 +66,7 @@ class CancelWalk {
         }
         TaskBase* const task = w.as_task();
         GatherBase* const gather = task ? nullptr : w.as_gather();
-        if (!task && !gather) {
+        if (!future || (!task && !gather)) {
             accepted = w.cancel_wait(error_);
             return nullptr;
         }

@@ -192,7 +192,7 @@ void GatherBase::on_child(FutureBase& child) noexcept {
 
 void GatherBase::finish_all() noexcept {
     if (cancel_requested_) {
-        for (std::size_t i = 0; i < children_.size(); ++i) children_[i]->mark_retrieved();
+        for (const auto& child : children_) child->mark_retrieved();
         finish_failed(cancel_error(*children_[children_.size() - 1]));
         return;
     }

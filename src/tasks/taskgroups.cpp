@@ -138,6 +138,7 @@ void GroupChild::awaiters(Awaiters& found) {
 TaskBase* group_parent(const FutureBase& member) noexcept {
     Node* const last = member.callbacks_;
     if (member.done() || !last || (member.flags_ & FutureBase::kGroupMember) == 0) return nullptr;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a ring has no null in it.
     for (Node* n = last->next_;; n = n->next_) {
         if (auto* const child = dynamic_cast<GroupChild*>(n)) {
             return child->group().has_parent() ? &child->group().parent() : nullptr;

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <limits>
 #include <mutex>
+#include <ranges>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -299,8 +300,8 @@ void ThreadPoolExecutor::Pool::call_idle() noexcept {
 
 // With the mutex held. Null if none is left that `joiner` may wait for; else it waits already.
 std::shared_ptr<ThreadPoolExecutor::Worker> ThreadPoolExecutor::Pool::next_to_join(Joiner& joiner) {
-    for (auto w = workers.rbegin(); w != workers.rend(); ++w) {
-        if (joiner.enter(**w)) return *w;
+    for (const auto& w : std::views::reverse(workers)) {
+        if (joiner.enter(*w)) return w;
     }
     return nullptr;
 }

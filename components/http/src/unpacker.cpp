@@ -1,6 +1,7 @@
 #include "unpacker.hpp"
 
 #include <new>
+#include <ranges>
 
 #include "malformed.hpp"
 #include "text.hpp"
@@ -41,8 +42,8 @@ Unpacker::Unpacker(const std::vector<std::string_view>& codings) {
                         " Content-Encodings");
     }
     // Named in the order in which they were applied.
-    for (auto coding = applied.rbegin(); coding != applied.rend(); ++coding) {
-        stages_.push_back(std::make_unique<Stage>(*coding));
+    for (const auto& coding : std::views::reverse(applied)) {
+        stages_.push_back(std::make_unique<Stage>(coding));
     }
 }
 

@@ -25,12 +25,12 @@ template <class V>
 union OutcomeRoom {
     OutcomeRoom() noexcept {}
     ~OutcomeRoom() {}
-    V* address() noexcept { return std::addressof(value); }
+    V* address() noexcept { return std::addressof(value_); }
 
     std::exception_ptr error;
 
   private:
-    V value;
+    V value_;
 };
 template <class V>
     requires(alignof(V) > kBlockUnit)
@@ -39,14 +39,14 @@ union OutcomeRoom<V> {
     ~OutcomeRoom() {}
     V* address() noexcept {
         // Safe because the room has slack for the way to the next address that is so aligned.
-        const auto first = reinterpret_cast<std::uintptr_t>(room) + alignof(V) - 1;
+        const auto first = reinterpret_cast<std::uintptr_t>(room_) + alignof(V) - 1;
         return reinterpret_cast<V*>(first & ~(std::uintptr_t{alignof(V)} - 1));
     }
 
     std::exception_ptr error;
 
   private:
-    alignas(kBlockUnit) unsigned char room[sizeof(V) + alignof(V) - kBlockUnit];
+    alignas(kBlockUnit) unsigned char room_[sizeof(V) + alignof(V) - kBlockUnit];
 };
 
 // A value in an awaiter, which is aligned to no more than 16 bytes, whatever the value is.

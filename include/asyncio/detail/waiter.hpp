@@ -118,8 +118,8 @@ class ASYNCIO_API SoleWaiter : public Waitable {
 
 // A place in a line; the end of a line is one, too.
 struct LineLink {
-    LineLink* previous;
-    LineLink* following;
+    LineLink* previous = nullptr;
+    LineLink* following = nullptr;
 };
 
 // One that may stand in a line.
