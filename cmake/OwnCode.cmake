@@ -10,13 +10,18 @@ if(ASYNCIO_WERROR)
     list(APPEND asyncio_warnings -Werror)
 endif()
 
-set(asyncio_sanitizers "")
-if(ASYNCIO_SANITIZE)
-    set(asyncio_sanitizers "-fsanitize=${ASYNCIO_SANITIZE}" -fno-omit-frame-pointer)
-    if(ASYNCIO_SANITIZE MATCHES "undefined")
-        list(APPEND asyncio_sanitizers -fno-sanitize-recover=all)
+# asyncio_sanitizer_options(VARIABLE NAMES): the options for the sanitizers NAMES, none if that is empty.
+function(asyncio_sanitizer_options variable names)
+    set(options "")
+    if(names)
+        set(options "-fsanitize=${names}" -fno-omit-frame-pointer)
+        if(names MATCHES "undefined")
+            list(APPEND options -fno-sanitize-recover=all)
+        endif()
     endif()
-endif()
+    set(${variable} ${options} PARENT_SCOPE)
+endfunction()
+asyncio_sanitizer_options(asyncio_sanitizers "${ASYNCIO_SANITIZE}")
 
 # Debug builds look whether a node enters the ready queue twice (src/loop/ready_nodes.hpp). All code of this
 # tree does, and what uses the library by add_subdirectory; users of what is installed never do.
