@@ -133,7 +133,9 @@ class TlsTransport final : public TransportBase, private SslSink {
     EventLoop& loop() const override;
     void close() override;
     void abort() override { force_close(nullptr); }
-    bool is_closing() const override { return closed_; }
+    // What is written to a connection that has failed is dropped below, so that nothing pauses: a
+    // writer learns of it here, and lets the loop tell (TR-02).
+    bool is_closing() const override { return closed_ || (below_ && below_->is_closing()); }
     void set_protocol(std::shared_ptr<BaseProtocol> protocol) override;
     std::shared_ptr<BaseProtocol> get_protocol() const override { return app_; }
     std::any get_extra_info(std::string_view name) const override;
@@ -256,7 +258,7 @@ class TlsTransport final : public TransportBase, private SslSink {
     bool below_paused_ = false;       // the transport below asked for a pause
     bool reading_stopped_ = false;    // we have paused the transport below
     bool below_ended_ = false;        // EOF from below
-    bool closed_ = false;             // is_closing()
+    bool closed_ = false;             // from close() on
     bool failed_ = false;             // closed by force, for the reason error_
     bool lost_ = false;               // the transport below is gone
     bool processing_ = false;         // process() is on the stack

@@ -319,6 +319,40 @@ TEST(StreamsOverTls, SeveralTasksDrainOneWriter) {  // ST-13
     });
 }
 
+// The transport below drops what is written after an error, so that the one above is never full: a
+// task that writes and drains went on without end, and nothing else ran.
+TEST(StreamsOverTls, DrainRaisesOnceASendBelowHasFailed) {  // ST-13
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        int written = 0;
+        bool raised = false;
+        const auto handler = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            co_await reader.readexactly(1);
+            ::shutdown(writer.get_extra_info<int>("socket").value(),
+                       SHUT_WR);  // the next send fails
+            const std::string piece(10'000, 'x');
+            try {
+                for (; written < 1000; ++written) {
+                    writer.write(piece);
+                    co_await writer.drain();
+                }
+            } catch (const ConnectionError&) {
+                raised = true;
+            }
+        };
+        const ServerOptions serving{.ssl = &contexts.server};
+        auto server = co_await start_server(handler, kHost, 0, serving);
+        const ConnectionOptions options{.ssl = &contexts.client, .server_hostname = "localhost"};
+        auto pair = co_await open_connection(kHost, port_of(server), options);
+        pair.second.write("x");
+        static_cast<void>(co_await as_result(pair.first.read()));
+        pair.second.close();
+        server.close();
+        co_await server.wait_closed();
+        EXPECT_TRUE(raised) << written;
+    });
+}
+
 // The system cannot send a file encrypted: it is read and written.
 TEST(StreamsOverTls, SendfileReadsAndWrites) {  // SF-01
     const Contexts contexts;
