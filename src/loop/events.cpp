@@ -279,7 +279,10 @@ std::atomic<component::BackendWrapper> backend_wrapper{nullptr};
 
 std::unique_ptr<detail::Backend> wrapped(std::unique_ptr<detail::Backend> b) {
     const component::BackendWrapper wrap = backend_wrapper.load();
-    return wrap ? wrap(std::move(b)) : std::move(b);
+    if (!wrap) return b;
+    b = wrap(std::move(b));
+    if (!b) throw ValueError("wrap_backends() was given a function that returned no back end");
+    return b;
 }
 
 struct AnyLoop : EventLoop {

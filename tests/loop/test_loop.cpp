@@ -38,6 +38,7 @@ class Scripted final : public Backend {
     std::int64_t time = 1'000'000'000;
     int clock_reads = 0;
     bool watched = true;
+    bool calls = false;                        // a wait receives something by a system call
     std::vector<std::int64_t> waits;           // their timeouts, ns
     std::function<void(ReadyQueue&)> in_wait;  // what a wait does
 
@@ -45,6 +46,7 @@ class Scripted final : public Backend {
 
     void wait(std::int64_t timeout, ReadyQueue& ready) override {
         waits.push_back(timeout);
+        if (calls) called_ = true;
         if (in_wait) return in_wait(ready);
         if (timeout > 0) time += timeout;
     }
@@ -150,6 +152,33 @@ TEST(NewEventLoop, RunsOnTheOneGiven) {
     EXPECT_TRUE(called);
     EXPECT_FALSE(system.waits.empty());
     loop->close();
+}
+
+TEST(NewEventLoop, RefusesAWrapperThatGivesNoBackEnd) {
+    asyncio::component::wrap_backends(
+        [](std::unique_ptr<Backend>) -> std::unique_ptr<Backend> { return nullptr; });
+    EXPECT_THROW(asyncio::EpollEventLoop::create(), asyncio::ValueError);
+    EXPECT_THROW(asyncio::VirtualTimeEventLoop::create(), asyncio::ValueError);
+    asyncio::component::wrap_backends(nullptr);
+    EXPECT_NE(asyncio::EpollEventLoop::create(), nullptr);
+}
+
+// What the one behind has called is told once, or clients that are busy would keep others waiting.
+TEST(ForwardingBackends, TellOfTheCallsOfTheOtherOne) {  // S-04
+    auto scripted = std::make_unique<Scripted>();
+    Scripted& system = *scripted;
+    asyncio::component::ForwardingBackend forwarding(std::move(scripted));
+    ReadyQueue ready;
+    forwarding.wait(0, ready);
+    EXPECT_FALSE(forwarding.called());
+    system.calls = true;
+    forwarding.wait(0, ready);
+    EXPECT_TRUE(forwarding.called());
+    EXPECT_FALSE(system.called());
+    forwarding.forget_calls();
+    system.calls = false;
+    forwarding.wait(0, ready);
+    EXPECT_FALSE(forwarding.called());
 }
 
 TEST_F(LoopTurns, ThatComputeAreEachFollowedByAPoll) {  // L2, S-04

@@ -181,7 +181,7 @@ ASYNCIO_API std::unique_ptr<Backend> make_uring_backend(std::string& why);
 ASYNCIO_API std::unique_ptr<EventLoop> new_event_loop(std::unique_ptr<Backend> backend);
 
 // What is put around the back end of every loop that is made from now on, by whomever, on any
-// thread; null: nothing.
+// thread; null: nothing. Where the wrapper returns null, making the loop raises ValueError.
 using BackendWrapper = std::unique_ptr<Backend> (*)(std::unique_ptr<Backend> real);
 ASYNCIO_API void wrap_backends(BackendWrapper wrapper) noexcept;
 

@@ -79,7 +79,8 @@ enum class ChannelKind : std::uint8_t {
     kConnecting,  // waits for room: then the connection is there, and the channel is handed over
 };
 
-// What a back end knows of a channel: see the tables above. Nobody else changes it.
+// What a back end and a channel's owner tell each other: see the tables above. The owner goes
+// through IoChannel, a back end through Backend::state_of().
 struct ChannelState {
     int fd = -1;
     bool readable = false;  // an event has come, and nothing has found it empty since
