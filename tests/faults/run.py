@@ -57,7 +57,6 @@ LEFT_OUT = {
     "test_queues.Queue.TimeoutsLoseNoItem": "goes on when it is cancelled",
     "test_parallel.Channels.CarryObjects*": "other threads wait for what the one that failed was to send",
     "test_parallel.Channels.NothingIsLost*": "other threads wait for what the one that failed was to send",
-    "test_http.Http.AStreamGivesTheBodyAsItComes": "its server waits for the client",
     # They run the loop until data come, and none come after an error.
     "test_transports.Transport.*Exit*": "runs for ever",
 }

@@ -52,6 +52,13 @@ Coroutine<std::string> error_of(A x) {
     co_return support::error_text<E>(result);
 }
 
+// What another thread gives; nothing after 5 s, so that a server ends though its client has failed.
+template <class T>
+T given(std::promise<T>& promise) {
+    auto future = promise.get_future();
+    return future.wait_for(5s) == std::future_status::ready ? future.get() : T();
+}
+
 void hello(const Request&, Connection& c) { c.reply("hello"); }
 
 // ---- requests ----------------------------------------------------------------------------------
@@ -893,11 +900,11 @@ TEST(Http, CancelledWhileItWaitsItClosesTheConnectionAtOnce) {
     run([&]() -> Coroutine<> {
         http::Client client;
         auto task = asyncio::create_task(client.get(server.url()));
-        co_await asyncio::to_thread([&] { began.get_future().wait(); });
+        co_await asyncio::to_thread([&] { given(began); });
         task.cancel("enough");
         const auto r = co_await as_result(task);
         EXPECT_EQ(support::error_text<asyncio::CancelledError>(r), "enough");
-        EXPECT_TRUE(co_await asyncio::to_thread([&] { return ended.get_future().get(); }));
+        EXPECT_TRUE(co_await asyncio::to_thread([&] { return given(ended); }));
     });
 }
 
@@ -1111,7 +1118,7 @@ TEST(Http, AStreamGivesTheBodyAsItComes) {
     const HttpServer server([&](const Request& r, Connection& c) {
         if (r.target != "/s") return c.reply("again");
         c.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
-        first_taken.get_future().wait();
+        given(first_taken);
         c.send("world");
     });
     run([&]() -> Coroutine<> {
@@ -1167,7 +1174,7 @@ TEST(Http, ACancelledChunkIsNotLost) {
     std::promise<void> go_on;
     const HttpServer server([&](const Request&, Connection& c) {
         c.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-        go_on.get_future().wait();
+        given(go_on);
         c.send("hello");
     });
     run([&]() -> Coroutine<> {
@@ -1216,7 +1223,7 @@ TEST(Http, AStreamNobodyReadsMakesTheServerWait) {
     run([&]() -> Coroutine<> {
         http::Client client;
         const http::Stream s = co_await client.stream("GET", server.url());
-        const auto sent = co_await asyncio::to_thread([&] { return blocked.get_future().get(); });
+        const auto sent = co_await asyncio::to_thread([&] { return given(blocked); });
         EXPECT_LT(sent, kTotal / 2) << "all of it is kept in memory";
         std::size_t received = 0;
         bool equal = true;
@@ -1251,7 +1258,7 @@ TEST(Http, AStreamThatIsClosedEndsItsTransfer) {
         co_await error_of<http::ClosedError>(s.next_chunk());
         s = co_await client.stream("GET", server.url("/drop"));
         s = http::Stream();
-        EXPECT_TRUE(co_await asyncio::to_thread([&] { return ended.get_future().get(); }));
+        EXPECT_TRUE(co_await asyncio::to_thread([&] { return given(ended); }));
         EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { s.next_chunk().close(); }),
                   "this stream is empty");
     });
