@@ -44,10 +44,6 @@ LEFT_OUT = {
     "test_threads.Threadsafe.*": "loops in threads",
     "test_threads.Concurrent.ChainsThatNeverEnd*": "loops in threads",
     "test_threads.*AWrappedTaskOfAnotherLoop*": "loops in threads",
-    # They wait without a limit for what was lost, as it may be.
-    "test_datagrams.*.BuffersAndPauses": "counts datagrams",
-    "test_datagrams.*.ManyBufferedAreSentInOrder": "counts datagrams",
-    "test_datagrams.*.SendManyWaitsForRoom*": "counts datagrams",
     # What they leave behind when the loop fails looks at locals of theirs that are gone.
     "test_events.ExceptionHandler.*": "handlers that write to the test's locals",
     "test_tasks.DestroyedTask.WhoseDestructors*": "destructors that look at each other's locals",

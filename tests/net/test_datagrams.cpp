@@ -43,7 +43,7 @@ using namespace std::string_view_literals;
 template <class F>
 auto run(F main) {
     const auto loop = asyncio::new_event_loop();
-    return loop->run_until_complete(main(*loop));
+    return loop->run_until_complete(asyncio::wait_for(main(*loop), 20s));
 }
 
 // Writes down what happens; answers if it is asked to.

@@ -234,12 +234,13 @@ TEST_P(Threads, ToThreadReturnsAtOnceWhenCancelledAndTheFunctionRunsOn) {  // TH
 
 // In real time: a virtual clock would wait for the thread.
 TEST(ToThread, ThatHangsIsLeftByWaitFor) {  // TH-01, S-56
-    Gate release;
+    const auto release = std::make_shared<Gate>();
     const auto loop = EpollEventLoop::create();
     loop->run_until_complete([&]() -> Coroutine<> {
-        const auto late = co_await as_result(wait_for(to_thread([&] { release.wait(); }), 1ms));
+        auto hangs = [release] { release->wait(); };
+        const auto late = co_await as_result(wait_for(to_thread(hangs), 1ms));
         EXPECT_TRUE(late.template holds<TimeoutError>());
-        release.open();
+        release->open();
         co_await get_running_loop().shutdown_default_executor();
     });
 }
@@ -563,16 +564,17 @@ TEST(DefaultExecutor, JobsThatOutliveTheLimitRunOnAndAreNotWaitedFor) {  // S-93
 }
 
 TEST_P(Threads, ShutdownDefaultExecutorMayBeCancelled) {  // LC-07
-    Gate release;
+    const auto release = std::make_shared<Gate>();
     const LogCapture log;
     run([&]() -> Coroutine<> {
         auto& running = get_running_loop();
-        auto blocked = running.run_in_executor(nullptr, [&] { release.wait(); });
+        auto hangs = [release] { release->wait(); };
+        auto blocked = running.run_in_executor(nullptr, hangs);
         auto task = create_task(running.shutdown_default_executor(100s));
         co_await asyncio::sleep(0s);
         task.cancel();
         EXPECT_TRUE((co_await as_result(task)).template holds<CancelledError>());
-        release.open();
+        release->open();
         co_await blocked;
         co_await running.shutdown_default_executor();
     });
@@ -636,11 +638,12 @@ TEST(VirtualTime, StandsStillWhileAThreadWorksForTheLoop) {
     const auto loop = VirtualTimeEventLoop::create();
     loop->run_until_complete([]() -> Coroutine<> {
         auto& running = get_running_loop();
-        Gate release;
+        const auto release = std::make_shared<Gate>();
         bool fired = false;
         running.call_later(1s, [&] { fired = true; });
-        auto job = running.run_in_executor(nullptr, [&] { release.wait(); });
-        release.open();
+        auto waits = [release] { release->wait(); };
+        auto job = running.run_in_executor(nullptr, waits);
+        release->open();
         co_await job;
         EXPECT_EQ(running.time(), TimePoint());
         EXPECT_FALSE(fired);
