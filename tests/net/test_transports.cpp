@@ -693,7 +693,7 @@ TEST(Transport, PausesAndResumesTheWriterAtItsLimits) {  // TR-10, PR-03
         EXPECT_EQ(s.protocol->events, (Lines{"made", "pause", "resume"}));
 
         // Strictly above the mark pauses, and only a crossing does.
-        while (t.get_write_buffer_size() == 0) {
+        while (t.get_write_buffer_size() == 0 && !t.is_closing()) {
             t.set_write_buffer_limits({.high = 1 << 30});
             t.write(pattern(100000));
         }
