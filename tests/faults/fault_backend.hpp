@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
-#include <vector>
 
 namespace faults {
 
@@ -60,13 +59,13 @@ class FaultBackend final : public ForwardingBackend {
         real().open(channel, fd, kind);
     }
     void hand_over(IoChannel& from, IoChannel& to, ChannelKind kind) noexcept override {
-        std::replace(readable_.begin(), readable_.end(), &from, &to);
-        std::replace(writable_.begin(), writable_.end(), &from, &to);
+        if (readable_ == &from) readable_ = &to;
+        if (writable_ == &from) writable_ = &to;
         real().hand_over(from, to, kind);
     }
     void close(IoChannel& channel) noexcept override {
-        std::erase(readable_, &channel);
-        std::erase(writable_, &channel);
+        if (readable_ == &channel) readable_ = nullptr;
+        if (writable_ == &channel) writable_ = nullptr;
         real().close(channel);
     }
 
@@ -135,15 +134,13 @@ class FaultBackend final : public ForwardingBackend {
         unsigned how = 0;
         if (!plan_.fails("accept", how)) return ForwardingBackend::accept(channel, from);
         if (how % 2 == 0) {
-            readable_.push_back(&channel);
+            readable_ = &channel;
             return -EAGAIN;
         }
         return -one_of(how / 2, {EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPROTO, EPERM});
     }
 
-    bool watches() const noexcept override {
-        return real().watches() || !readable_.empty() || !writable_.empty();
-    }
+    bool watches() const noexcept override { return real().watches() || readable_ || writable_; }
 
   private:
     [[noreturn]] static void raise(int error) {
@@ -152,10 +149,9 @@ class FaultBackend final : public ForwardingBackend {
     static int one_of(unsigned how, std::initializer_list<int> errors) noexcept {
         return errors.begin()[how % errors.size()];
     }
-    // Room for one has been made by the plan's one fault: each of these is called once at most.
     int receive_error(IoChannel& channel, unsigned how) noexcept {
         if (how % 3 == 2) return one_of(how / 3, {ECONNRESET, ENOMEM, EBADF, EHOSTUNREACH});
-        readable_.push_back(&channel);
+        readable_ = &channel;
         return EAGAIN;
     }
     int send_error(IoChannel& channel, unsigned how) noexcept {
@@ -165,23 +161,22 @@ class FaultBackend final : public ForwardingBackend {
     }
     void has_room_later(IoChannel& channel) noexcept {
         state_of(channel).awaits_room = true;
-        writable_.push_back(&channel);
+        writable_ = &channel;
     }
     void tell(ReadyQueue& ready) noexcept {
-        for (IoChannel* c : std::exchange(readable_, {})) {
+        if (IoChannel* const c = std::exchange(readable_, nullptr)) {
             state_of(*c).readable = true;
             if (state_of(*c).wants_read) queue_read(*c, ready);
         }
-        for (IoChannel* c : std::exchange(writable_, {})) {
-            if (!std::exchange(state_of(*c).awaits_room, false)) continue;
-            queue_write(*c, ready);
+        if (IoChannel* const c = std::exchange(writable_, nullptr)) {
+            if (std::exchange(state_of(*c).awaits_room, false)) queue_write(*c, ready);
         }
     }
 
     FaultPlan& plan_;
-    // What the next wait tells.
-    std::vector<IoChannel*> readable_;
-    std::vector<IoChannel*> writable_;
+    // What the next wait tells: one at most, as the plan fails one call.
+    IoChannel* readable_ = nullptr;
+    IoChannel* writable_ = nullptr;
     char few_[1];
 };
 
