@@ -537,6 +537,8 @@ Coroutine<> play(World& w, Input& in) {
         w.loop.remove_reader(w.left.fileno());
         w.loop.remove_writer(w.left.fileno());
         co_await cancel_all([] {});
+        // What a cancelled call still does in its thread may make a file in the folder.
+        co_await await("the threads' end", w.loop.shutdown_default_executor(), nothing, 10s);
     };
     auto folder = co_await temporary_directory();
     co_await with(std::move(folder), body);
