@@ -19,7 +19,7 @@ inline std::atomic<std::size_t> system_blocks{0};
 inline std::atomic<std::ptrdiff_t> blocks_left{-1};
 
 inline bool refuse_block() noexcept {
-    if (blocks_left.load(std::memory_order_relaxed) < 0) return false;
+    if (always_has_memory || blocks_left.load(std::memory_order_relaxed) < 0) return false;
     return blocks_left.fetch_sub(1, std::memory_order_relaxed) == 0;
 }
 

@@ -42,6 +42,9 @@ inline constexpr const char* kNeedsDescriptors = "the sanitizer needs descriptor
 
 using Lines = std::vector<std::string>;
 
+// Set in a thread of the test's own: no block that it takes is refused (counted_new.hpp).
+inline thread_local bool always_has_memory = false;
+
 // Runs `main` to its end on a new loop with virtual time, closes the loop, returns the result.
 template <class A>
 auto run_virtual(A&& main) {

@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "support.hpp"
+
 namespace support {
 
 class HttpServer {
@@ -134,6 +136,7 @@ class HttpServer {
     }
 
     void accept_all() {
+        always_has_memory = true;
         for (;;) {
             const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
             if (fd < 0 || stopped_) {
@@ -148,6 +151,7 @@ class HttpServer {
     }
 
     void serve(int fd) {
+        always_has_memory = true;
         Connection connection(fd);
         std::string input;
         Request request;
