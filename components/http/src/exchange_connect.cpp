@@ -2,7 +2,7 @@
 // whether a connection that was used before still serves.
 #include <algorithm>
 #include <cstdlib>
-#include <new>
+#include <exception>
 #include <string>
 #include <utility>
 #include <vector>
@@ -87,8 +87,9 @@ void Exchange::end_look_up() noexcept {
     if (!scope_ || scope_->expired()) return;
     try {
         scope_->reschedule(TimePoint{});
-    } catch (const std::bad_alloc&) {
-        // The look-up then ends by its own deadline, and error_ is seen there.
+    } catch (const std::exception&) {
+        // Without memory, or where the loop does not run, as when it is closed, the look-up ends by
+        // itself or not at all; error_ is seen there.
     }
 }
 

@@ -951,6 +951,35 @@ void never(const Request&, Connection& c) {
     c.close_after();
 }
 
+// N23.
+TEST(Http, AClientThatGoesWhileItsLoopDoesNotRunEndsItsLookUps) {
+    const std::string url = "http://no-such-host.invalid/";
+    const auto loop = asyncio::new_event_loop();
+    auto client = std::make_unique<http::Client>();
+    asyncio::Task<http::Response> looking{nullptr};
+    loop->run_until_complete([&]() -> Coroutine<> {
+        looking = asyncio::create_task(client->get(url));
+        co_await asyncio::sleep(0s);
+        co_await asyncio::sleep(0s);
+    });
+    client.reset();
+    const auto r = loop->run_until_complete(as_result(asyncio::wait_for(looking, 20s)));
+    EXPECT_EQ(support::error_text<http::ClosedError>(r), "the HTTP client was closed: " + url);
+
+    // The loop destroys it, with the task that has it.
+    const auto other = asyncio::new_event_loop();
+    auto keeps = []() -> Coroutine<> {
+        http::Client mine;
+        auto pending = asyncio::create_task(mine.get("http://no-such-host.invalid/"));
+        co_await asyncio::Future<>();
+    };
+    auto task = other->create_task(keeps());
+    other->run_until_complete(asyncio::sleep(0s));
+    other->run_until_complete(asyncio::sleep(0s));
+    other->close();
+    EXPECT_FALSE(task.done());
+}
+
 TEST(Http, AClientThatGoesEndsWhatIsUnderWay) {
     const HttpServer server(never);
     run([&]() -> Coroutine<> {
