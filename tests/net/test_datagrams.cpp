@@ -40,6 +40,7 @@ using asyncio::Task;
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
 
+// On a real loop, for 20 s at most: where a call fails, what a test waits for may never come.
 template <class F>
 auto run(F main) {
     const auto loop = asyncio::new_event_loop();
@@ -535,8 +536,9 @@ TEST(DatagramEndpointOfProtocol, MayChangeItsProtocolInACallback) {  // TR-04
         options.sock = left;
         DatagramTransport transport =
             (co_await loop.create_datagram_endpoint(factory, options)).first;
-        while (transport.get_protocol() != second && !transport.is_closing())
+        while (transport.get_protocol() != second && !transport.is_closing()) {
             transport.sendto(std::string(10'000, 'x'));
+        }
         EXPECT_FALSE(gone);
         while (!gone) co_await asyncio::sleep(0s);
         transport.abort();

@@ -30,6 +30,7 @@ using asyncio::Task;
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
 
+// On a real loop, for 20 s at most: where a call fails, what a test waits for may never come.
 template <class F>
 auto run(F main) {
     const auto loop = asyncio::new_event_loop();

@@ -88,8 +88,8 @@ void Exchange::end_look_up() noexcept {
     try {
         scope_->reschedule(TimePoint{});
     } catch (const std::exception&) {
-        // Without memory, or where the loop does not run, as when it is closed, the look-up ends by
-        // itself or not at all; error_ is seen there.
+        // Without memory, or while the loop does not run, the look-up ends by itself, and error_ is
+        // seen there. A loop that closes destroys it.
     }
 }
 
