@@ -1196,8 +1196,10 @@ TEST_F(Files, AStreamIsReadWithoutMemoryForWhatItGives) {
             co_await asyncio::sleep(5ms);  // a thread waits for it
             support::blocks_left = given;
             EXPECT_EQ(::write(writer, text.data(), text.size()), 1000);
-            std::this_thread::sleep_for(5ms);
-            for (int i = 0; i < 5; ++i) co_await asyncio::sleep(0s);  // takes no memory itself
+            const auto limit = std::chrono::steady_clock::now() + 10s;
+            while (!reading.done() && std::chrono::steady_clock::now() < limit) {
+                co_await asyncio::sleep(0s);  // takes no memory itself
+            }
             enough = support::blocks_left.exchange(-1) >= 0;
             ::close(writer);
             const auto r = co_await asyncio::as_result(asyncio::wait_for(reading, 10s));

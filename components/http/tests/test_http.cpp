@@ -1026,8 +1026,11 @@ TEST(Http, ALoopMayCloseWithTransfersUnderWay) {
             asyncio::create_task(http::get(server.url()));
             asyncio::create_task(outside.get(server.url("/part")));
             asyncio::create_task(http::get("http://no-such-host.invalid/"));
-            co_await asyncio::sleep(20ms);
-            EXPECT_EQ(server.accepted(), 2);
+            const auto accepted = [&]() -> Coroutine<> {
+                while (server.accepted() < 2) co_await asyncio::sleep(1ms);
+            };
+            co_await asyncio::wait_for(accepted(), 20s);
+            co_await asyncio::sleep(20ms);  // "/part" comes
         };
         loop->run_until_complete(main());
         loop->close();
