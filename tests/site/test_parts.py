@@ -262,14 +262,22 @@ class SmallSite(unittest.TestCase):
             self.assertEqual(program.main(['--check']), 0)
             self.assertEqual(program.main([str(self.root / 'out')]), 0)
             self.assertTrue((self.root / 'out/index.html').is_file())
+            (self.root / 'out/old.html').write_text('')
+            self.assertEqual(program.main([str(self.root / 'out')]), 0)
+            self.assertFalse((self.root / 'out/old.html').exists())
+            self.assertEqual(program.main(['a', 'b']), 2)
+            self.assertEqual(program.main(['--none']), 2)
+            self.assertEqual(program.main(['/dev/null/x']), 1)
             self.header('void f();')
             self.assertEqual(program.main(['--check']), 1)
             self.header('// F.\nvoid f();')
             self.page('docs/guide.md', '# Guide\n')
             self.assertEqual(program.main(['--check']), 1)
             self.page('docs/guide.md', '# Guide\n## Part\n')
+            self.assertEqual(program.main([str(self.root / 'out')]), 0)     # said, but the pages are made
             self.header('void f( {')
             self.assertEqual(program.main(['--check']), 1)
+            self.assertEqual(program.main([str(self.root / 'out')]), 1)
 
 
 class Checks(unittest.TestCase):
