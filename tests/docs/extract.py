@@ -11,15 +11,18 @@ The words after `cpp` in the fence and the block itself say what is done with it
     ```cpp              without a main: declarations, compiled
     ```cpp fragment     statements, compiled as the body of a coroutine
     ```cpp refused      must not compile; `refused=gcc12`: g++ 12 alone must refuse it
+    ```cpp file=PATH    lines of that file of the project, all or some in a row: compared with it, and
+                        not compiled; output that follows is that of the example of this name
 
     ```text output      what the program before it prints on standard output, compared line by line
+    ```text stderr      what it prints on standard error, likewise
 
 In the expected output a line `...` stands for any number of lines, every `name.cpp:12` for any
 place, and every `0x...` for any address.  What is no program gets the includes below before it,
 and what the page says in `<!-- cpp prelude` ... `-->`, which a reader does not see, so that it
 holds only names that the text around the block explains.
 
-Prints nothing and writes OUT_DIR/blocks.cmake, one call of doc_block() a block; files that have not
+Prints nothing and writes OUT_DIR/blocks.cmake, one call of doc_block() or doc_excerpt() a block; files that have not
 changed are left alone, so that nothing is compiled again.
 """
 
@@ -41,8 +44,8 @@ class Block:
     def __init__(self, page, line, words, text, prelude):
         self.page, self.line, self.text, self.prelude = page, line, text, prelude
         self.options = dict(w.partition('=')[::2] for w in words)
-        self.expected = None
-        known = {'fragment', 'norun', 'refused', 'exit'}
+        self.expected = {}  # 'output', 'stderr': the text
+        known = {'fragment', 'norun', 'refused', 'exit', 'file'}
         if unknown := set(self.options) - known:
             sys.exit(f'{page}:{line}: unknown word after ```cpp: {", ".join(sorted(unknown))}')
 
@@ -56,6 +59,8 @@ class Block:
 
     @property
     def kind(self):
+        if 'file' in self.options:
+            return 'run'
         if 'refused' in self.options:
             return 'refused_' + (self.options['refused'] or 'always')
         if not self.is_program:
@@ -102,10 +107,10 @@ def blocks_of(path, page):
             text = '\n'.join(row[indent:] for row in body) + '\n'
             if words[:1] == ['cpp']:
                 blocks.append(Block(page, number, words[1:], text, prelude))
-            elif words == ['text', 'output']:
-                if not blocks or blocks[-1].kind != 'run' or blocks[-1].expected is not None:
-                    sys.exit(f'{page}:{number}: output of no program')
-                blocks[-1].expected = text
+            elif words in (['text', 'output'], ['text', 'stderr']):
+                if not blocks or blocks[-1].kind != 'run' or words[1] in blocks[-1].expected:
+                    sys.exit(f'{page}:{number}: {words[1]} of no program')
+                blocks[-1].expected[words[1]] = text
     return blocks
 
 
@@ -123,13 +128,17 @@ def main():
         path = pathlib.Path(argument).resolve()
         for block in blocks_of(path, path.relative_to(root)):
             source = out / f'{block.name}.cpp'
-            write(source, block.source())
-            expected = ''
-            if block.expected is not None:
-                expected = out / f'{block.name}.expected'
-                write(expected, block.expected)
+            file = block.options.get('file')
+            write(source, block.text if file else block.source())
+            expected = []
+            for stream in ('output', 'stderr'):
+                path = out / f'{block.name}.{stream}'
+                if stream in block.expected:
+                    write(path, block.expected[stream])
+                expected.append(f'"{path}"' if stream in block.expected else '""')
             status = block.options.get('exit', '0')
-            calls.append(f'doc_block({block.name} "{source}" {block.kind} {status} "{expected}")\n')
+            what, how = ('excerpt', file) if file else ('block', block.kind)
+            calls.append(f'doc_{what}({block.name} "{source}" {how} {status} {" ".join(expected)})\n')
     write(out / 'blocks.cmake', ''.join(calls))
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a program of the documentation and compares what it prints with what the page says.
 
-    run.py PROGRAM STATUS [EXPECTED_FILE]
+    run.py PROGRAM STATUS [OUTPUT_FILE [STANDARD_ERROR_FILE]]     an empty name: anything will do
 """
 
 import difflib
@@ -28,19 +28,22 @@ def matches(expected, printed):
     return re.fullmatch(pattern, ''.join(line + '\n' for line in printed)) is not None
 
 
+def compare(expected, printed):
+    expected, printed = masked(expected), masked(printed)
+    if matches(expected, printed):
+        return True
+    print('\n'.join(difflib.unified_diff(expected, printed, 'the page', 'the program', lineterm='')))
+    return False
+
+
 def main():
     program, status = sys.argv[1], int(sys.argv[2])
     done = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     good = done.returncode == status
     if not good:
         print(f'{program} ended with status {done.returncode}, not {status}')
-    if len(sys.argv) > 3 and sys.argv[3]:
-        expected = masked(pathlib.Path(sys.argv[3]).read_text())
-        printed = masked(done.stdout)
-        if not matches(expected, printed):
-            good = False
-            print('\n'.join(difflib.unified_diff(expected, printed, 'the page', 'the program',
-                                                 lineterm='')))
+    for name, printed in zip(sys.argv[3:], (done.stdout, done.stderr)):
+        good = (not name or compare(pathlib.Path(name).read_text(), printed)) and good
     if not good:
         print(done.stdout, done.stderr, sep='\n--- standard error:\n')
     return 0 if good else 1
