@@ -1,5 +1,6 @@
 """The pages: what is on them, where they link to. script/docs has the command line."""
 
+import fnmatch
 import json
 import os
 import re
@@ -12,16 +13,19 @@ import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# In the order in which they are read; what stands in none of the lists is put under "More" by itself.
+# In the order in which they are read, a folder's pages by name; what stands in none of the lists is
+# put under "More" by itself.
 SECTIONS = (
-    ('Begin', ('README', 'docs/tutorial', 'docs/from-python', 'docs/traps', 'docs/differences')),
+    ('Begin', ('README', 'docs/tutorial', 'docs/tutorial/*', 'docs/from-python', 'docs/traps', 'docs/differences')),
     ('Network', ('docs/streams', 'docs/servers', 'docs/transports', 'docs/sockets', 'docs/datagrams', 'docs/ssl')),
     ('System', ('docs/subprocess', 'docs/signals', 'docs/pipes', 'docs/files', 'docs/threads')),
     ('Look inside', ('docs/graph', 'docs/debugging', 'docs/performance', 'docs/internals')),
 )
 # What a reader of the library does not read first.
-LAST = ('CONTRIBUTING', 'SECURITY', 'CHANGELOG', 'docs/parity', 'docs/faults', 'bench/README', 'tests/conformance/README')
+LAST = ('CONTRIBUTING', 'SECURITY', 'CHANGELOG', 'docs/parity', 'docs/faults', 'bench/README', 'tests/conformance/README',
+        'examples/notes/README')
 SHORT = {'README': 'libasyncio', 'bench/README': 'Benches', 'tests/conformance/README': 'Conformance',
+         'examples/notes/README': 'The notes',
          'docs/ssl': 'TLS'}
 # The guide of a module whose page has another name.
 GUIDES = {'tasks': 'docs/tutorial', 'coroutines': 'docs/tutorial', 'runners': 'docs/tutorial',
@@ -63,6 +67,7 @@ class Site:
                  *(self.root / f'{name}.md' for name in ('bench/README', 'tests/conformance/README'))]
         components = sorted(self.root.glob('components/*/README.md'))
         decisions = sorted(self.root.glob('docs/decisions/*.md'))
+        found += [*sorted(self.root.glob('docs/tutorial/*.md')), self.root / 'examples/notes/README.md']
         for path in dict.fromkeys([*found, *components, *decisions]):
             if path.is_file():
                 source = str(path.relative_to(self.root))
@@ -85,10 +90,13 @@ class Site:
         more = [s.removesuffix('.md') for s in self.guides if s.startswith('docs/') and s.count('/') == 1
                 and s.removesuffix('.md') not in placed]
         more += [s.removesuffix('.md') for s in self.guides if '/' not in s and s.removesuffix('.md') not in placed]
-        self.nav = [(title, [p + '.md' for p in pages if p + '.md' in self.guides]) for title, pages in SECTIONS]
+        self.nav = [(title, [s for p in pages for s in self._named(p + '.md')]) for title, pages in SECTIONS]
         self.nav.append(('More', [p + '.md' for p in (*more, *LAST) if p + '.md' in self.guides]))
         self.nav_components = [str(p.relative_to(self.root)) for p in components]
         self.nav_decisions = [str(p.relative_to(self.root)) for p in decisions]
+
+    def _named(self, pattern):
+        return sorted(s for s in self.guides if fnmatch.fnmatchcase(s, pattern) and s.count('/') == pattern.count('/'))
 
     @staticmethod
     def _out(source):
