@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/braced.hpp"
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/detail/refcount.hpp"
 
@@ -460,7 +461,7 @@ class GeneratorPromiseOf : public GeneratorPromise {
     // co_yield of a value: moved to the caller, or copied if it is an lvalue.
     YieldAwaiter<S> yield_value(V&& value,
                                 std::source_location where = std::source_location::current())
-        requires(!std::is_reference_v<T>)
+        requires(!std::is_reference_v<T> && !kMadeWrong<T>)
     {
         return yield(value, false, where);
     }
@@ -468,6 +469,26 @@ class GeneratorPromiseOf : public GeneratorPromise {
                                 std::source_location where = std::source_location::current())
         requires(!std::is_reference_v<T> && detail::kCopyable<V>)
     {
+        return yield(value, true, where);
+    }
+    // The first where the compiler makes braces wrong (detail/braced.hpp).
+    YieldAwaiter<S> yield_value(Braced<V>&& item,
+                                std::source_location where = std::source_location::current())
+        requires(kMadeWrong<T>)
+    {
+        return yield(item.value, false, where);
+    }
+    template <std::same_as<V> U>
+        requires(kMadeWrong<T>)
+    YieldAwaiter<S> yield_value(U&& value,
+                                std::source_location where = std::source_location::current()) {
+        return yield(value, false, where);
+    }
+    template <class Refused = void>
+        requires(kMadeWrong<T>)
+    YieldAwaiter<S> yield_value(const V&& value,
+                                std::source_location where = std::source_location::current()) {
+        static_assert(kBracesAreSafe<Refused>, ASYNCIO_BRACES_ARE_REFUSED);
         return yield(value, true, where);
     }
     YieldAwaiter<S> yield_value(T value,
@@ -530,7 +551,7 @@ class [[nodiscard]] AsyncGenerator {
     // The same, and the co_yield at which the body is suspended gives `value`.
     // Raises: as next(); TypeError "can't send non-None value to a just-started async generator"
     // (an empty std::optional is None).
-    template <class V = S>
+    template <class V = std::conditional_t<detail::kMadeWrong<S>, void, S>>
         requires(!std::is_void_v<S> && std::is_constructible_v<S, V &&>)
     auto asend(V&& value) const {
         if constexpr (std::is_reference_v<S>) {
@@ -539,6 +560,18 @@ class [[nodiscard]] AsyncGenerator {
         } else {
             return detail::GeneratorSend<T, S>(state_.get(), S(std::forward<V>(value)));
         }
+    }
+    // The same where the compiler makes braces wrong (detail/braced.hpp).
+    auto asend(detail::Braced<S>&& value) const
+        requires(detail::kMadeWrong<S>)
+    {
+        return detail::GeneratorSend<T, S>(state_.get(), std::move(value.value));
+    }
+    template <class Refused = void>
+        requires(detail::kMadeWrong<S>)
+    auto asend(const std::conditional_t<std::is_void_v<S>, int, S>&& value) const {
+        static_assert(detail::kBracesAreSafe<Refused>, ASYNCIO_BRACES_ARE_REFUSED);
+        return detail::GeneratorSend<T, S>(state_.get(), S(value));
     }
     // Raises `error` (an exception object or an exception_ptr) at the co_yield at which the body is
     // suspended; gives what the body yields next, or empty if it ends. In a body that has not begun

@@ -16,6 +16,7 @@
 
 #include "asyncio/contextvars.hpp"
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/braced.hpp"
 #include "asyncio/detail/owned.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/exceptions.hpp"
@@ -340,9 +341,33 @@ class Channel {
 
     // Waits for room, and sends `item`. Raises: QueueShutDown "channel is closed".
     // If cancelled: it is not sent, and goes with the call.
-    Coroutine<> send(T item) const {
-        return detail::send_item<T>(
-            core_, detail::ChannelItemPtr<T>(detail::ChannelItemOf<T>::make(std::move(item))));
+    Coroutine<> send(T item) const
+        requires(!detail::kMadeWrong<T>)
+    {
+        return send_made(std::move(item));
+    }
+    // The same where the compiler makes braces wrong (detail/braced.hpp). If cancelled: as above.
+    Coroutine<> send(detail::Braced<T>&& item) const
+        requires(detail::kMadeWrong<T>)
+    {
+        return send_made(std::move(item.value));
+    }
+    // If cancelled: as above.
+    template <std::convertible_to<T> U>
+        requires(detail::kMadeWrong<T>)
+    Coroutine<> send(U&& item) const {
+        return send_made(std::forward<U>(item));
+    }
+    // Not to be called. If cancelled: nothing.
+    template <class U>
+        requires(detail::kMadeWrong<T> && !std::convertible_to<U, T>)
+    Coroutine<> send(U&& item) const = delete;
+    // Not to be called. If cancelled: nothing.
+    template <class Refused = void>
+        requires(detail::kMadeWrong<T>)
+    Coroutine<> send(const T&& item) const {
+        static_assert(detail::kBracesAreSafe<Refused>, ASYNCIO_BRACES_ARE_REFUSED);
+        return send_made(item);
     }
     // The same, but moves from `item` only when there is room. Raises: as send; `item` is as it
     // was. If cancelled: `item` is as it was.
@@ -392,6 +417,13 @@ class Channel {
     }
 
   private:
+    template <class U>
+    Coroutine<> send_made(U&& item) const {
+        return detail::send_item<T>(
+            core_,
+            detail::ChannelItemPtr<T>(detail::ChannelItemOf<T>::make(std::forward<U>(item))));
+    }
+
     detail::Ref<detail::ChannelCore> core_;
 };
 

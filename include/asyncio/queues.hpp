@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/braced.hpp"
 #include "asyncio/detail/queue_base.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/repr.hpp"
@@ -349,7 +350,31 @@ class Queue : public detail::QueueBase {
     // moving or comparing a T raises.
     // If cancelled: nothing is put (the item goes with the awaitable), and the wake-up that may
     // have reached it goes to the next.
-    auto put(T item) { return detail::QueuePut<Queue, T>(*this, std::move(item)); }
+    auto put(T item)
+        requires(!detail::kMadeWrong<T>)
+    {
+        return detail::QueuePut<Queue, T>(*this, std::move(item));
+    }
+    // The same where the compiler makes braces wrong (detail/braced.hpp).
+    auto put(detail::Braced<T>&& item)
+        requires(detail::kMadeWrong<T>)
+    {
+        return detail::QueuePut<Queue, T>(*this, std::move(item.value));
+    }
+    template <std::convertible_to<T> U>
+        requires(detail::kMadeWrong<T>)
+    auto put(U&& item) {
+        return detail::QueuePut<Queue, T>(*this, std::forward<U>(item));
+    }
+    template <class U>
+        requires(detail::kMadeWrong<T> && !std::convertible_to<U, T>)
+    auto put(U&& item) = delete;
+    template <class Refused = void>
+        requires(detail::kMadeWrong<T>)
+    auto put(const T&& item) {
+        static_assert(detail::kBracesAreSafe<Refused>, ASYNCIO_BRACES_ARE_REFUSED);
+        return detail::QueuePut<Queue, T>(*this, item);
+    }
     // As put(), but moves from `item` only when it is put; `item` must live until then. If
     // cancelled: `item` is untouched.
     auto put_from(T& item) noexcept {

@@ -31,7 +31,7 @@ PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)'
 ROOMS = {
     'base': 'version exceptions exceptions/base_exceptions exceptions/causes exceptions/errors '
             'exceptions/exception_groups exceptions/os_errors time contextvars result repr log '
-            'detail/aligned detail/config detail/destroy detail/exception_ptr detail/function '
+            'detail/aligned detail/braced detail/config detail/destroy detail/exception_ptr detail/function '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
             'detail/transport_holder',
     'os': 'sockets component/io_channels',
