@@ -126,7 +126,7 @@ class Fairness : public testing::Test {
 };
 
 TEST_F(Fairness, OfAConnectionBesideABusyOne) {
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         co_await quiet_connection();
         co_await busy_connection();
         co_await end();
@@ -135,7 +135,7 @@ TEST_F(Fairness, OfAConnectionBesideABusyOne) {
 }
 
 TEST_F(Fairness, OfATimerBesideABusyConnection) {
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         contest_.begin = [this] {
             get_running_loop().call_later(1us, [this] { contest_.came_through(); });
         };
@@ -148,7 +148,7 @@ TEST_F(Fairness, OfATimerBesideABusyConnection) {
 // Where there is nothing but tasks the loop does not look around at all, until something comes.
 class FairnessAfterTasksAlone : public Fairness {
   protected:
-    // Without the timer of run(). The contest ends by its count of turns.
+    // Without the timer of run_briefly(). The contest ends by its count of turns.
     template <class F>
     static void run_alone(F main) {
         new_event_loop()->run_until_complete(main());
@@ -214,7 +214,7 @@ TEST_F(FairnessAfterTasksAlone, OfAConnection) {  // L2
 }
 
 TEST_F(Fairness, OfAThreadsCallBesideABusyConnection) {
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         contest_.begin = [this] {
             EventLoop& loop = get_running_loop();
             std::thread([&] {
@@ -228,7 +228,7 @@ TEST_F(Fairness, OfAThreadsCallBesideABusyConnection) {
 }
 
 TEST_F(Fairness, OfAConnectionBesideTasksThatCompute) {  // L2
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         co_await quiet_connection();
         auto worker = [this]() -> Coroutine<> {
             while (!contest_.over()) {
@@ -249,7 +249,7 @@ TEST_F(Fairness, OfAConnectionBesideTasksThatCompute) {  // L2
 // As on CPython: it waits for the others once, and comes before the one that was at work (SC-02).
 TEST_F(Fairness, OfAThreadsCallBesideTasksThatCompute) {  // L2
     constexpr int kTasks = 8;
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         contest_.begin = [this] {
             EventLoop& loop = get_running_loop();
             std::thread([this, &loop] {
@@ -272,7 +272,7 @@ TEST_F(Fairness, OfAThreadsCallBesideTasksThatCompute) {  // L2
 // A step that does not yield but waits for another: the call comes in the same round.
 TEST_F(Fairness, OfAThreadsCallBesideTasksThatWakeEachOther) {  // L2
     constexpr int kPairs = 4;
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         contest_.begin = [this] {
             EventLoop& loop = get_running_loop();
             std::thread([this, &loop] {
@@ -327,7 +327,7 @@ TEST_F(Fairness, OfAConnectionBesideManyUploads) {  // L1
         contest_ = Contest();
         quiet_ = Connection();
         std::vector<Upload> uploads(kUploads);
-        run([&]() -> Coroutine<> {
+        run_briefly([&]() -> Coroutine<> {
             co_await quiet_connection();
             auto ask = std::exchange(contest_.begin, [] {});
             int turns = 0;
@@ -357,7 +357,7 @@ TEST_F(Fairness, OfUploadsBesideTasksThatCompute) {  // L1
     constexpr int kUploads = 8;
     std::vector<Upload> uploads(kUploads);
     int rounds = 0;
-    run([&]() -> Coroutine<> {
+    run_briefly([&]() -> Coroutine<> {
         bool over = false;
         for (Upload& u : uploads) {
             co_await u.open([] {}, [&over] { return over; });
@@ -376,7 +376,7 @@ TEST_F(Fairness, OfUploadsBesideTasksThatCompute) {  // L1
 }
 
 TEST_F(Fairness, OfAConnectionBesideABusyReader) {
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         co_await quiet_connection();
         EventLoop& loop = get_running_loop();
         auto [left, right] = Socket::pair();
@@ -396,7 +396,7 @@ TEST_F(Fairness, OfAConnectionBesideABusyReader) {
 TEST_F(Fairness, OfAConnectionBesideAPipe) {
     int fds[2];
     ASSERT_EQ(::pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
-    run([&, this]() -> Coroutine<> {
+    run_briefly([&, this]() -> Coroutine<> {
         co_await quiet_connection();
         const auto fill = [&] {
             static const std::string block(4096, 'x');
@@ -421,7 +421,7 @@ TEST_F(Fairness, OfAConnectionBesideAPipe) {
 }
 
 TEST_F(Fairness, OfAStreamReaderBesideABusyOne) {
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         auto [busy, busy_peer] = Socket::pair();
         auto [quiet, quiet_peer] = Socket::pair();
         const int busy_fd = busy_peer.fileno();
@@ -463,7 +463,7 @@ class Pinged : public DatagramProtocol {
 };
 
 TEST_F(Fairness, OfADatagramBesideAFloodOfThem) {
-    run([this]() -> Coroutine<> {
+    run_briefly([this]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const auto socket_to = [](const SocketAddress& a) {
             Socket s(a.family(), SOCK_DGRAM);

@@ -100,7 +100,7 @@ Coroutine<std::string> failure(A awaitable) {
 // ---- the usual ----------------------------------------------------------------------------------
 
 TEST(CreateConnection, GivesTransportAndProtocolAfterConnectionMade) {  // CN-01, CN-09, PR-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         auto [transport, protocol] =
@@ -120,7 +120,7 @@ TEST(CreateConnection, GivesTransportAndProtocolAfterConnectionMade) {  // CN-01
 }
 
 TEST(CreateConnection, FindsAHostByName) {  // CN-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const auto made = co_await loop.create_connection(recorder, "localhost", port_of(server),
@@ -132,7 +132,7 @@ TEST(CreateConnection, FindsAHostByName) {  // CN-01
 }
 
 TEST(CreateConnection, WorksOverIPv6) {  // CN-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const auto server = co_await as_result(loop.create_server(echo, "::1", 0));
         if (server.error()) co_return;  // no IPv6 here
@@ -146,7 +146,7 @@ TEST(CreateConnection, WorksOverIPv6) {  // CN-01
 // A copy of the descriptor keeps its registration with the system: events that come then must not
 // keep the loop busy, nor reach the next connection with that number.
 TEST(CreateConnection, LeavesNothingBehindForACopyOfItsDescriptor) {
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         auto ends = Socket::pair();
         const int number = ends.first.fileno();
@@ -175,7 +175,7 @@ TEST(CreateConnection, LeavesNothingBehindForACopyOfItsDescriptor) {
 }
 
 TEST(CreateConnection, TakesAConnectedSocket) {  // CN-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const int flags = ::fcntl(left.fileno(), F_GETFL);
         EXPECT_EQ(::fcntl(left.fileno(), F_SETFL, flags & ~O_NONBLOCK), 0);
@@ -191,7 +191,7 @@ TEST(CreateConnection, TakesAConnectedSocket) {  // CN-01
 }
 
 TEST(CreateConnection, BindsToALocalAddress) {  // CN-05
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const auto made = co_await loop.create_connection(recorder, "127.0.0.1", port_of(server),
@@ -214,7 +214,7 @@ TEST(CreateConnection, BindsToALocalAddress) {  // CN-05
 }
 
 TEST(CreateConnection, ChecksItsArguments) {  // CN-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         EXPECT_EQ(co_await failure(
                       loop.create_connection(recorder, "127.0.0.1", 1, {.server_hostname = "a"})),
@@ -240,7 +240,7 @@ TEST(CreateConnection, ChecksItsArguments) {  // CN-02
 }
 
 TEST(CreateConnection, ClosesTheSocketOfACallThatIsNeverAwaited) {
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const int fd = left.fileno();
         const support::LogCapture log;
@@ -254,7 +254,7 @@ TEST(CreateConnection, ClosesTheSocketOfACallThatIsNeverAwaited) {
 }
 
 TEST(CreateConnection, ClosesTheSocketIfTheFactoryFails) {  // CN-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const auto fails = []() -> std::shared_ptr<Recorder> { throw RuntimeError("none"); };
@@ -269,7 +269,7 @@ TEST(CreateConnection, ClosesTheSocketIfTheFactoryFails) {  // CN-10
 // ---- failures -----------------------------------------------------------------------------------
 
 TEST(CreateConnection, NamesTheAddressThatRefuses) {  // CN-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const int port = closed_port();
         EXPECT_EQ(co_await failure(loop.create_connection(recorder, "127.0.0.1", port)),
@@ -279,7 +279,7 @@ TEST(CreateConnection, NamesTheAddressThatRefuses) {  // CN-03
 }
 
 TEST(CreateConnection, JoinsTheErrorsOfSeveralAddresses) {  // CN-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const int port = closed_port();
         const std::string p = std::to_string(port);
@@ -298,7 +298,7 @@ TEST(CreateConnection, JoinsTheErrorsOfSeveralAddresses) {  // CN-03
 }
 
 TEST(CreateConnection, RaisesOneOfErrorsThatSayTheSame) {  // CN-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const int port = closed_port();
         const FakeNames names({"127.0.0.1", "127.0.0.1"});
@@ -309,7 +309,7 @@ TEST(CreateConnection, RaisesOneOfErrorsThatSayTheSame) {  // CN-03
 }
 
 TEST(CreateConnection, SaysThatANameHasNoAddress) {  // CN-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const FakeNames names({});
         EXPECT_EQ(co_await failure(get_running_loop().create_connection(recorder, "none.test", 80)),
                   "OSError: getaddrinfo() returned empty list");
@@ -317,7 +317,7 @@ TEST(CreateConnection, SaysThatANameHasNoAddress) {  // CN-03
 }
 
 TEST(CreateConnection, TriesTheNextAddress) {  // CN-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.3", 0);
         const FakeNames names({"127.0.0.1", "127.0.0.2", "127.0.0.3"});
@@ -331,7 +331,7 @@ TEST(CreateConnection, TriesTheNextAddress) {  // CN-01
 // ---- happy eyeballs -----------------------------------------------------------------------------
 
 TEST(CreateConnection, TriesTheNextAddressWhenOneTakesLong) {  // CN-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const FullListener full;
         Socket listening(AF_INET, SOCK_STREAM);
@@ -348,7 +348,7 @@ TEST(CreateConnection, TriesTheNextAddressWhenOneTakesLong) {  // CN-04
 }
 
 TEST(CreateConnection, DoesNotWaitWhenAnAttemptHasFailed) {  // CN-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.2", 0);
         const FakeNames names({"127.0.0.1", "127.0.0.2"});
@@ -382,7 +382,7 @@ Coroutine<std::string> order_of(ConnectionOptions options) {
 }
 
 TEST(CreateConnection, AlternatesTheFamilies) {  // CN-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EXPECT_EQ(co_await order_of({}), "66644");
         EXPECT_EQ(co_await order_of({.interleave = 1}), "64646");
         EXPECT_EQ(co_await order_of({.interleave = 2}), "66464");
@@ -474,7 +474,7 @@ Coroutine<bool> cancelled_after(Task<T> task, int iterations) {
 }
 
 TEST(CreateConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         std::vector<std::weak_ptr<Recorder>> served;
         const auto serve = [&] {
@@ -529,7 +529,7 @@ Coroutine<int> cancel_in_each_iteration(F make) {
 }
 
 TEST(CreateUnixConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-07, CN-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string path = folder.path() + "/s";
@@ -542,7 +542,7 @@ TEST(CreateUnixConnection, CancelledInAnyIterationLeavesNothingOpen) {  // CN-07
 }
 
 TEST(ConnectAcceptedSocket, CancelledInAnyIterationLeavesNothingOpen) {  // CN-08, CN-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         std::vector<Socket> peers;
         const auto make = [&](auto factory) {
@@ -559,7 +559,7 @@ TEST(ConnectAcceptedSocket, CancelledInAnyIterationLeavesNothingOpen) {  // CN-0
 }
 
 TEST(CreateConnection, CancelledWhileItConnectsClosesTheSocket) {  // CN-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const FullListener full;
         for (const bool race : {false, true}) {
@@ -588,7 +588,7 @@ TEST(CreateConnection, MayBeUnderWayWhenTheLoopCloses) {
 // ---- unix ---------------------------------------------------------------------------------------
 
 TEST(CreateUnixConnection, ConnectsToAPathOrAnAbstractName) {  // CN-07
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string abstract = std::string(1, '\0') + folder.path() + "/abstract";
@@ -605,7 +605,7 @@ TEST(CreateUnixConnection, ConnectsToAPathOrAnAbstractName) {  // CN-07
 }
 
 TEST(CreateUnixConnection, ChecksItsArguments) {  // CN-07
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         EXPECT_EQ(co_await failure(loop.create_unix_connection(recorder, "")),
                   "ValueError: no path and sock were specified");
@@ -630,7 +630,7 @@ TEST(CreateUnixConnection, ChecksItsArguments) {  // CN-07
 }
 
 TEST(CreateUnixConnection, TakesAConnectedSocket) {  // CN-07
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const auto made =
             co_await get_running_loop().create_unix_connection(recorder, "", {.sock = left});
@@ -641,7 +641,7 @@ TEST(CreateUnixConnection, TakesAConnectedSocket) {  // CN-07
 }
 
 TEST(ConnectAcceptedSocket, ServesASocketAcceptedElsewhere) {  // CN-08
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Socket listening = listener();
         auto connecting = create_task(
@@ -659,7 +659,7 @@ TEST(ConnectAcceptedSocket, ServesASocketAcceptedElsewhere) {  // CN-08
 }
 
 TEST(ConnectAcceptedSocket, ChecksItsArguments) {  // CN-08
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Socket datagrams(AF_INET, SOCK_DGRAM);
         const std::string shown = datagrams.repr();

@@ -105,7 +105,7 @@ Transport only_writes(const Transport& below,
 }
 
 TEST(Sendfile, SendsAFileBehindWhatIsBuffered) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(5 << 20);
         const File file(content);
@@ -123,7 +123,7 @@ TEST(Sendfile, SendsAFileBehindWhatIsBuffered) {  // SF-01
 }
 
 TEST(Sendfile, SendsAPart) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(100000);
         const File file(content);
@@ -146,7 +146,7 @@ TEST(Sendfile, SendsAPart) {  // SF-01
 }
 
 TEST(Sendfile, SendsNothingOfAnEmptyFile) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const File file("");
         Connection c;
         co_await c.connect();
@@ -156,7 +156,7 @@ TEST(Sendfile, SendsNothingOfAnEmptyFile) {  // SF-01
 }
 
 TEST(Sendfile, KeepsOthersFromWritingAndReading) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const File file(pattern(4 << 20));
         Connection c;
@@ -182,7 +182,7 @@ TEST(Sendfile, KeepsOthersFromWritingAndReading) {  // SF-01
 }
 
 TEST(Sendfile, FallsBackForWhatTheSystemCannotSend) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Connection c;
         co_await c.connect();
@@ -208,7 +208,7 @@ TEST(Sendfile, FallsBackForWhatTheSystemCannotSend) {  // SF-01
 }
 
 TEST(Sendfile, FallbackHeedsTheWriteBuffersLimits) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(3 << 20);
         const File file(content);
@@ -230,7 +230,7 @@ TEST(Sendfile, FallbackHeedsTheWriteBuffersLimits) {  // SF-01
 }
 
 TEST(Sendfile, ChecksItsArguments) {  // SF-01, SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const File file("content");
         Connection c;
@@ -268,7 +268,7 @@ TEST(Sendfile, ChecksItsArguments) {  // SF-01, SF-02
 
 TEST(Sendfile, EndsWhenTheConnectionIsLost) {  // SF-01
     ASSERT_NE(::signal(SIGPIPE, SIG_DFL), SIG_ERR);
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const File file(pattern(4 << 20));
         for (int way = 0; way < 4; ++way) {
@@ -291,7 +291,7 @@ TEST(Sendfile, EndsWhenTheConnectionIsLost) {  // SF-01
 
 TEST(Sendfile, ToAPeerThatIsGoneRaisesNoSignal) {  // SF-02
     ASSERT_NE(::signal(SIGPIPE, SIG_DFL), SIG_ERR);
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const File file("content");
         auto [left, right] = Socket::pair();
@@ -302,7 +302,7 @@ TEST(Sendfile, ToAPeerThatIsGoneRaisesNoSignal) {  // SF-02
 }
 
 TEST(Sendfile, CancelledLeavesTheTransportUsable) {  // SF-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(1 << 20);
         const File file(content);
@@ -334,7 +334,7 @@ TEST(Sendfile, CancelledLeavesTheTransportUsable) {  // SF-01
 }
 
 TEST(SockSendfile, SendsAFile) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(3 << 20);
         const File file(content);
@@ -352,7 +352,7 @@ TEST(SockSendfile, SendsAFile) {  // SF-02
 }
 
 TEST(SockSendfile, FallsBack) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         int ends[2];
         EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
@@ -382,7 +382,7 @@ std::string arrived(const Socket& socket) {
 }
 
 TEST(SockSendfile, BeyondTheFileIsNothing) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(1000);
         const File file(content);
@@ -404,7 +404,7 @@ TEST(SockSendfile, BeyondTheFileIsNothing) {  // SF-02
 }
 
 TEST(SockSendfile, AFileThatGrowsIsSentToItsEnd) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(3 << 20);
         const std::string more = pattern(1 << 20);
@@ -432,7 +432,7 @@ TEST(SockSendfile, AFileThatGrowsIsSentToItsEnd) {  // SF-02
 }
 
 TEST(SockSendfile, AFileThatShrinksEndsWhereItEnds) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(4 << 20);
         const File file(content);
@@ -454,7 +454,7 @@ TEST(SockSendfile, AFileThatShrinksEndsWhereItEnds) {  // SF-02
 
 // The mode that a file was opened with matters only as far as it can be read.
 TEST(SockSendfile, FilesThatAreAppendedTo) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string path = folder.path() + "/log";
@@ -484,7 +484,7 @@ TEST(SockSendfile, FilesThatAreAppendedTo) {  // SF-02
 
 // What the peer has got and the position are one number, whenever the cancel comes.
 TEST(SockSendfile, CancelledLeavesThePositionBehindWhatWasSent) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::string content = pattern(1 << 20);
         int cancelled = 0;
@@ -527,7 +527,7 @@ TEST(SockSendfile, CancelledLeavesThePositionBehindWhatWasSent) {  // SF-02
 // A thread reads from a pipe for it.
 TEST(SockSendfile, TheFallbackIsCancelled) {  // SF-02
     for (int after = 0; after < 12; ++after) {
-        run([after]() -> Coroutine<> {
+        run_briefly([after]() -> Coroutine<> {
             EventLoop& loop = get_running_loop();
             int ends[2];
             EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
@@ -551,7 +551,7 @@ TEST(SockSendfile, TheFallbackIsCancelled) {  // SF-02
 
 TEST(SockSendfile, EndsWhenThePeerGoes) {  // SF-02
     ASSERT_NE(::signal(SIGPIPE, SIG_DFL), SIG_ERR);
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const File file(pattern(4 << 20));
         auto [left, right] = Socket::pair();
@@ -567,7 +567,7 @@ TEST(SockSendfile, EndsWhenThePeerGoes) {  // SF-02
 }
 
 TEST(SockSendfile, CancelledUnregisters) {  // SF-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const File file(pattern(4 << 20));
         auto [left, right] = Socket::pair();

@@ -72,7 +72,7 @@ Coroutine<std::shared_ptr<Recorder>> client_of(int port) {
 // ---- listening ----------------------------------------------------------------------------------
 
 TEST(CreateServer, ServesManyConnections) {  // SV-01, SV-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
         const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
@@ -95,7 +95,7 @@ TEST(CreateServer, ServesManyConnections) {  // SV-01, SV-04
 }
 
 TEST(CreateServer, TakesOneIteration) {  // S-31, SV-01, SO-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Iterations iterations(loop);
         co_await asyncio::sleep(0s);
@@ -117,7 +117,7 @@ TEST(CreateServer, TakesOneIteration) {  // S-31, SV-01, SO-03
 }
 
 TEST(CreateServer, ListensAtSeveralHostsOnceEach) {  // SV-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const std::vector<std::string> hosts = {"127.0.0.1", "127.0.0.2", "127.0.0.1"};
         const Serving server = co_await loop.create_server(echo, hosts, 0);
@@ -134,7 +134,7 @@ TEST(CreateServer, ListensAtSeveralHostsOnceEach) {  // SV-01
 }
 
 TEST(CreateServer, ListensAtEveryInterface) {  // SV-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const Serving server = co_await get_running_loop().create_server(echo, "", 0);
         EXPECT_GE(server.sockets().size(), 1u);
         for (const Socket& socket : server.sockets()) {
@@ -145,7 +145,7 @@ TEST(CreateServer, ListensAtEveryInterface) {  // SV-01
 }
 
 TEST(CreateServer, SetsTheOptionsOfItsSockets) {  // SV-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving plain = co_await loop.create_server(echo, "127.0.0.1", 0);
         const Socket& p = plain.sockets()[0];
@@ -166,7 +166,7 @@ TEST(CreateServer, SetsTheOptionsOfItsSockets) {  // SV-01
 }
 
 TEST(CreateServer, TakesABoundSocket) {  // SV-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Socket socket(AF_INET, SOCK_STREAM);
         socket.bind(SocketAddress("127.0.0.1", 0));
         socket.listen();
@@ -187,7 +187,7 @@ TEST(CreateServer, TakesABoundSocket) {  // SV-01
 }
 
 TEST(CreateServer, ChecksItsArguments) {  // SV-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         EXPECT_EQ(co_await failure(loop.create_server(echo, ServerOptions())),
                   "ValueError: Neither host/port nor sock were specified");
@@ -208,7 +208,7 @@ TEST(CreateServer, ChecksItsArguments) {  // SV-02
 }
 
 TEST(CreateServer, NamesTheAddressThatItCannotBind) {  // SV-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const int port = port_of(server);
@@ -223,7 +223,7 @@ TEST(CreateServer, NamesTheAddressThatItCannotBind) {  // SV-02
 }
 
 TEST(CreateServer, CancelledLeavesNothingOpen) {  // SV-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         bool asked = true;
         for (int i = 0; asked; ++i) {
@@ -238,7 +238,7 @@ TEST(CreateServer, CancelledLeavesNothingOpen) {  // SV-01
 
 TEST(CreateServer, CallsProtocolsBackInItsOwnContext) {
     static ContextVar<int> number{"number", 0};
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         number.set(5);
         int seen = 0;
         const auto factory = [&] {
@@ -258,7 +258,7 @@ TEST(CreateServer, CallsProtocolsBackInItsOwnContext) {
 
 TEST(CreateServer, TellsOfAFailedFactoryInDebugModeOnly) {  // SV-05
     for (const bool debug : {false, true}) {
-        run([debug]() -> Coroutine<> {
+        run_briefly([debug]() -> Coroutine<> {
             EventLoop& loop = get_running_loop();
             loop.set_debug(debug);
             const ErrorCapture errors(loop);
@@ -276,7 +276,7 @@ TEST(CreateServer, TellsOfAFailedFactoryInDebugModeOnly) {  // SV-05
 // ---- Server -------------------------------------------------------------------------------------
 
 TEST(Server, CloseStopsListeningAndKeepsConnections) {  // SO-01, SO-05
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server = co_await loop.create_server(echo, "127.0.0.1", 0);
         const int port = port_of(server);
@@ -302,7 +302,7 @@ TEST(Server, CloseStopsListeningAndKeepsConnections) {  // SO-01, SO-05
 }
 
 TEST(Server, WaitClosedWaitsForCloseAndForConnections) {  // SO-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
         const Serving server = co_await loop.create_server(served.factory(), "127.0.0.1", 0);
@@ -329,7 +329,7 @@ TEST(Server, WaitClosedWaitsForCloseAndForConnections) {  // SO-02
 }
 
 TEST(Server, CancelledWaitsLeaveItAsItWas) {  // SO-02, SO-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const Serving server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         for (int kind = 0; kind < 2; ++kind) {
             for (int ticks = 0; ticks < 3; ++ticks) {
@@ -354,7 +354,7 @@ TEST(Server, CancelledWaitsLeaveItAsItWas) {  // SO-02, SO-03
 }
 
 TEST(Server, ServesForeverUntilItIsCancelled) {  // SO-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
         const Serving server =
@@ -381,7 +381,7 @@ TEST(Server, ServesForeverUntilItIsCancelled) {  // SO-04
 }
 
 TEST(Server, ThatCannotListenDoesNotServeAndMayBeAskedAgain) {  // L32
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const auto descriptors = [] {
             return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
@@ -418,7 +418,7 @@ TEST(Server, ThatCannotListenDoesNotServeAndMayBeAskedAgain) {  // L32
 }
 
 TEST(Server, CloseEndsServeForever) {  // SO-01, SO-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const Serving server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         auto forever = create_task(server.serve_forever());
         co_await asyncio::sleep(0s);
@@ -429,7 +429,7 @@ TEST(Server, CloseEndsServeForever) {  // SO-01, SO-04
 }
 
 TEST(Server, ServeForeverCancelledBeforeItBeginsServesOn) {  // SO-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const Serving server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
         auto forever = create_task(server.serve_forever());
         forever.cancel();
@@ -447,7 +447,7 @@ TEST(Server, ServeForeverCancelledBeforeItBeginsServesOn) {  // SO-04
 
 TEST(Server, ClosesAndAbortsItsClients) {  // SO-06
     for (const bool abort : {false, true}) {
-        run([abort]() -> Coroutine<> {
+        run_briefly([abort]() -> Coroutine<> {
             Served served;
             const Serving server =
                 co_await get_running_loop().create_server(served.factory(), "127.0.0.1", 0);
@@ -475,7 +475,7 @@ TEST(Server, ClosesAndAbortsItsClients) {  // SO-06
 }
 
 TEST(Server, IsAContextManager) {  // SO-07
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const Serving server =
             co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
@@ -503,7 +503,7 @@ TEST(Server, ServesOnWithoutAHandle) {  // SO-08
     for (const bool on_another_thread : {false, true}) {
         for (const bool debug : {false, true}) {
             const support::LogCapture log;
-            run([&]() -> Coroutine<> {
+            run_briefly([&]() -> Coroutine<> {
                 EventLoop& loop = get_running_loop();
                 loop.set_debug(debug);
                 Served served;
@@ -548,7 +548,7 @@ TEST(Server, WithoutAHandleEndsWithItsLoop) {  // SO-08
     const TemporaryFolder folder;
     const std::string path = folder.path() + "/s";
     int fd = -1;
-    run([&]() -> Coroutine<> {
+    run_briefly([&]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         fd = (co_await loop.create_server(echo, "127.0.0.1", 0)).sockets()[0].fileno();
         EXPECT_NE(::fcntl(fd, F_GETFD), -1);
@@ -563,7 +563,7 @@ TEST(Server, WithoutAHandleEndsWithItsLoop) {  // SO-08
 
 // L32.
 TEST(Server, GoesWithItsLastHandleIfItDoesNotServe) {  // SO-08
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Server server = co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
         int fd = server.sockets()[0].fileno();
@@ -578,7 +578,7 @@ TEST(Server, GoesWithItsLastHandleIfItDoesNotServe) {  // SO-08
 
 TEST(Server, MayOutliveItsLoop) {  // SO-08
     Server server;
-    run([&]() -> Coroutine<> {
+    run_briefly([&]() -> Coroutine<> {
         server = co_await get_running_loop().create_server(echo, "127.0.0.1", 0);
     });
     EXPECT_FALSE(server.is_serving());
@@ -588,7 +588,7 @@ TEST(Server, MayOutliveItsLoop) {  // SO-08
 }
 
 TEST(Server, MayBeClosedByItsOwnFactory) {  // SO-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Server server;
         int made = 0;
         const auto factory = [&] {
@@ -613,7 +613,7 @@ TEST(Server, MayBeClosedByItsOwnFactory) {  // SO-01
 // ---- under pressure -----------------------------------------------------------------------------
 
 TEST(Server, LimitsItsConnections) {  // SV-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
         const Serving server =
@@ -634,7 +634,7 @@ TEST(Server, LimitsItsConnections) {  // SV-04
 }
 
 TEST(Server, AcceptsNoMoreThanItsBacklogAtOnce) {  // SV-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Served served;
         Socket socket(AF_INET, SOCK_STREAM);
@@ -666,7 +666,7 @@ TEST(Server, PausesOnceWhenDescriptorsRunOutAndRecovers) {  // SV-04
     // In a process of its own, whose limit it may lower.
     const auto child = [] {
         bool good = false;
-        run([&]() -> Coroutine<> {
+        run_briefly([&]() -> Coroutine<> {
             EventLoop& loop = get_running_loop();
             const ErrorCapture errors(loop);
             Served served;
@@ -759,7 +759,7 @@ TEST(Server, PausesWhateverTheSystemRunsOutOf) {  // SV-04
 }
 
 TEST(Server, ConnectionsThatResetAtOnceAreTheirOwnErrors) {  // SV-04, TR-13
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const ErrorCapture errors(loop);
         Served served;
@@ -790,7 +790,7 @@ TEST(Server, ConnectionsThatResetAtOnceAreTheirOwnErrors) {  // SV-04, TR-13
 // ---- unix ---------------------------------------------------------------------------------------
 
 TEST(CreateUnixServer, RemovesAStaleSocketAndItsOwn) {  // SV-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string path = folder.path() + "/s";
@@ -814,7 +814,7 @@ TEST(CreateUnixServer, RemovesAStaleSocketAndItsOwn) {  // SV-03
 }
 
 TEST(CreateUnixServer, CancelledLeavesNothingOpen) {  // SV-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const TemporaryFolder folder;
         const std::string path = folder.path() + "/s";
         bool asked = true;
@@ -831,7 +831,7 @@ TEST(CreateUnixServer, CancelledLeavesNothingOpen) {  // SV-03
 }
 
 TEST(Server, CancelledWhileItLeavesWithIsClosed) {  // SO-07
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         for (int ticks = 0; ticks < 3; ++ticks) {
             Served served;
             const Serving server =
@@ -852,7 +852,7 @@ TEST(Server, CancelledWhileItLeavesWithIsClosed) {  // SO-07
 }
 
 TEST(CreateUnixServer, LeavesTheFileOfAnother) {  // SV-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string path = folder.path() + "/s";
@@ -871,7 +871,7 @@ TEST(CreateUnixServer, LeavesTheFileOfAnother) {  // SV-03
 }
 
 TEST(CreateUnixServer, ChecksItsArguments) {  // SV-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const TemporaryFolder folder;
         const std::string file = folder.path() + "/file";

@@ -110,7 +110,7 @@ std::string pattern(std::size_t size) {
 // ---- beginning and end --------------------------------------------------------------------------
 
 TEST(Transport, CarriesBytesBothWaysAndEndsCleanly) {  // TR-06, PR-04, PR-09
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         p.b->on_data = [&](std::string_view data) { p.b->transport().write(data); };
@@ -125,7 +125,7 @@ TEST(Transport, CarriesBytesBothWaysAndEndsCleanly) {  // TR-06, PR-04, PR-09
 }
 
 TEST(Transport, CallsConnectionMadeThenReadsThenReleasesTheWaiter) {  // PR-01, S-14
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         auto [left, right] = Socket::pair();
         EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
@@ -150,7 +150,7 @@ TEST(Transport, CallsConnectionMadeThenReadsThenReleasesTheWaiter) {  // PR-01, 
 
 TEST(Transport,
      CloseWithNothingBufferedLosesTheConnectionInTheNextIteration) {  // TR-01, TR-02, S-39e
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         Iterations iterations(get_running_loop());
@@ -170,7 +170,7 @@ TEST(Transport,
 }
 
 TEST(Transport, CloseFlushesWhatIsBuffered) {  // TR-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         const std::string sent = pattern(8 << 20);
@@ -188,7 +188,7 @@ TEST(Transport, CloseFlushesWhatIsBuffered) {  // TR-01
 }
 
 TEST(Transport, AbortDropsWhatIsBuffered) {  // TR-09
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         p.b->transport().pause_reading();
@@ -206,7 +206,7 @@ TEST(Transport, AbortDropsWhatIsBuffered) {  // TR-09
 }
 
 TEST(Transport, MayBeClosedBeforeConnectionMade) {  // PR-09
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const auto protocol = std::make_shared<Recorder>();
         Future<> ready;
@@ -220,7 +220,7 @@ TEST(Transport, MayBeClosedBeforeConnectionMade) {  // PR-09
 }
 
 TEST(Transport, MayBeClosedInConnectionMade) {  // PR-09
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
         const auto protocol = std::make_shared<Recorder>();
@@ -232,7 +232,7 @@ TEST(Transport, MayBeClosedInConnectionMade) {  // PR-09
 }
 
 TEST(Transport, LeavesACancelledWaiterAlone) {  // PR-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const auto protocol = std::make_shared<Recorder>();
         Future<> ready;
@@ -251,7 +251,7 @@ TEST(Transport, OutlivesItsLoopAsAHandle) {  // TR-15
     const LogCapture log;
     const auto protocol = std::make_shared<Recorder>();
     auto [left, right] = Socket::pair();
-    run([&, l = left.detach()]() -> Coroutine<> {
+    run_briefly([&, l = left.detach()]() -> Coroutine<> {
         Future<> ready;
         make_socket_transport(get_running_loop(), Socket(l), protocol, ready);
         co_await ready;
@@ -288,7 +288,7 @@ TEST(Transport, OfAClosedLoopRunsNoCallbackThatWasDue) {  // TR-15
 }
 
 TEST(Transport, RefusesAProtocolThatReadsNoStream) {  // TR-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         EventLoop& loop = get_running_loop();
         EXPECT_EQ(raised<TypeError>([&] {
@@ -314,7 +314,7 @@ TEST(Transport, OfVirtualTimeIsRefused) {
 }
 
 TEST(Transport, TellsWhatItIs) {  // TR-03, CN-09
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = tcp_pair();
         const SocketAddress here = left.getsockname();
         const SocketAddress there = left.getpeername();
@@ -344,7 +344,7 @@ TEST(Transport, TellsWhatItIs) {  // TR-03, CN-09
 }
 
 TEST(Transport, KeepsOthersFromWatchingItsDescriptor) {  // FD-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         Pair p;
         co_await p.connect();
@@ -366,7 +366,7 @@ TEST(Transport, KeepsOthersFromWatchingItsDescriptor) {  // FD-01
 }
 
 TEST(Transport, TakesOverADescriptorThatWasWatched) {  // FD-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         auto [left, right] = Socket::pair();
         int calls = 0;
@@ -384,7 +384,7 @@ TEST(Transport, TakesOverADescriptorThatWasWatched) {  // FD-01
 // ---- reading ------------------------------------------------------------------------------------
 
 TEST(Transport, ReadsNothingWhilePaused) {  // TR-05
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         EXPECT_TRUE(p.a->transport().is_reading());
@@ -414,7 +414,7 @@ TEST(Transport, ReadsNothingWhilePaused) {  // TR-05
 }
 
 TEST(Transport, HonoursAPauseBeforeConnectionMade) {  // TR-05
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
         const auto protocol = std::make_shared<Recorder>();
@@ -430,7 +430,7 @@ TEST(Transport, HonoursAPauseBeforeConnectionMade) {  // TR-05
 }
 
 TEST(Transport, StaysOpenAfterTheEndIfTheProtocolSaysSo) {  // PR-05
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         s.protocol->keep_open = true;
@@ -448,7 +448,7 @@ TEST(Transport, StaysOpenAfterTheEndIfTheProtocolSaysSo) {  // PR-05
 }
 
 TEST(Transport, ReadsWhatCameBeforeTheEnd) {  // PR-09
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         EXPECT_EQ(::write(s.peer.fileno(), "last words", 10), 10);
@@ -460,7 +460,7 @@ TEST(Transport, ReadsWhatCameBeforeTheEnd) {  // PR-09
 }
 
 TEST(Transport, GivesTheLoopBackAfterEachReceive) {  // TR-12
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         const int megabyte = 1 << 20;
@@ -517,7 +517,7 @@ class Buffered : public BufferedProtocol {
 };
 
 TEST(Transport, ReadsIntoTheMemoryOfABufferedProtocol) {  // PR-06
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const auto protocol = std::make_shared<Buffered>();
         make_socket_transport(get_running_loop(), std::move(left), protocol);
@@ -531,7 +531,7 @@ TEST(Transport, ReadsIntoTheMemoryOfABufferedProtocol) {  // PR-06
 }
 
 TEST(Transport, ReportsABufferedProtocolThatFails) {  // PR-06, TR-13
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const ErrorCapture errors(loop);
         for (const bool empty : {true, false}) {
@@ -552,7 +552,7 @@ TEST(Transport, ReportsABufferedProtocolThatFails) {  // PR-06, TR-13
 }
 
 TEST(Transport, SwitchesProtocolsAtAnyTime) {  // TR-04
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         const Transport transport = s.transport();
@@ -580,7 +580,7 @@ TEST(Transport, SwitchesProtocolsAtAnyTime) {  // TR-04
 // ---- writing ------------------------------------------------------------------------------------
 
 TEST(Transport, SendsAtOnceWhatTheSocketTakes) {  // TR-06
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         s.transport().write("now");
@@ -596,7 +596,7 @@ TEST(Transport, SendsAtOnceWhatTheSocketTakes) {  // TR-06
 }
 
 TEST(Transport, BuffersWhatTheSocketDoesNotTake) {  // TR-06, TR-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         std::string sent;
@@ -622,7 +622,7 @@ TEST(Transport, BuffersWhatTheSocketDoesNotTake) {  // TR-06, TR-10
 }
 
 TEST(Transport, WritesManyPieces) {  // TR-07
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         std::vector<std::string> texts;
@@ -649,7 +649,7 @@ TEST(Transport, WritesManyPieces) {  // TR-07
 }
 
 TEST(Transport, EndsTheStreamAfterWhatIsBuffered) {  // TR-08
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         p.b->keep_open = true;
@@ -670,7 +670,7 @@ TEST(Transport, EndsTheStreamAfterWhatIsBuffered) {  // TR-08
 }
 
 TEST(Transport, PausesAndResumesTheWriterAtItsLimits) {  // TR-10, PR-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         const Transport t = s.transport();
@@ -713,7 +713,7 @@ TEST(Transport, PausesAndResumesTheWriterAtItsLimits) {  // TR-10, PR-03
 }
 
 TEST(Transport, ResumedWriterMayWriteAtOnce) {  // TR-10, PR-03
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         const std::string block = pattern(300000);
@@ -739,7 +739,7 @@ TEST(Transport, ResumedWriterMayWriteAtOnce) {  // TR-10, PR-03
 
 TEST(Transport, HoldsNoMoreThanTheWriterPutsIn) {
     // A slow reader: a writer that heeds pause_writing() never has more than the mark and a write.
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
         bool may_write = true;
@@ -815,7 +815,7 @@ class Restless : public Recorder {
 };
 
 TEST(Transport, LosesNothingOfRestlessTraffic) {  // TR-05, TR-06, TR-08, TR-10
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         struct Both {
             std::string to_b, to_a;
@@ -874,7 +874,7 @@ TEST(WriteBuffer, GivesBackWhatWasPutInAndFreesItself) {
 // ---- errors -------------------------------------------------------------------------------------
 
 TEST(Transport, WarnsOfWritesToALostConnectionFromTheFifthOn) {  // TR-06
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         Pair p;
         co_await p.connect();
         const LogCapture log;
@@ -892,7 +892,7 @@ TEST(Transport, WarnsOfWritesToALostConnectionFromTheFifthOn) {  // TR-06
 TEST(Transport, WriteToAClosedPeerEndsOneConnectionAndNothingElse) {  // TR-13
     // SIGPIPE would kill the process.
     ASSERT_NE(::signal(SIGPIPE, SIG_DFL), SIG_ERR);
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const ErrorCapture errors(get_running_loop());
         OneSided s;
         co_await s.connect();
@@ -908,7 +908,7 @@ TEST(Transport, WriteToAClosedPeerEndsOneConnectionAndNothingElse) {  // TR-13
 }
 
 TEST(Transport, ResetIsTheErrorOfItsConnection) {  // TR-13, PR-02
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const ErrorCapture errors(get_running_loop());
         for (const std::size_t before : {0, 1, 100000}) {
             auto [left, right] = tcp_pair();
@@ -928,7 +928,7 @@ TEST(Transport, ResetIsTheErrorOfItsConnection) {  // TR-13, PR-02
 }
 
 TEST(Transport, ResetWhileMuchIsBufferedIsTheErrorOfItsConnection) {  // TR-13
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = tcp_pair();
         set_linger_zero(right);
         const auto protocol = std::make_shared<Recorder>();
@@ -945,7 +945,7 @@ TEST(Transport, ResetWhileMuchIsBufferedIsTheErrorOfItsConnection) {  // TR-13
 }
 
 TEST(Transport, ReportsWhatAProtocolThrowsAndAborts) {  // TR-13
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         const ErrorCapture errors(loop);
         OneSided s;
@@ -968,7 +968,7 @@ TEST(Transport, ReportsWhatAProtocolThrowsAndAborts) {  // TR-13
 }
 
 TEST(Transport, NamesItselfInReports) {  // TR-13, EH-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         std::string told;
         loop.set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
@@ -986,7 +986,7 @@ TEST(Transport, NamesItselfInReports) {  // TR-13, EH-01
 }
 
 TEST(Transport, GoesOnWhenConnectionMadeThrows) {  // PR-01
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const ErrorCapture errors(get_running_loop());
         auto [left, right] = Socket::pair();
         const auto protocol = std::make_shared<Recorder>();
@@ -1008,7 +1008,7 @@ TEST(Transport, GoesOnWhenConnectionMadeThrows) {  // PR-01
 }
 
 TEST(Transport, StaysWhenPauseOrResumeThrows) {  // TR-13
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         const ErrorCapture errors(get_running_loop());
         OneSided s;
         co_await s.connect();
@@ -1116,7 +1116,7 @@ TEST(Transport, GetBufferMayChangeTheProtocol) {  // TR-04, PR-06
         int updates = 0;
         char memory[8];
     };
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
         const auto gives = std::make_shared<Gives>();
         const auto next = std::make_shared<Recorder>();
@@ -1136,7 +1136,7 @@ TEST(Transport, GetBufferMayChangeTheProtocol) {  // TR-04, PR-06
 
 TEST(Transport, CallsBackInTheContextItWasMadeIn) {  // SC-01
     static ContextVar<int> number{"number", 0};
-    run([]() -> Coroutine<> {
+    run_briefly([]() -> Coroutine<> {
         number.set(5);
         OneSided s;
         co_await s.connect();

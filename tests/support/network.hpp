@@ -127,7 +127,7 @@ class TemporaryFolder {
 // Runs `main()` on a new loop (ASYNCIO_BACKEND names its back end), for ten seconds at most, and
 // closes the loop.
 template <class F>
-void run(F&& main) {
+void run_briefly(F&& main) {
     const auto loop = new_event_loop();
     auto body = std::forward<F>(main);
     auto limited = [&]() -> Coroutine<> { co_await asyncio::wait_for(body(), 10s); };
