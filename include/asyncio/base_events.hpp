@@ -31,11 +31,11 @@ class SSLContext;
 // Of create_connection and open_connection, in CPython's order, ours last. CN-01.
 struct ConnectionOptions {
     const ssl::SSLContext* ssl = nullptr;  // null: no TLS
-    int family = 0;
-    int proto = 0;
-    int flags = 0;
-    OwnedDescriptor sock = {};  // connected already; then no host and port
-    HostPort local_addr = {};
+    int family = 0;                        // AF_INET or AF_INET6 alone; 0: both
+    int proto = 0;                         // of the socket; 0: that of TCP
+    int flags = 0;                         // of getaddrinfo(3)
+    OwnedDescriptor sock = {};             // connected already; then no host and port
+    HostPort local_addr = {};              // where to connect from; none: the system chooses
     std::optional<std::string_view> server_hostname = std::nullopt;  // unset: the host
     Delay ssl_handshake_timeout = std::nullopt;                      // nullopt: 60 s
     Delay ssl_shutdown_timeout = std::nullopt;                       // nullopt: 30 s
@@ -51,51 +51,51 @@ struct ConnectionOptions {
 
 // Of create_unix_connection and open_unix_connection. CN-07.
 struct UnixConnectionOptions {
-    const ssl::SSLContext* ssl = nullptr;
-    OwnedDescriptor sock = {};  // connected already; then no path
-    std::optional<std::string_view> server_hostname = std::nullopt;
-    Delay ssl_handshake_timeout = std::nullopt;
-    Delay ssl_shutdown_timeout = std::nullopt;
-    std::size_t limit = 64 * 1024;
+    const ssl::SSLContext* ssl = nullptr;  // null: no TLS
+    OwnedDescriptor sock = {};             // connected already; then no path
+    std::optional<std::string_view> server_hostname = std::nullopt;  // needed with TLS
+    Delay ssl_handshake_timeout = std::nullopt;                      // nullopt: 60 s
+    Delay ssl_shutdown_timeout = std::nullopt;                       // nullopt: 30 s
+    std::size_t limit = 64 * 1024;  // of open_unix_connection's reader, bytes
 };
 
 // Of create_server and start_server. SV-01.
 struct ServerOptions {
-    int family = 0;
-    int flags = 1;              // AI_PASSIVE
+    int family = 0;             // AF_INET or AF_INET6 alone; 0: both
+    int flags = 1;              // of getaddrinfo(3): AI_PASSIVE
     OwnedDescriptor sock = {};  // bound already; then no host and port
-    int backlog = 100;
-    const ssl::SSLContext* ssl = nullptr;
-    std::optional<bool> reuse_address = std::nullopt;  // unset: true
-    bool reuse_port = false;
-    bool keep_alive = false;
-    Delay ssl_handshake_timeout = std::nullopt;
-    Delay ssl_shutdown_timeout = std::nullopt;
-    bool start_serving = true;
-    std::size_t limit = 64 * 1024;    // of start_server's readers, bytes
+    int backlog = 100;          // how many connections may wait to be accepted, listen(2)
+    const ssl::SSLContext* ssl = nullptr;              // null: no TLS
+    std::optional<bool> reuse_address = std::nullopt;  // SO_REUSEADDR; unset: true
+    bool reuse_port = false;                           // SO_REUSEPORT: several may share the port
+    bool keep_alive = false;                           // SO_KEEPALIVE of the connections
+    Delay ssl_handshake_timeout = std::nullopt;        // nullopt: 60 s
+    Delay ssl_shutdown_timeout = std::nullopt;         // nullopt: 30 s
+    bool start_serving = true;                         // false: Server::start_serving() begins
+    std::size_t limit = 64 * 1024;                     // of start_server's readers, bytes
     std::size_t max_connections = 0;  // at once: further ones wait to be accepted; 0: no limit
 };
 
 // Of create_unix_server and start_unix_server. SV-03.
 struct UnixServerOptions {
-    OwnedDescriptor sock = {};
-    int backlog = 100;
-    const ssl::SSLContext* ssl = nullptr;
-    Delay ssl_handshake_timeout = std::nullopt;
-    Delay ssl_shutdown_timeout = std::nullopt;
-    bool start_serving = true;
-    bool cleanup_socket = true;  // the socket's file is removed when the server closes
-    std::size_t limit = 64 * 1024;
-    std::size_t max_connections = 0;
+    OwnedDescriptor sock = {};  // bound already; then no path
+    int backlog = 100;          // how many connections may wait to be accepted, listen(2)
+    const ssl::SSLContext* ssl = nullptr;        // null: no TLS
+    Delay ssl_handshake_timeout = std::nullopt;  // nullopt: 60 s
+    Delay ssl_shutdown_timeout = std::nullopt;   // nullopt: 30 s
+    bool start_serving = true;                   // false: Server::start_serving() begins
+    bool cleanup_socket = true;       // the socket's file is removed when the server closes
+    std::size_t limit = 64 * 1024;    // of start_unix_server's readers, bytes
+    std::size_t max_connections = 0;  // at once: further ones wait to be accepted; 0: no limit
 };
 
 // Of connect_accepted_socket (CN-08) and start_tls (TL-01).
 struct TlsOptions {
-    const ssl::SSLContext* ssl = nullptr;  // connect_accepted_socket only
-    bool server_side = false;              // start_tls only
-    std::optional<std::string_view> server_hostname = std::nullopt;
-    Delay ssl_handshake_timeout = std::nullopt;
-    Delay ssl_shutdown_timeout = std::nullopt;
+    const ssl::SSLContext* ssl = nullptr;                            // connect_accepted_socket only
+    bool server_side = false;                                        // start_tls only
+    std::optional<std::string_view> server_hostname = std::nullopt;  // a client: whom to verify
+    Delay ssl_handshake_timeout = std::nullopt;                      // nullopt: 60 s
+    Delay ssl_shutdown_timeout = std::nullopt;                       // nullopt: 30 s
 };
 
 // Of sendfile and sock_sendfile. SF-01.
@@ -143,7 +143,9 @@ class ASYNCIO_API Server {
     // If cancelled: closes the server, and waits for its connections, before the CancelledError
     // goes on.
     Coroutine<> serve_forever() const;
+    // True while it accepts.
     bool is_serving() const;
+    // The loop that it belongs to.
     EventLoop& get_loop() const;
     // Those it listens on; empty once it is closed. SO-05.
     const std::vector<Socket>& sockets() const;
@@ -158,7 +160,7 @@ class ASYNCIO_API Server {
     // start it. SO-07.
     // If cancelled: it is closed all the same.
     Coroutine<Server> aenter() const;
-    // If cancelled: it is closed all the same.
+    // Closes it. If cancelled: it is closed all the same.
     Coroutine<bool> aexit(std::exception_ptr error) const;
 
     friend bool operator==(const Server& a, const Server& b) noexcept {

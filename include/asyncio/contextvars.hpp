@@ -81,6 +81,7 @@ ASYNCIO_API ContextSlot& current_context_slot() noexcept;
 
 class ASYNCIO_API ContextVarBase {
   public:
+    // The name it was made with.
     const std::string& name() const noexcept { return name_; }
 
   protected:
@@ -154,6 +155,7 @@ class ASYNCIO_API Context {
     // The variable's value in this context, or nothing.
     template <class T>
     std::optional<T> get(const ContextVar<T>& var) const;
+    // Whether it has one.
     template <class T>
     bool contains(const ContextVar<T>& var) const noexcept;
     // How many variables have a value here.
@@ -206,6 +208,7 @@ class ContextVar : public detail::ContextVarBase {
     using Value = detail::ContextValueOf<T>;
 
   public:
+    // `name`: for people to read; `default_value`: what get() gives where none was set.
     explicit ContextVar(std::string_view name) : ContextVarBase(name) {}
     ContextVar(std::string_view name, T default_value)
         : ContextVarBase(name), default_(std::move(default_value)) {}

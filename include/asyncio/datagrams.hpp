@@ -32,12 +32,12 @@ struct DatagramOptions {
     HostPort local_addr = {};
     // Where to send, and from where alone to receive; with allow_broadcast only where to send.
     HostPort remote_addr = {};
-    int family = 0;  // AF_UNIX for a unix socket; needed where no address is given
-    int proto = 0;
-    int flags = 0;  // of getaddrinfo()
-    bool reuse_port = false;
-    bool allow_broadcast = false;
-    OwnedDescriptor sock = {};  // a socket that is there already; then nothing of the above
+    int family = 0;                // AF_UNIX for a unix socket; needed where no address is given
+    int proto = 0;                 // of the socket; 0: that of UDP
+    int flags = 0;                 // of getaddrinfo()
+    bool reuse_port = false;       // SO_REUSEPORT: several sockets share the port
+    bool allow_broadcast = false;  // SO_BROADCAST
+    OwnedDescriptor sock = {};     // a socket that is there already; then nothing of the above
 };
 
 // A datagram: what came, and from where.
@@ -46,7 +46,7 @@ struct ASYNCIO_API Datagram {
     explicit Datagram(std::string bytes, const SocketAddress& peer = {})
         : data(std::move(bytes)), address(peer) {}
 
-    std::string data;
+    std::string data;       // its bytes
     SocketAddress address;  // where it came from or goes to; none: the connected peer
 };
 
@@ -140,12 +140,14 @@ class ASYNCIO_API DatagramEndpoint {
     // Closes the socket: who waits gets ConnectionAbortedError. Idempotent.
     // Raises: in debug mode RuntimeError on another thread than its loop's.
     void close() const;
+    // True once close() was called.
     bool is_closing() const;
     // -1 once it is closed.
     int fileno() const;
-    // Raises: OSError.
+    // Its own address, and its peer's. Raises: OSError.
     SocketAddress getsockname() const;
     SocketAddress getpeername() const;
+    // The loop that it belongs to.
     EventLoop& get_loop() const;
     // `<asyncio.DatagramEndpoint fd=7 open>`.
     std::string repr() const;

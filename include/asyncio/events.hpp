@@ -54,6 +54,7 @@ namespace ssl {
 class SSLContext;
 }
 
+// How a callback is called.
 struct CallbackOptions {
     const Context* context = nullptr;  // used uncopied; null: a copy of the current one
 };
@@ -99,6 +100,7 @@ class ASYNCIO_API EventLoop {
     // in another loop (a GUI's). Returns true if anything is left to run at once. Raises: as
     // run_forever.
     bool run_once(Delay timeout);
+    // Whether run_forever() or what calls it is under way; whether close() was called.
     bool is_running() const noexcept;
     bool is_closed() const noexcept;
     // Ends the loop: callbacks and timers are dropped unrun, suspended tasks are destroyed
@@ -397,6 +399,7 @@ class ASYNCIO_API EventLoop {
     // Called with each new task's options before the task is made; null, or eager_task_factory.
     // EF-03.
     void set_task_factory(TaskFactory factory);
+    // What was set; null: none.
     TaskFactory get_task_factory() const;
 
     // Calls `fn()` on a thread of `executor` (null: the loop's own pool); starts at once. EF-04.
@@ -416,13 +419,17 @@ class ASYNCIO_API EventLoop {
     // If cancelled: the closing of those not done is cancelled.
     Coroutine<void> shutdown_asyncgens();
 
-    // EH-01 to EH-04.
+    // What is told of errors that nobody can be given: those of callbacks, and of tasks whose
+    // result nobody asked for. Null: default_exception_handler(). EH-02.
     void set_exception_handler(ExceptionHandler handler);
+    // What was set; null: none.
     ExceptionHandler get_exception_handler() const;
+    // Writes the report to the log. EH-03.
     void default_exception_handler(const ExceptionContext& context);
+    // Reports an error: calls the handler; what that raises is reported by the default one. EH-04.
     void call_exception_handler(const ExceptionContext& context);
 
-    // EH-06, DM-01.
+    // Debug mode: more checks, and reports of what takes long or was forgotten. EH-06, DM-01.
     void set_debug(bool on);
     bool get_debug() const noexcept;
     // EH-07: in debug mode callbacks that take at least this long are reported. Default 100 ms.
@@ -477,7 +484,7 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const EventLoop& loop);
 // On epoll: sockets, files by thread.
 class ASYNCIO_API EpollEventLoop : public EventLoop {
   public:
-    // Raises: OSError.
+    // A new one. Raises: OSError.
     static std::unique_ptr<EventLoop> create();
 
   private:
@@ -488,7 +495,7 @@ class ASYNCIO_API EpollEventLoop : public EventLoop {
 // why.
 class ASYNCIO_API UringEventLoop : public EventLoop {
   public:
-    // Raises: OSError.
+    // A new one. Raises: OSError.
     static std::unique_ptr<EventLoop> create();
 
   private:
@@ -500,6 +507,7 @@ class ASYNCIO_API UringEventLoop : public EventLoop {
 // they wait.
 class ASYNCIO_API VirtualTimeEventLoop : public EventLoop {
   public:
+    // A new one.
     static std::unique_ptr<EventLoop> create();
 
   private:

@@ -34,34 +34,37 @@ class ASYNCIO_API UnsupportedOperation : public OSError {
     const char* what() const noexcept override;
 };
 
+// What a name in a directory stands for.
 enum class FileType : std::uint8_t {
-    UNKNOWN,
-    REGULAR,
-    DIRECTORY,
-    SYMLINK,
-    FIFO,
-    SOCKET,
-    CHARACTER_DEVICE,
-    BLOCK_DEVICE,
+    UNKNOWN,           // the system does not say
+    REGULAR,           // a file with bytes
+    DIRECTORY,         // a directory
+    SYMLINK,           // a symbolic link, itself
+    FIFO,              // a named pipe
+    SOCKET,            // a unix socket
+    CHARACTER_DEVICE,  // a terminal, /dev/null
+    BLOCK_DEVICE,      // a disk
 };
 
 // What the system knows of a file, stat(2).
 struct FileStat {
+    // A point of the system's clock.
     using Time = std::chrono::time_point<std::chrono::system_clock, std::chrono::nanoseconds>;
 
-    std::int64_t size = 0;  // bytes
-    FileType type = FileType::UNKNOWN;
-    unsigned permissions = 0;  // the low twelve bits of st_mode: 0644
-    unsigned uid = 0;
-    unsigned gid = 0;
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
-    std::uint64_t links = 0;
-    std::int64_t allocated = 0;  // bytes on the disk
-    Time accessed;
-    Time modified;
-    Time changed;
+    std::int64_t size = 0;              // bytes
+    FileType type = FileType::UNKNOWN;  // what it is
+    unsigned permissions = 0;           // the low twelve bits of st_mode: 0644
+    unsigned uid = 0;                   // its owner
+    unsigned gid = 0;                   // its group
+    std::uint64_t device = 0;           // where it is: with `inode` its identity
+    std::uint64_t inode = 0;            // its number there
+    std::uint64_t links = 0;            // how many names it has
+    std::int64_t allocated = 0;         // bytes on the disk
+    Time accessed;                      // when it was read last, as far as the system notes that
+    Time modified;                      // when it was written to last
+    Time changed;                       // when anything of the above was changed last
 
+    // Whether `type` is REGULAR, DIRECTORY, SYMLINK.
     bool is_file() const noexcept { return type == FileType::REGULAR; }
     bool is_directory() const noexcept { return type == FileType::DIRECTORY; }
     bool is_symlink() const noexcept { return type == FileType::SYMLINK; }
@@ -158,6 +161,7 @@ class ASYNCIO_API File {
     // Raises: OSError; ValueError "I/O operation on closed file".
     // If cancelled: what has begun goes on.
     Coroutine<> sync(bool data_only = false) const;
+    // What the system knows of it, fstat(2).
     // Raises: OSError; ValueError "I/O operation on closed file".
     // If cancelled: nothing happens.
     Coroutine<FileStat> stat() const;
@@ -167,9 +171,12 @@ class ASYNCIO_API File {
     // If cancelled: it is closed nevertheless.
     Coroutine<> close() const;
 
+    // True once close() was called.
     bool closed() const;
+    // Whether its mode lets it be read, be written to.
     bool readable() const;
     bool writable() const;
+    // False for pipes, sockets and terminals.
     bool seekable() const;
     // The descriptor, borrowed. Raises: ValueError "I/O operation on closed file".
     int fileno() const;
@@ -216,6 +223,7 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const File& file);
 // If cancelled: what has begun goes on to its end; a wait for a FIFO's reader ends.
 [[nodiscard]] ASYNCIO_API Coroutine<> write_file(std::string_view path, std::string data);
 
+// Of replace_file().
 struct ReplaceOptions {
     unsigned permissions = 0666;  // of a new file, less the umask; one that exists keeps its own
     bool sync = true;             // wait for the disk: the change survives a power cut
@@ -236,6 +244,7 @@ struct ReplaceOptions {
 [[nodiscard]] ASYNCIO_API Coroutine<> replace_file(std::string_view path, std::string data,
                                                    ReplaceOptions options = {});
 
+// Of copy_file().
 struct CopyOptions {
     bool permissions = true;  // the copy gets those of the original
     bool overwrite = true;    // false: FileExistsError if `to` exists
@@ -254,10 +263,11 @@ struct CopyOptions {
 
 // An entry of a directory.
 struct DirEntry {
-    std::string name;
-    std::string path;  // the directory's, as it was given, and the name
-    FileType type = FileType::UNKNOWN;
+    std::string name;                   // within the directory
+    std::string path;                   // the directory's, as it was given, and the name
+    FileType type = FileType::UNKNOWN;  // what it is
 
+    // Whether `type` is REGULAR, DIRECTORY, SYMLINK.
     bool is_file() const noexcept { return type == FileType::REGULAR; }
     bool is_directory() const noexcept { return type == FileType::DIRECTORY; }
     bool is_symlink() const noexcept { return type == FileType::SYMLINK; }
@@ -269,10 +279,11 @@ struct DirEntry {
 
 // A directory of a walk, with the names in it, sorted.
 struct WalkEntry {
-    std::string path;
-    std::vector<std::string> directories;
-    std::vector<std::string> files;  // all that is no directory, links to directories too
+    std::string path;                      // its own, beginning with the one that was given
+    std::vector<std::string> directories;  // take one out, and walk() does not go into it
+    std::vector<std::string> files;        // all that is no directory, links to directories too
 };
+// Of walk().
 struct WalkOptions {
     bool top_down = true;        // a directory before those in it
     bool follow_links = false;   // into links to directories; beware of links that go up
@@ -287,6 +298,7 @@ struct WalkOptions {
 
 // ---- temporary ---------------------------------------------------------------------------------
 
+// Of temporary_file() and temporary_directory().
 struct TemporaryOptions {
     std::string_view dir = {};        // default: $TMPDIR, else /tmp
     std::string_view prefix = "tmp";  // of a directory's name

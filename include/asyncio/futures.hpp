@@ -231,8 +231,9 @@ class ASYNCIO_API AnyFuture {
     AnyFuture(std::nullptr_t) noexcept {}
     explicit operator bool() const noexcept { return static_cast<bool>(state_); }
 
-    // F-07.
+    // Whether it has ended: with a result, an exception, or cancelled. F-07.
     bool done() const { return base().done(); }
+    // Whether it has ended cancelled. F-07.
     bool cancelled() const { return base().cancelled(); }
     // F-06, T-03, T-16: asks it to end with CancelledError(message).
     // Returns false if it is done already.
@@ -273,7 +274,7 @@ class ASYNCIO_API AnyFuture {
     // Raises how it ended, if not with a value. Raises: InvalidStateError if pending; its
     // exception.
     void check() const { base().check_result(); }
-    // F-10. Raises: RuntimeError if the loop is gone.
+    // The loop that it belongs to. F-10. Raises: RuntimeError if the loop is gone.
     EventLoop& get_loop() const;
 
     friend bool operator==(const AnyFuture& a, const AnyFuture& b) noexcept {
@@ -337,7 +338,7 @@ class Future : public AnyFuture {
     Future& operator=(const Future&) noexcept = default;
     Future& operator=(Future&&) noexcept = default;
 
-    // F-02. Raises: InvalidStateError "Result is not set."; its exception.
+    // The result. F-02. Raises: InvalidStateError "Result is not set."; its exception.
     decltype(auto) result() const& {
         base().check_result();
         return get();

@@ -43,12 +43,13 @@ class OptionalReference {
     constexpr OptionalReference(std::nullopt_t) noexcept {}
     constexpr explicit OptionalReference(T& target) noexcept : target_(std::addressof(target)) {}
 
+    // False at the generator's end.
     constexpr bool has_value() const noexcept { return target_ != nullptr; }
     constexpr explicit operator bool() const noexcept { return target_ != nullptr; }
     // Must not be empty.
     constexpr T& operator*() const noexcept { return *target_; }
     constexpr T* operator->() const noexcept { return target_; }
-    // Raises: std::bad_optional_access if empty.
+    // What it refers to. Raises: std::bad_optional_access if empty.
     constexpr T& value() const {
         if (!target_) throw std::bad_optional_access();
         return *target_;

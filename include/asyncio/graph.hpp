@@ -18,22 +18,28 @@
 namespace asyncio {
 inline namespace v1 {
 
-enum class FrameKind { FUNCTION, ASYNC, ASYNC_GENERATOR };
+// What an entry of a call stack is.
+enum class FrameKind {
+    FUNCTION,         // an ordinary function, that of the call
+    ASYNC,            // a coroutine
+    ASYNC_GENERATOR,  // an asynchronous generator
+};
 
 // A place in a call stack. IN-03.
 struct FrameCallGraphEntry {
-    std::source_location frame;
-    FrameKind kind = FrameKind::ASYNC;
+    std::source_location frame;         // where it is suspended
+    FrameKind kind = FrameKind::ASYNC;  // what is
 };
 
 // A future, where its coroutines are (the innermost first; none unless it is a task that is not
 // done), and who waits for it. IN-03.
 struct FutureCallGraph {
-    AnyFuture future;
-    std::vector<FrameCallGraphEntry> call_stack;
-    std::vector<FutureCallGraph> awaited_by;
+    AnyFuture future;                             // the future or task itself
+    std::vector<FrameCallGraphEntry> call_stack;  // the innermost first
+    std::vector<FutureCallGraph> awaited_by;      // each with those that wait for it in turn
 };
 
+// Of the functions below.
 struct CallGraphOptions {
     // Of each call stack: so many of the innermost entries; if negative, of the outermost; 0: none.
     std::optional<int> limit = {};

@@ -253,6 +253,7 @@ class ASYNCIO_API Event {
     Event(const Event&) = delete;
     Event& operator=(const Event&) = delete;
 
+    // Whether the flag is set.
     bool is_set() const noexcept { return set_; }
     // Raises the flag and wakes all who wait, in the order they came. They go on even if the flag
     // is cleared before they run. Raises: in debug mode RuntimeError from another thread.
@@ -260,6 +261,7 @@ class ASYNCIO_API Event {
         loop_.check_thread();
         raise_flag();
     }
+    // Lowers the flag: who waits from now on waits. Raises: as set().
     void clear() {
         loop_.check_thread();
         set_ = false;
@@ -300,7 +302,7 @@ class ASYNCIO_API Condition {
     Condition(const Condition&) = delete;
     Condition& operator=(const Condition&) = delete;
 
-    // The lock's.
+    // The same as of the lock.
     bool locked() const noexcept { return lock_->locked(); }
     auto acquire() noexcept { return lock_->acquire(); }
     auto scoped() noexcept { return lock_->scoped(); }
@@ -333,6 +335,7 @@ class ASYNCIO_API Condition {
     void notify(N n) {
         notify_up_to(n > 0 ? static_cast<std::size_t>(n) : 0);
     }
+    // The same for all of them.
     void notify_all();
 
     // For `with(condition, body)`.
@@ -469,7 +472,7 @@ class ASYNCIO_API Semaphore {
 class ASYNCIO_API BoundedSemaphore : public Semaphore {
   public:
     BoundedSemaphore() noexcept : Semaphore(1, true) {}
-    // Raises: as Semaphore.
+    // `value`: how many units there are. Raises: as Semaphore.
     template <std::integral N>
     explicit BoundedSemaphore(N value) : Semaphore(checked(value), true) {}
 };
@@ -502,6 +505,7 @@ class ASYNCIO_API Barrier {
     // If cancelled: nothing has changed.
     Coroutine<void> abort();
 
+    // How many tasks pass it together.
     int parties() const noexcept;
     // How many tasks wait for the barrier to fill.
     int n_waiting() const noexcept;

@@ -10,8 +10,16 @@ namespace asyncio {
 inline namespace v1 {
 namespace log {
 
-enum class Level { DEBUG = 10, INFO = 20, WARNING = 30, ERROR = 40, CRITICAL = 50 };
+// How much a message matters; the numbers are those of Python's logging.
+enum class Level {
+    DEBUG = 10,     // what happens, for who looks for a fault
+    INFO = 20,      // what may be worth knowing
+    WARNING = 30,   // something is not as it should be; from here on it is shown by default
+    ERROR = 40,     // something has failed, and nobody else is told
+    CRITICAL = 50,  // the program cannot go on
+};
 
+// What takes messages, on whichever thread writes them.
 using Sink = void (*)(Level level, std::string_view message);
 
 // Sends every message to `sink`, from whichever thread; null: back to standard error, from WARNING

@@ -407,9 +407,11 @@ class Channel {
 
     // No more is sent; what is under way can be received still. All that wait are woken.
     void close() const noexcept { core_->close(); }
+    // Whether close() was called.
     bool closed() const noexcept { return core_->closed(); }
     // How many objects are under way.
     std::size_t size() const noexcept { return core_->size(); }
+    // How many may be.
     std::size_t capacity() const noexcept { return core_->capacity(); }
 
     friend bool operator==(const Channel& a, const Channel& b) noexcept {

@@ -51,11 +51,13 @@ class ASYNCIO_API Protocol : public BaseProtocol {
 class ASYNCIO_API BufferedProtocol : public BaseProtocol {
   public:
     ~BufferedProtocol() override;
+    // As Protocol's.
     virtual void connection_made(Transport& transport);
     // Where the next bytes go; not empty. `hint`: how many may come, 0 if that is not known.
     virtual std::span<char> get_buffer(std::size_t hint) = 0;
     // `n` bytes were put at the start of that buffer.
     virtual void buffer_updated(std::size_t n) = 0;
+    // As Protocol's.
     virtual bool eof_received();
 };
 
@@ -63,7 +65,9 @@ class ASYNCIO_API BufferedProtocol : public BaseProtocol {
 class ASYNCIO_API DatagramProtocol : public BaseProtocol {
   public:
     ~DatagramProtocol() override;
+    // The socket is there. `transport` stays valid until connection_lost has returned.
     virtual void connection_made(DatagramTransport& transport);
+    // A datagram came; `data` is valid during the call.
     virtual void datagram_received(std::string_view data, const SocketAddress& from);
     // An OSError of an earlier send or receive; the endpoint stays open (PR-07).
     virtual void error_received(std::exception_ptr error);
@@ -73,10 +77,13 @@ class ASYNCIO_API DatagramProtocol : public BaseProtocol {
 class ASYNCIO_API SubprocessProtocol : public BaseProtocol {
   public:
     ~SubprocessProtocol() override;
+    // The child runs. `transport` stays valid until connection_lost has returned.
     virtual void connection_made(SubprocessTransport& transport);
-    // `fd`: 1 or 2, as the child sees it.
+    // The child wrote `data`, which is valid during the call. `fd`: 1 or 2, as the child sees it.
     virtual void pipe_data_received(int fd, std::string_view data);
+    // A pipe is over: null at its end, else the error. `fd`: 0, 1 or 2, as the child sees it.
     virtual void pipe_connection_lost(int fd, std::exception_ptr error);
+    // The child has ended; its pipes may still be open.
     virtual void process_exited();
 };
 

@@ -31,6 +31,7 @@ template <class T>
 class FifoStore {
   public:
     using value_type = T;
+    // For repr().
     static constexpr const char* name = "Queue";
 
     FifoStore() noexcept = default;
@@ -41,6 +42,7 @@ class FifoStore {
         give_back();
     }
 
+    // What a queue asks of its store: see above.
     void push(T& item) {
         if (tail_ - head_ == capacity_) grow();
         std::construct_at(std::addressof(slot(tail_)), std::move(item));
@@ -107,8 +109,10 @@ template <class T>
 class LifoStore {
   public:
     using value_type = T;
+    // For repr().
     static constexpr const char* name = "LifoQueue";
 
+    // What a queue asks of its store: see above.
     void push(T& item) { items_.push_back(std::move(item)); }
     T pop() {
         T item(std::move(items_.back()));
@@ -130,11 +134,14 @@ template <class T, class Compare>
 class HeapStore {
   public:
     using value_type = T;
+    // For repr().
     static constexpr const char* name = "PriorityQueue";
 
     HeapStore() = default;
+    // `less(a, b)`: whether `a` comes before `b`.
     explicit HeapStore(Compare less) : less_(std::move(less)) {}
 
+    // What a queue asks of its store: see above.
     void push(T& item) {
         std::size_t place = items_.size();
         while (place > 0 && less_(item, items_[parent(place)])) place = parent(place);

@@ -107,6 +107,7 @@ class [[nodiscard]] Result {
         }
     }
 
+    // False if it holds an exception.
     bool has_value() const noexcept { return has_value_; }
     explicit operator bool() const noexcept { return has_value_; }
 

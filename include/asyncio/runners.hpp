@@ -45,6 +45,7 @@ class InterruptScope;
 // Move-only; to be used on one thread.
 class ASYNCIO_API Runner {
   public:
+    // The loop is made by the first run() or get_loop().
     explicit Runner(RunOptions options = {}) noexcept : options_(options) {}
     Runner(Runner&& o) noexcept;
     Runner& operator=(Runner&& o) noexcept;

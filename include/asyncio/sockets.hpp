@@ -89,8 +89,9 @@ class PortNumber {
 
 // An address in options: `{.local_addr = {"127.0.0.1", 0}}`. Without a port: `{"/path"}`.
 struct HostPort {
-    std::string_view host = {};
-    detail::PortNumber port = {};
+    std::string_view host = {};    // a name or an address; a unix socket's path
+    detail::PortNumber port = {};  // an int; none: of a unix socket
+    // Whether there is anything in it.
     constexpr bool given() const noexcept { return port.given() || !host.empty(); }
 };
 
@@ -115,6 +116,7 @@ class ASYNCIO_API Socket {
     // -1 if closed.
     int fileno() const noexcept { return fd_; }
     explicit operator bool() const noexcept { return fd_ >= 0; }
+    // Closes it, if it is not closed.
     void close() noexcept { reset(-1); }
     // Gives the descriptor away.
     int detach() noexcept {
@@ -122,13 +124,15 @@ class ASYNCIO_API Socket {
         fd_ = -1;
         return fd;
     }
-    // Raises: OSError.
+    // The system's calls of these names. Raises: OSError.
     Socket dup() const;
     SocketAddress getsockname() const;
     SocketAddress getpeername() const;
+    // AF_INET, SOCK_STREAM, IPPROTO_TCP and their kin. Raises: OSError.
     int family() const;
     int type() const;
     int proto() const;
+    // The system's calls of these names. Raises: OSError.
     void bind(const SocketAddress& address) const;
     void listen(int backlog = 100) const;
     void shutdown(int how) const;
@@ -149,26 +153,32 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const Socket& socket);
 // get_extra_info<int>("socket"). Valid while that transport is open. TR-14.
 class ASYNCIO_API TransportSocket {
   public:
+    // `fd`: the transport's own, borrowed.
     explicit constexpr TransportSocket(int fd) noexcept : fd_(fd) {}
 
+    // The number that it was made from.
     constexpr int fileno() const noexcept { return fd_; }
-    // Raises, all of these: OSError.
+    // AF_INET, SOCK_STREAM, IPPROTO_TCP and their kin. Raises: OSError.
     int family() const;
     int type() const;
     int proto() const;
+    // The system's calls of these names. Raises: OSError.
     Socket dup() const;
     SocketAddress getsockname() const;
     SocketAddress getpeername() const;
     void setsockopt(int level, int option, int value) const;
     int getsockopt(int level, int option) const;
     void shutdown(int how) const;
+    // Whether programs that are started get it. Raises: OSError.
     bool get_inheritable() const;
 
     // Never blocking: 0.
     constexpr double gettimeout() const noexcept { return 0; }
-    // Raises: ValueError "setblocking(): transport sockets cannot be blocking" if `blocking`.
+    // Does nothing. Raises: ValueError "setblocking(): transport sockets cannot be blocking" if
+    // `blocking`.
     void setblocking(bool blocking) const;
-    // Raises: ValueError "settimeout(): only 0 timeout is allowed on transport sockets" but for 0.
+    // Does nothing. Raises: ValueError "settimeout(): only 0 timeout is allowed on transport
+    // sockets" but for 0.
     void settimeout(Delay timeout) const;
 
     // `<asyncio.TransportSocket fd=7, family=2, type=1, proto=6, laddr=('127.0.0.1', 80)>`.
@@ -188,8 +198,10 @@ ASYNCIO_API std::string socket_repr(const char* class_name, int fd);
 // A descriptor that a call borrows: an int or a Socket.
 class FileDescriptor {
   public:
+    // Made implicitly from either.
     constexpr FileDescriptor(int fd) noexcept : fd_(fd) {}
     FileDescriptor(const Socket& s) noexcept : fd_(s.fileno()) {}
+    // Its number.
     constexpr int fileno() const noexcept { return fd_; }
 
   private:
@@ -200,11 +212,14 @@ class FileDescriptor {
 // afterwards. Trivially copyable, so it may stand in options.
 class OwnedDescriptor {
   public:
+    // None; or made implicitly from either.
     constexpr OwnedDescriptor() noexcept = default;
     constexpr OwnedDescriptor(int fd) noexcept : fd_(fd) {}
     OwnedDescriptor(Socket&& s) noexcept : fd_(s.detach()) {}
     OwnedDescriptor(Socket& s) noexcept : fd_(s.detach()) {}
+    // Its number; -1: none.
     constexpr int fileno() const noexcept { return fd_; }
+    // Whether there is one.
     constexpr bool given() const noexcept { return fd_ >= 0; }
 
   private:
@@ -213,19 +228,19 @@ class OwnedDescriptor {
 
 // Of getaddrinfo(): what the addresses are for, as getaddrinfo(3) has it; 0: any.
 struct AddrInfoOptions {
-    int family = 0;
-    int type = 0;
-    int proto = 0;
-    int flags = 0;
+    int family = 0;  // AF_INET, AF_INET6
+    int type = 0;    // SOCK_STREAM, SOCK_DGRAM
+    int proto = 0;   // IPPROTO_TCP, IPPROTO_UDP
+    int flags = 0;   // AI_PASSIVE and its kin
 };
 
 // One answer of getaddrinfo().
 struct AddrInfo {
-    int family = 0;
-    int type = 0;
-    int proto = 0;
-    std::string canonname;
-    SocketAddress address;
+    int family = 0;         // AF_INET, AF_INET6
+    int type = 0;           // SOCK_STREAM, SOCK_DGRAM
+    int proto = 0;          // IPPROTO_TCP, IPPROTO_UDP
+    std::string canonname;  // the host's own name, with AI_CANONNAME; else ""
+    SocketAddress address;  // with the port
 };
 
 }  // namespace v1

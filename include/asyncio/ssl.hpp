@@ -37,6 +37,7 @@ ASYNCIO_API void append_alpn(std::string& wire, std::string_view name);
 
 namespace ssl {
 
+// Python's module ssl has these names.
 using SSLError = asyncio::SSLError;
 using SSLCertVerificationError = asyncio::SSLCertVerificationError;
 using CertificateError = asyncio::SSLCertVerificationError;
@@ -46,25 +47,29 @@ enum class Purpose {
     SERVER_AUTH,  // a client, which verifies its server
     CLIENT_AUTH,  // a server, which may verify its clients
 };
+// A client's, a server's.
 inline constexpr Purpose PROTOCOL_TLS_CLIENT = Purpose::SERVER_AUTH;
 inline constexpr Purpose PROTOCOL_TLS_SERVER = Purpose::CLIENT_AUTH;
 
+// Whether the peer has to show a certificate.
 enum class VerifyMode {
     CERT_NONE,      // the peer's certificate is not looked at
     CERT_OPTIONAL,  // of a server: a client may send none, but no bad one
-    CERT_REQUIRED,
+    CERT_REQUIRED,  // without a good one there is no connection
 };
+// The same, as Python's module has them.
 inline constexpr VerifyMode CERT_NONE = VerifyMode::CERT_NONE;
 inline constexpr VerifyMode CERT_OPTIONAL = VerifyMode::CERT_OPTIONAL;
 inline constexpr VerifyMode CERT_REQUIRED = VerifyMode::CERT_REQUIRED;
 
+// Of SSLContext::minimum_version and maximum_version.
 enum class TLSVersion {
-    MINIMUM_SUPPORTED = -2,
-    MAXIMUM_SUPPORTED = -1,
-    TLSv1 = 0x301,
-    TLSv1_1 = 0x302,
-    TLSv1_2 = 0x303,
-    TLSv1_3 = 0x304,
+    MINIMUM_SUPPORTED = -2,  // the earliest that OpenSSL has
+    MAXIMUM_SUPPORTED = -1,  // the latest
+    TLSv1 = 0x301,           // TLS 1.0
+    TLSv1_1 = 0x302,         // TLS 1.1
+    TLSv1_2 = 0x303,         // TLS 1.2
+    TLSv1_3 = 0x304,         // TLS 1.3
 };
 
 // Bits of SSLContext::verify_flags.
@@ -79,23 +84,25 @@ inline constexpr unsigned long VERIFY_X509_PARTIAL_CHAIN = 0x80000;
 inline constexpr int ERROR_SSL = 1;  // what OpenSSL or the peer refused
 inline constexpr int ERROR_EOF = 8;  // the stream ended without a close_notify (see strict_eof)
 
+// How a connection is encrypted.
 struct Cipher {
     std::string name;      // "TLS_AES_256_GCM_SHA384"
     std::string protocol;  // "TLSv1.3"
-    int secret_bits = 0;
+    int secret_bits = 0;   // how long its key is: 256
 };
 
 // What a certificate says.
 struct Certificate {
+    // Pairs of what is named and its value.
     using Names = std::vector<std::pair<std::string, std::string>>;
-    Names subject;  // ("commonName", "example.org"), in the certificate's order
-    Names issuer;
-    int version = 0;
+    Names subject;              // ("commonName", "example.org"), in the certificate's order
+    Names issuer;               // who signed it, likewise
+    int version = 0;            // 3, as a rule
     std::string serial_number;  // hexadecimal
     std::string not_before;     // "Jan  5 09:34:43 2026 GMT"
-    std::string not_after;
-    Names subject_alt_name;  // ("DNS", "example.org"), ("IP Address", "127.0.0.1")
-    std::string der;         // the certificate itself
+    std::string not_after;      // when it expires, likewise
+    Names subject_alt_name;     // ("DNS", "example.org"), ("IP Address", "127.0.0.1")
+    std::string der;            // the certificate itself
 
     // The first of that name in the subject, "" if there is none.
     std::string subject_name(std::string_view name) const {
@@ -129,7 +136,8 @@ using SniCallback = detail::Function<std::optional<SSLContext>(std::string_view 
 // create_default_context().
 class ASYNCIO_API SSLContext {
   public:
-    // Raises: SSLError; RuntimeError if the library was built without TLS.
+    // A new one, which trusts nobody. Raises: SSLError; RuntimeError if the library was built
+    // without TLS.
     explicit SSLContext(Purpose purpose = Purpose::SERVER_AUTH);
     SSLContext(const SSLContext& other) noexcept;
     SSLContext(SSLContext&& other) noexcept;
@@ -164,6 +172,7 @@ class ASYNCIO_API SSLContext {
     // and without SHA-1. Raises: SSLError "No cipher can be selected.".
     void set_ciphers(std::string_view ciphers) const;
 
+    // What it was made for.
     Purpose purpose() const noexcept;
     // How often connections of this context's clients went on with a session of an earlier one.
     std::size_t session_hits() const noexcept;
@@ -171,9 +180,13 @@ class ASYNCIO_API SSLContext {
     // Clients: the certificate is for the host that was asked for, by its alternative names (never
     // by a common name). Needs CERT_REQUIRED or CERT_OPTIONAL.
     bool check_hostname;
+    // Whether the peer's certificate is verified: a client's is CERT_REQUIRED at first, a server's
+    // CERT_NONE.
     VerifyMode verify_mode;
+    // Which versions of TLS are spoken.
     TLSVersion minimum_version = TLSVersion::TLSv1_2;
     TLSVersion maximum_version = TLSVersion::MAXIMUM_SUPPORTED;
+    // How certificates are verified: VERIFY_DEFAULT and its kin.
     unsigned long verify_flags = VERIFY_X509_TRUSTED_FIRST;
     // Servers. Null: one context for every name.
     SniCallback sni_callback;
@@ -218,13 +231,17 @@ class ASYNCIO_API SSLObject {
 
     // "TLSv1.3"; "" before the handshake is over. All raise RuntimeError if the handle is empty.
     std::string version() const;
+    // How it is encrypted; nothing before the handshake is over.
     std::optional<Cipher> cipher() const;
     // Nothing, always: compressing what is secret gives it away.
     std::optional<std::string> compression() const;
+    // What both agreed on of set_alpn_protocols(); nothing: on none.
     std::optional<std::string> selected_alpn_protocol() const;
     // Nothing if the peer sent none. Unlike Python's it is there unverified, too.
     std::optional<Certificate> getpeercert() const;
+    // Whether it went on with a session of an earlier connection.
     bool session_reused() const;
+    // Whether this side is the server.
     bool server_side() const;
     // A client: the name that the server had to prove, in ASCII ("xn--..."). A server: the name
     // that it was asked for.

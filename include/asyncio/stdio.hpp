@@ -16,9 +16,9 @@ struct StdioOptions {
 
 // What stdio_streams() gives.
 struct StdioStreams {
-    StreamReader stdin_;
-    StreamWriter stdout_;
-    StreamWriter stderr_;
+    StreamReader stdin_;   // standard input
+    StreamWriter stdout_;  // standard output
+    StreamWriter stderr_;  // standard error
 };
 
 namespace detail {

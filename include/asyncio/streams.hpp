@@ -244,14 +244,17 @@ class ASYNCIO_API StreamWriter {
 
     // Sends what is buffered, then closes. ST-14.
     void close() const { used().close(); }
+    // True once it is closed, or the connection is lost.
     bool is_closing() const { return transport_base().is_closing(); }
     // Waits until the connection has ended. ST-14.
     // Raises: the error that ended it.
     // If cancelled: it goes on closing.
     [[nodiscard]] detail::WaitClosed wait_closed() const { return detail::WaitClosed(&stream()); }
 
-    // Half close. ST-15. Raises: NotImplementedError if can_write_eof() is false.
+    // Whether write_eof() can be called: not with TLS.
     bool can_write_eof() const { return transport_base().can_write_eof(); }
+    // Half close: the peer sees the end, and reading goes on. ST-15.
+    // Raises: NotImplementedError if can_write_eof() is false.
     void write_eof() const { used().write_eof(); }
 
     // Goes on over TLS, as the server if a server's handler was given this writer. Drains first.
@@ -268,7 +271,7 @@ class ASYNCIO_API StreamWriter {
     std::optional<T> get_extra_info(std::string_view name) const {
         return transport().template get_extra_info<T>(name);
     }
-    // Raises: RuntimeError if there is no connection yet.
+    // The transport below. Raises: RuntimeError if there is no connection yet.
     Transport transport() const {
         transport_base();
         return Transport(stream_->transport_ref());
@@ -349,6 +352,7 @@ Ref<StreamServer> make_stream_server(std::size_t limit, F&& handler) {
 // do not fit.
 class ASYNCIO_API StreamReaderProtocol : public Protocol {
   public:
+    // Feeds `reader` with what comes.
     explicit StreamReaderProtocol(StreamReader reader);
     // Calls `handler(reader, writer)` when the connection is made, as start_server does (ST-02).
     template <class F>

@@ -43,6 +43,7 @@ class Stdio {
     // Negative numbers are those of Python's constants. Any other is refused later: ValueError.
     constexpr Stdio(int fd) noexcept : value_(fd) {}
     Stdio(const Socket& s) noexcept : value_(s.fileno()) {}
+    // The number that it was made of.
     constexpr int value() const noexcept { return value_; }
     friend constexpr bool operator==(Stdio, Stdio) noexcept = default;
 
@@ -90,6 +91,7 @@ class Groups {
     template <class R>
         requires std::convertible_to<const R&, std::span<const int>>
     constexpr Groups(const R& numbers) noexcept : numbers_(numbers), given_(true) {}
+    // Whether there is a list, and what is in it.
     constexpr bool given() const noexcept { return given_; }
     constexpr std::span<const int> numbers() const noexcept { return numbers_; }
 
@@ -105,6 +107,7 @@ class Identity {
     constexpr Identity(int number) noexcept : number_(number), given_(true) {}
     constexpr Identity(const char* name) noexcept : name_(name), given_(true) {}
     constexpr Identity(std::string_view name) noexcept : name_(name), given_(true) {}
+    // Whether it is said, and how: "" or -1 for what is not.
     constexpr bool given() const noexcept { return given_; }
     constexpr std::string_view name() const noexcept { return name_; }
     constexpr int number() const noexcept { return number_; }
@@ -121,6 +124,7 @@ class SubprocessTransport;
 
 // How a child is started. All is copied by the call.
 struct SubprocessOptions {
+    // What its standard input, output and error are: PIPE, DEVNULL, a descriptor; INHERIT if unset.
     subprocess::Stdio stdin_ = {};
     subprocess::Stdio stdout_ = {};
     subprocess::Stdio stderr_ = {};
@@ -132,10 +136,10 @@ struct SubprocessOptions {
     bool close_fds = true;                     // false: it gets those that are not close-on-exec
     bool start_new_session = false;            // setsid(2)
     std::optional<int> process_group = {};     // setpgid(2); 0: one of its own
-    std::optional<int> umask = {};
-    subprocess::Identity user = {};        // setreuid(2)
-    subprocess::Identity group = {};       // setregid(2)
-    subprocess::Groups extra_groups = {};  // setgroups(2)
+    std::optional<int> umask = {};             // umask(2); unset: the parent's
+    subprocess::Identity user = {};            // setreuid(2)
+    subprocess::Identity group = {};           // setregid(2)
+    subprocess::Groups extra_groups = {};      // setgroups(2)
 };
 
 namespace detail {
@@ -218,6 +222,7 @@ class ASYNCIO_API SubprocessTransport : public BaseTransport {
   public:
     SubprocessTransport() noexcept = default;
 
+    // The number of the process.
     int get_pid() const;
     // Its exit status, or minus the number of the signal that ended it; empty while it runs; 255 if
     // somebody else has reaped it (with a warning in the log). P-04.
@@ -225,8 +230,8 @@ class ASYNCIO_API SubprocessTransport : public BaseTransport {
     // The transport of its standard input (0: to write), output (1) or error (2: to read); empty if
     // that is no pipe.
     Transport get_pipe_transport(int fd) const;
-    // P-07. Does nothing if it has ended. Raises: ProcessLookupError once connection_lost() was
-    // called; OSError for a wrong number.
+    // Sends it a signal. P-07. Does nothing if it has ended. Raises: ProcessLookupError once
+    // connection_lost() was called; OSError for a wrong number.
     void send_signal(int signal) const;
     void terminate() const;  // SIGTERM
     void kill() const;       // SIGKILL
@@ -240,8 +245,8 @@ class ASYNCIO_API SubprocessTransport : public BaseTransport {
 
 // What communicate() gives: what the child wrote; empty where that is no pipe.
 struct CommunicateResult {
-    std::string stdout_;
-    std::string stderr_;
+    std::string stdout_;  // to its standard output
+    std::string stderr_;  // to its standard error
 };
 
 // A child process: a shared handle, possibly empty. Made by create_subprocess_exec and
@@ -251,6 +256,7 @@ class ASYNCIO_API Process {
     Process() noexcept = default;
     explicit operator bool() const noexcept { return static_cast<bool>(transport_); }
 
+    // The number of the process.
     int pid() const { return transport_.get_pid(); }
     // As SubprocessTransport::get_returncode().
     std::optional<int> returncode() const { return transport_.get_returncode(); }
@@ -266,12 +272,14 @@ class ASYNCIO_API Process {
     // its reader.
     [[nodiscard]] Coroutine<CommunicateResult> communicate() const;
     [[nodiscard]] Coroutine<CommunicateResult> communicate(std::string_view input) const;
-    // P-07. Do nothing if it has ended and its pipes are still open.
+    // Send it a signal, SIGTERM, SIGKILL. P-07. Do nothing if it has ended and its pipes are still
+    // open.
     // Raises: ProcessLookupError if it has ended; OSError for a wrong number.
     void send_signal(int signal) const { transport_.send_signal(signal); }
     void terminate() const { transport_.terminate(); }
     void kill() const { transport_.kill(); }
 
+    // The transport below, for what is said of the process besides.
     SubprocessTransport transport() const { return transport_; }
     // `<Process 1234>`.
     std::string repr() const;

@@ -68,6 +68,7 @@ constexpr std::int64_t saturating_add(std::int64_t a, std::int64_t b) {
 // before what is due now (S-06, SC-03). Raises: ValueError for NaN.
 class Delay {
   public:
+    // Made implicitly from what is given for it.
     constexpr Delay(std::nullopt_t) noexcept : ns_(detail::kNever), none_(true) {}
     template <class Rep, class Period>
     constexpr Delay(std::chrono::duration<Rep, Period> d)
@@ -77,6 +78,7 @@ class Delay {
     constexpr bool is_none() const noexcept { return none_; }
     // Nanoseconds, negative ones included; the largest number for "never".
     constexpr std::int64_t count() const noexcept { return ns_; }
+    // The same as a duration.
     constexpr Duration duration() const noexcept { return Duration(ns_); }
 
   private:
@@ -88,6 +90,7 @@ class Delay {
 // `std::nullopt` for no deadline. Trivially copyable.
 class Deadline {
   public:
+    // Made implicitly from what is given for it.
     constexpr Deadline(std::nullopt_t) noexcept : ns_(detail::kNever), none_(true) {}
     template <class D>
     constexpr Deadline(std::chrono::time_point<std::chrono::steady_clock, D> t)
@@ -97,7 +100,9 @@ class Deadline {
     constexpr Deadline(const O& t)
         : ns_(t ? t->time_since_epoch().count() : detail::kNever), none_(!t) {}
 
+    // True if made from `std::nullopt`.
     constexpr bool is_none() const noexcept { return none_; }
+    // Nanoseconds of the loop's clock; the largest number for "never".
     constexpr std::int64_t count() const noexcept { return ns_; }
     constexpr TimePoint time_point() const noexcept { return TimePoint(Duration(ns_)); }
 

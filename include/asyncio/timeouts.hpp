@@ -96,6 +96,7 @@ ASYNCIO_API Timeout timeout(Delay delay);
 // others too, CancelledError it stays. To be used once, and moved before it is entered only.
 class ASYNCIO_API Timeout {
   public:
+    // As timeout_at() makes it.
     explicit Timeout(Deadline when) noexcept : Timeout(when, false) {}
     // Raises: RuntimeError "Timeout has already been entered".
     // NOLINTNEXTLINE(performance-noexcept-move-constructor): it refuses.

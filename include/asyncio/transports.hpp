@@ -35,8 +35,8 @@ class EventLoop;
 // For set_write_buffer_limits and set_read_buffer_limits: bytes; -1: derived from the other one or
 // the default (TR-10).
 struct WriteBufferLimits {
-    std::ptrdiff_t high = -1;
-    std::ptrdiff_t low = -1;
+    std::ptrdiff_t high = -1;  // above this the writer, or the peer, is told to wait
+    std::ptrdiff_t low = -1;   // from here down it may go on
 };
 
 namespace detail {
@@ -181,11 +181,14 @@ class ASYNCIO_API BaseTransport {
     // Reads no more, sends what is buffered, then calls connection_lost(nullptr). Idempotent.
     // TR-01.
     void close() const { used().close(); }
+    // True once it is closed, or the connection is lost.
     bool is_closing() const { return impl().is_closing(); }
-    // TR-04. Raises: TypeError for a protocol of a kind that it cannot serve.
+    // Gives the connection to another protocol. TR-04. Raises: TypeError for a protocol of a kind
+    // that it cannot serve.
     void set_protocol(std::shared_ptr<BaseProtocol> protocol) const {
         used().set_protocol(std::move(protocol));
     }
+    // The protocol that is called now.
     std::shared_ptr<BaseProtocol> get_protocol() const { return impl().get_protocol(); }
     // TR-03, TL-06: "peername" and "sockname" are a SocketAddress, "socket" an int, "ssl_object" an
     // ssl::SSLObject. Empty if there is no such thing, or of another type.
@@ -195,7 +198,9 @@ class ASYNCIO_API BaseTransport {
         if (T* p = std::any_cast<T>(&value)) return std::move(*p);
         return std::nullopt;
     }
+    // The loop that it belongs to.
     EventLoop& get_loop() const { return impl().loop(); }
+    // What it is, and its state, for people to read.
     std::string repr() const;
 
     friend bool operator==(const BaseTransport& a, const BaseTransport& b) noexcept {
@@ -228,6 +233,7 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const BaseTransport& tra
 class ASYNCIO_API ReadTransport : public BaseTransport {
   public:
     using BaseTransport::BaseTransport;
+    // False while reading is paused, and once it is closing.
     bool is_reading() const { return impl().is_reading(); }
     // No data_received() from now on, until resume_reading(). Both are idempotent.
     void pause_reading() const { used().pause_reading(); }
@@ -256,12 +262,13 @@ class ASYNCIO_API WriteTransport : public BaseTransport {
     // Ends the stream after what is buffered; reading goes on. TR-08.
     // Raises: NotImplementedError if can_write_eof() is false.
     void write_eof() const { used().write_eof(); }
+    // False for TLS.
     bool can_write_eof() const { return impl().can_write_eof(); }
     // Closes at once and drops what is buffered; then connection_lost(nullptr). TR-09.
     void abort() const { used().abort(); }
-    // Bytes. TR-10.
+    // How many bytes are buffered. TR-10.
     std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
-    // (low, high)
+    // The limits that hold now: (low, high), bytes.
     std::pair<std::size_t, std::size_t> get_write_buffer_limits() const {
         return impl().get_write_buffer_limits();
     }
@@ -276,6 +283,7 @@ class ASYNCIO_API WriteTransport : public BaseTransport {
 class ASYNCIO_API Transport : public WriteTransport {
   public:
     using WriteTransport::WriteTransport;
+    // As ReadTransport's.
     bool is_reading() const { return impl().is_reading(); }
     void pause_reading() const { used().pause_reading(); }
     void resume_reading() const { used().resume_reading(); }
@@ -283,10 +291,11 @@ class ASYNCIO_API Transport : public WriteTransport {
     // paused at `high` of them, and resumed at `low`. Raises: NotImplementedError if it is no TLS
     // transport; ValueError as set_write_buffer_limits.
     std::size_t get_read_buffer_size() const { return impl().get_read_buffer_size(); }
-    // (low, high)
+    // The limits that hold now: (low, high), bytes. Raises: as get_read_buffer_size().
     std::pair<std::size_t, std::size_t> get_read_buffer_limits() const {
         return impl().get_read_buffer_limits();
     }
+    // Sets them. Raises: as get_read_buffer_size().
     void set_read_buffer_limits(WriteBufferLimits limits) const {
         impl().set_read_buffer_limits(limits);
     }
@@ -306,6 +315,7 @@ class ASYNCIO_API DatagramTransport : public BaseTransport {
     void sendto(std::span<const std::byte> data, const SocketAddress& to) const {
         sendto(detail::as_chars(data), to);
     }
+    // As WriteTransport's.
     void abort() const { used().abort(); }
     std::size_t get_write_buffer_size() const { return impl().get_write_buffer_size(); }
     std::pair<std::size_t, std::size_t> get_write_buffer_limits() const {

@@ -5,6 +5,7 @@
 
 #include "asyncio/detail/config.hpp"
 
+// Of these headers.
 #define ASYNCIO_VERSION_MAJOR 0
 #define ASYNCIO_VERSION_MINOR 2
 #define ASYNCIO_VERSION_PATCH 0

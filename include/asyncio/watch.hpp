@@ -10,6 +10,7 @@
 namespace asyncio {
 inline namespace v1 {
 
+// What has happened to a file.
 enum class FileChange : std::uint8_t {
     CREATED,     // made here, or moved here from elsewhere
     MODIFIED,    // written to or truncated
@@ -21,10 +22,11 @@ enum class FileChange : std::uint8_t {
     GONE,        // the path leads no longer to what is watched: the last event
 };
 
+// One of what watch() gives.
 struct FileEvent {
     std::string path;  // the watched path as it was given and, of a directory, the name in it
-    FileChange kind = FileChange::MODIFIED;
-    std::string from;  // MOVED: the path before
+    FileChange kind = FileChange::MODIFIED;  // what has happened to it
+    std::string from;                        // MOVED: the path before
 
     // `MODIFIED 'logs/x'`.
     ASYNCIO_API std::string repr() const;

@@ -27,8 +27,10 @@ namespace detail {
 
 class DatagramRoom;
 
+// What waits for a loop: see above.
 class ASYNCIO_API Backend {
   public:
+    // For wait(): no limit.
     static constexpr std::int64_t kForever = -1;
 
     virtual ~Backend() = default;
@@ -94,6 +96,7 @@ class ASYNCIO_API Backend {
     virtual bool watches() const noexcept = 0;
     // True if time is virtual: then nothing is ever late.
     virtual bool is_virtual() const noexcept { return false; }
+    // As ASYNCIO_BACKEND names it: "epoll".
     virtual const char* name() const noexcept = 0;
     // As repr() names the loop: "EpollEventLoop".
     virtual const char* class_name() const noexcept = 0;
@@ -116,8 +119,9 @@ class ASYNCIO_API Backend {
 // Passes each call on to another back end. Override what is to be done otherwise.
 class ASYNCIO_API ForwardingBackend : public Backend {
   public:
-    // Raises: ValueError if `real` is null.
+    // `real`: the one that calls are passed on to. Raises: ValueError if it is null.
     explicit ForwardingBackend(std::unique_ptr<Backend> real);
+    // That one.
     Backend& real() const noexcept { return *real_; }
 
     void wait(std::int64_t timeout, ReadyQueue& ready) override;

@@ -82,18 +82,20 @@ enum class ChannelKind : std::uint8_t {
 // What a back end and a channel's owner tell each other: see the tables above. The owner goes
 // through IoChannel, a back end through Backend::state_of().
 struct ChannelState {
-    int fd = -1;
-    bool readable = false;  // an event has come, and nothing has found it empty since
-    bool hung_up = false;   // the peer has shut down, or an error waits: a short read is no end
-    bool wants_read = false;
-    bool awaits_room = false;
-    bool read_queued = false;
-    bool write_queued = false;
-    bool has_much = false;
+    int fd = -1;                // -1 while it is not open
+    bool readable = false;      // an event has come, and nothing has found it empty since
+    bool hung_up = false;       // the peer has shut down, or an error waits: a short read is no end
+    bool wants_read = false;    // the owner reads
+    bool awaits_room = false;   // a send took less than all: on_write is to be queued
+    bool read_queued = false;   // on_read is in the ready queue
+    bool write_queued = false;  // on_write is
+    bool has_much = false;      // more has come than one receive takes
 };
 
+// A descriptor that is registered with a back end, and the nodes of its owner: see above.
 class IoChannel {
   public:
+    // `on_read`, `on_write`: what is queued; they live as long as it.
     IoChannel(Node& on_read, Node& on_write) noexcept : on_read_(on_read), on_write_(on_write) {}
     IoChannel(const IoChannel&) = delete;
     IoChannel& operator=(const IoChannel&) = delete;
@@ -101,9 +103,11 @@ class IoChannel {
     // -1 while it is not open.
     int fd() const noexcept { return state_.fd; }
     bool is_open() const noexcept { return state_.fd >= 0; }
+    // The owner reads: between start_reading() and stop_reading().
     bool wants_read() const noexcept { return state_.wants_read; }
     // Something may be there, as far as the back end knows.
     bool readable() const noexcept { return state_.readable; }
+    // on_read, on_write, one of the two is in the ready queue.
     bool read_queued() const noexcept { return state_.read_queued; }
     bool write_queued() const noexcept { return state_.write_queued; }
     bool node_queued() const noexcept { return state_.read_queued || state_.write_queued; }
@@ -124,6 +128,7 @@ class IoChannel {
     bool takes_turns() const noexcept { return turns_ != nullptr; }
     // The back end has more of it than it receives at once, in pieces.
     bool has_much() const noexcept { return state_.has_much; }
+    // on_write is to be queued once there is room; forget_room(): it is not.
     bool awaits_room() const noexcept { return state_.awaits_room; }
     void forget_room() noexcept { state_.awaits_room = false; }
 
@@ -196,26 +201,28 @@ struct Received {
 
 // What a send or a receive_into gave: bytes, or an errno.
 struct Transferred {
-    std::size_t size = 0;
-    int error = 0;
+    std::size_t size = 0;  // bytes; of datagrams, how many of them
+    int error = 0;         // errno; EAGAIN: none now
 };
 
+// One of what receive_datagrams() gives.
 struct ReceivedDatagram {
-    std::string_view data;
-    SocketAddress from;
-    bool cut = false;  // it was longer than what is given
+    std::string_view data;  // valid until the room's next receive
+    SocketAddress from;     // who sent it
+    bool cut = false;       // it was longer than what is given
 };
 
 // What was received: datagrams, or an errno.
 struct ReceivedDatagrams {
     std::span<const ReceivedDatagram> datagrams;  // valid until the room's next receive
-    int error = 0;
+    int error = 0;                                // errno; EAGAIN: nothing there
 };
 
+// One of what send_datagrams() is given.
 struct DatagramToSend {
-    std::string_view data;
+    std::string_view data;     // its bytes
     const void* to = nullptr;  // a sockaddr; null: the connected peer
-    std::size_t to_size = 0;
+    std::size_t to_size = 0;   // of `to`, bytes
 };
 
 }  // namespace detail

@@ -37,9 +37,11 @@ enum class ServiceRank : std::uint8_t {
 // Names a kind of service, by its address.
 struct ServiceKey {};
 
-// On the loop's thread, but for left_to_parent().
+// What something keeps for each loop: derive from it, and ask for it by service(). Its functions
+// are called on the loop's thread, but for left_to_parent().
 class ASYNCIO_API LoopService {
   public:
+    // `rank`: when it hears that the loop closes.
     explicit LoopService(ServiceRank rank) noexcept : rank_(rank) {}
     LoopService(const LoopService&) = delete;
     LoopService& operator=(const LoopService&) = delete;

@@ -26,6 +26,7 @@ class DebugHooks;
 class FutureBase;
 class GatherBase;
 
+// An entry of the ready queue, embedded in what it runs.
 class Node {
   public:
     // The loop reached this entry: run it. An exception leaves the loop (S-60): only
@@ -49,6 +50,7 @@ class Node {
     // that is; null: it must be looked for.
     virtual Node** link_back() noexcept { return nullptr; }
 
+    // The next one of the list that it is in, for that list alone.
     Node* next_ = nullptr;
 
   protected:
@@ -190,6 +192,7 @@ class [[gnu::abi_tag("once")]] ReadyQueue : public NodeQueue {
 class ReadyQueue : public NodeQueue {
 #endif
   public:
+    // Appends an entry that is in no list.
     void push(Node* n) noexcept {
         note(n);
         NodeQueue::push(n);

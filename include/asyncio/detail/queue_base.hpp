@@ -46,6 +46,7 @@ class ASYNCIO_API QueueBase {
 
     // How many items it holds. Q-01.
     std::size_t qsize() const noexcept { return size_; }
+    // True if that is none.
     bool empty() const noexcept { return size_ == 0; }
     // True if it holds maxsize() items; never if it is unbounded.
     bool full() const noexcept { return size_ >= capacity_; }

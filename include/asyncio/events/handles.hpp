@@ -109,8 +109,10 @@ class ASYNCIO_API Handle {
     void cancel() const noexcept {
         if (state_) state_->cancel();
     }
+    // Whether cancel() was called.
     bool cancelled() const noexcept { return state_ && state_->cancelled(); }
-    // HD-02. Raises: RuntimeError if the handle is empty.
+    // The context that the callback is called in. HD-02. Raises: RuntimeError if the handle is
+    // empty.
     Context get_context() const { return Context::of(state().context()); }
     // `<Handle FILE:LINE>`, `<Handle cancelled ...>` (HD-05).
     std::string repr() const;
@@ -118,8 +120,10 @@ class ASYNCIO_API Handle {
     friend bool operator==(const Handle& a, const Handle& b) noexcept {
         return a.state_ == b.state_;
     }
+    // For hashes: the same for copies of this handle.
     const void* id() const noexcept { return state_.get(); }
 
+    // For the library.
     explicit Handle(detail::Ref<detail::HandleState> s) noexcept : state_(std::move(s)) {}
 
   protected:

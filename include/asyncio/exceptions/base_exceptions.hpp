@@ -53,6 +53,7 @@ class ASYNCIO_API SystemExit : public BaseException {
     explicit SystemExit(const std::string& message);
 
     const char* what() const noexcept override;
+    // The program's exit status.
     int code() const noexcept { return code_; }
     // Whether it was made from a text, which is to be printed when the program ends.
     bool has_text() const noexcept { return has_text_; }

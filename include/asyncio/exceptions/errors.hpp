@@ -11,6 +11,7 @@
 namespace asyncio {
 inline namespace v1 {
 
+// Something cannot be done now, or not in this order: what the text says.
 class ASYNCIO_API RuntimeError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
@@ -18,6 +19,7 @@ class ASYNCIO_API RuntimeError : public std::runtime_error {
     const char* what() const noexcept override;
 };
 
+// An argument has a value that makes no sense.
 class ASYNCIO_API ValueError : public std::invalid_argument {
   public:
     using std::invalid_argument::invalid_argument;
@@ -25,6 +27,7 @@ class ASYNCIO_API ValueError : public std::invalid_argument {
     const char* what() const noexcept override;
 };
 
+// An argument is of a kind that the call cannot use.
 class ASYNCIO_API TypeError : public std::logic_error {
   public:
     using std::logic_error::logic_error;
@@ -40,12 +43,14 @@ class ASYNCIO_API LookupError : public std::logic_error {
     const char* what() const noexcept override;
 };
 
+// There is no such key, user or group.
 class ASYNCIO_API KeyError : public LookupError {
   public:
     using LookupError::LookupError;
     const char* what() const noexcept override;
 };
 
+// This object, or this loop, cannot do that.
 class ASYNCIO_API NotImplementedError : public RuntimeError {
   public:
     using RuntimeError::RuntimeError;
@@ -94,8 +99,8 @@ class ASYNCIO_API IncompleteReadError : public EOFError {
     explicit IncompleteReadError(const std::string& message);
     const char* what() const noexcept override;
 
-    std::string partial;
-    std::optional<std::size_t> expected;
+    std::string partial;                  // what was read before the end
+    std::optional<std::size_t> expected;  // how many bytes were asked for; unset: any number
 };
 
 // The buffer limit was reached while looking for a separator (XC-05).
@@ -105,7 +110,7 @@ class ASYNCIO_API LimitOverrunError : public std::runtime_error {
     explicit LimitOverrunError(const std::string& message, std::size_t consumed = 0);
     const char* what() const noexcept override;
 
-    std::size_t consumed;
+    std::size_t consumed;  // how many bytes of the buffer are known to hold no separator
 };
 
 // The system call sendfile cannot be used for this file or socket (XC-06).
@@ -122,6 +127,7 @@ class ASYNCIO_API BrokenBarrierError : public RuntimeError {
     const char* what() const noexcept override;
 };
 
+// get_nowait() of a queue that is empty.
 class ASYNCIO_API QueueEmpty : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
@@ -129,6 +135,7 @@ class ASYNCIO_API QueueEmpty : public std::runtime_error {
     const char* what() const noexcept override;
 };
 
+// put_nowait() into a queue that is full.
 class ASYNCIO_API QueueFull : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
@@ -136,6 +143,7 @@ class ASYNCIO_API QueueFull : public std::runtime_error {
     const char* what() const noexcept override;
 };
 
+// The queue was shut down: nothing is put any more, and nothing more is to be gotten.
 class ASYNCIO_API QueueShutDown : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;

@@ -100,7 +100,8 @@ std::pair<std::optional<Group>, std::optional<Group>> pair_of(const Group& whole
 // every member is an ordinary error, as Python does.
 class ASYNCIO_API BaseExceptionGroup : public BaseException {
   public:
-    // Raises: ValueError if `exceptions` is empty or has a null member.
+    // A group of `exceptions`, in this order. Raises: ValueError if that is empty or has a null
+    // member.
     BaseExceptionGroup(const std::string& message, std::vector<std::exception_ptr> exceptions);
     // Copied where others would be moved: a group is never without its members.
     BaseExceptionGroup(const BaseExceptionGroup&) noexcept = default;
@@ -113,6 +114,7 @@ class ASYNCIO_API BaseExceptionGroup : public BaseException {
                                    std::vector<std::exception_ptr> exceptions);
 
     const char* what() const noexcept override;
+    // Its members, in their order.
     const std::vector<std::exception_ptr>& exceptions() const noexcept;
 
     // Throws this group as the class that make() would choose.
@@ -140,7 +142,6 @@ class ASYNCIO_API BaseExceptionGroup : public BaseException {
     detail::PartsOf<BaseExceptionGroup, E> split() const {
         return detail::pair_of(*this, detail::split_by_type<E, More...>(*this));
     }
-
     template <class Predicate>
     detail::PartsOf<BaseExceptionGroup, Predicate> split(Predicate&& predicate) const {
         return detail::pair_of(*this, detail::split_by_predicate(*this, predicate));
@@ -157,8 +158,8 @@ class ASYNCIO_API BaseExceptionGroup : public BaseException {
 // BaseExceptionGroup.
 class ASYNCIO_API ExceptionGroup : public BaseExceptionGroup, public std::exception {
   public:
-    // Raises: TypeError if a member is a BaseException other than an ExceptionGroup; ValueError if
-    // `exceptions` is empty or has a null member.
+    // A group of `exceptions`, in this order. Raises: TypeError if a member is a BaseException
+    // other than an ExceptionGroup; ValueError if `exceptions` is empty or has a null member.
     ExceptionGroup(const std::string& message, std::vector<std::exception_ptr> exceptions);
 
     const char* what() const noexcept override;
@@ -168,18 +169,15 @@ class ASYNCIO_API ExceptionGroup : public BaseExceptionGroup, public std::except
     detail::PartOf<ExceptionGroup, E> subgroup() const {
         return detail::match_of<ExceptionGroup>(*this, detail::split_by_type<E, More...>(*this));
     }
-
     template <class Predicate>
     detail::PartOf<ExceptionGroup, Predicate> subgroup(Predicate&& predicate) const {
         return detail::match_of<ExceptionGroup>(*this,
                                                 detail::split_by_predicate(*this, predicate));
     }
-
     template <class E, class... More>
     detail::PartsOf<ExceptionGroup, E> split() const {
         return detail::pair_of(*this, detail::split_by_type<E, More...>(*this));
     }
-
     template <class Predicate>
     detail::PartsOf<ExceptionGroup, Predicate> split(Predicate&& predicate) const {
         return detail::pair_of(*this, detail::split_by_predicate(*this, predicate));

@@ -18,8 +18,9 @@ inline namespace v1 {
 // the name of the class.
 class ASYNCIO_API OSError : public std::system_error {
   public:
+    // From one string, or from nothing.
     explicit OSError(const std::string& message = {});
-    // An empty file name is one too.
+    // From a number and a text. An empty file name is one too.
     OSError(int error_number, const std::string& text,
             const std::optional<std::string>& filename = {});
 
@@ -45,6 +46,7 @@ class ASYNCIO_API OSError : public std::system_error {
     std::shared_ptr<void> texts_;  // a Texts
 };
 
+// It would have to wait, on what is non-blocking: EAGAIN, EALREADY, EINPROGRESS.
 class ASYNCIO_API BlockingIOError : public OSError {
   public:
     using OSError::OSError;
@@ -53,6 +55,7 @@ class ASYNCIO_API BlockingIOError : public OSError {
     const char* what() const noexcept override;
 };
 
+// There is no such child: ECHILD.
 class ASYNCIO_API ChildProcessError : public OSError {
   public:
     using OSError::OSError;
@@ -61,6 +64,7 @@ class ASYNCIO_API ChildProcessError : public OSError {
     const char* what() const noexcept override;
 };
 
+// A connection failed; the classes below say how.
 class ASYNCIO_API ConnectionError : public OSError {
   public:
     using OSError::OSError;
@@ -68,6 +72,7 @@ class ASYNCIO_API ConnectionError : public OSError {
     const char* what() const noexcept override;
 };
 
+// Nobody reads any more: EPIPE, ESHUTDOWN.
 class ASYNCIO_API BrokenPipeError : public ConnectionError {
   public:
     using ConnectionError::ConnectionError;
@@ -76,6 +81,7 @@ class ASYNCIO_API BrokenPipeError : public ConnectionError {
     const char* what() const noexcept override;
 };
 
+// The connection was given up on this side: ECONNABORTED.
 class ASYNCIO_API ConnectionAbortedError : public ConnectionError {
   public:
     using ConnectionError::ConnectionError;
@@ -84,6 +90,7 @@ class ASYNCIO_API ConnectionAbortedError : public ConnectionError {
     const char* what() const noexcept override;
 };
 
+// Nobody listens there: ECONNREFUSED.
 class ASYNCIO_API ConnectionRefusedError : public ConnectionError {
   public:
     using ConnectionError::ConnectionError;
@@ -92,6 +99,7 @@ class ASYNCIO_API ConnectionRefusedError : public ConnectionError {
     const char* what() const noexcept override;
 };
 
+// The peer has cut the connection: ECONNRESET.
 class ASYNCIO_API ConnectionResetError : public ConnectionError {
   public:
     using ConnectionError::ConnectionError;
@@ -100,6 +108,7 @@ class ASYNCIO_API ConnectionResetError : public ConnectionError {
     const char* what() const noexcept override;
 };
 
+// It is there already: EEXIST.
 class ASYNCIO_API FileExistsError : public OSError {
   public:
     using OSError::OSError;
@@ -108,6 +117,7 @@ class ASYNCIO_API FileExistsError : public OSError {
     const char* what() const noexcept override;
 };
 
+// It is not there: ENOENT.
 class ASYNCIO_API FileNotFoundError : public OSError {
   public:
     using OSError::OSError;
@@ -116,6 +126,7 @@ class ASYNCIO_API FileNotFoundError : public OSError {
     const char* what() const noexcept override;
 };
 
+// A signal came in between: EINTR.
 class ASYNCIO_API InterruptedError : public OSError {
   public:
     using OSError::OSError;
@@ -124,6 +135,7 @@ class ASYNCIO_API InterruptedError : public OSError {
     const char* what() const noexcept override;
 };
 
+// It is a directory: EISDIR.
 class ASYNCIO_API IsADirectoryError : public OSError {
   public:
     using OSError::OSError;
@@ -132,6 +144,7 @@ class ASYNCIO_API IsADirectoryError : public OSError {
     const char* what() const noexcept override;
 };
 
+// It is no directory: ENOTDIR.
 class ASYNCIO_API NotADirectoryError : public OSError {
   public:
     using OSError::OSError;
@@ -140,6 +153,7 @@ class ASYNCIO_API NotADirectoryError : public OSError {
     const char* what() const noexcept override;
 };
 
+// It is not allowed: EACCES, EPERM.
 class ASYNCIO_API PermissionError : public OSError {
   public:
     using OSError::OSError;
@@ -148,6 +162,7 @@ class ASYNCIO_API PermissionError : public OSError {
     const char* what() const noexcept override;
 };
 
+// There is no such process: ESRCH.
 class ASYNCIO_API ProcessLookupError : public OSError {
   public:
     using OSError::OSError;
@@ -177,6 +192,7 @@ class ASYNCIO_API AddressInUseError : public OSError {
 // An address or name that getaddrinfo or getnameinfo refused. code() is of gai_category().
 class ASYNCIO_API gaierror : public OSError {
   public:
+    // From one string, or from nothing.
     explicit gaierror(const std::string& message = {});
     // `error_number`: one of the EAI_ numbers.
     gaierror(int error_number, const std::string& text);
@@ -186,6 +202,7 @@ class ASYNCIO_API gaierror : public OSError {
 // An error of TLS. code() is of ssl_category(); what() is the text alone, as Python's str().
 class ASYNCIO_API SSLError : public OSError {
   public:
+    // From one string, or from nothing; or with a number, as ssl::ERROR_EOF.
     explicit SSLError(const std::string& message = {});
     SSLError(int error_number, const std::string& text);
     const char* what() const noexcept override;

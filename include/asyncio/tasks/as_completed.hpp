@@ -15,8 +15,9 @@
 namespace asyncio {
 inline namespace v1 {
 
+// Of as_completed().
 struct AsCompletedOptions {
-    Delay timeout = std::nullopt;
+    Delay timeout = std::nullopt;  // for all of them together
 };
 
 namespace detail {
@@ -73,10 +74,12 @@ class [[nodiscard]] AsCompleted {
     // all the same: after as many as there are tasks, nothing is given any more (as in CPython).
     Coroutine<std::optional<H>> next() { return detail::next_handle<H>(queue_); }
 
+    // Of begin(). An input iterator: each item is to be taken once.
     class Iterator {
       public:
         using value_type = Coroutine<T>;
         using difference_type = std::ptrdiff_t;
+        // For the library.
         explicit Iterator(AsCompleted* all) : all_(all) {}
         Coroutine<T> operator*() const {
             all_->queue_.take_one();

@@ -30,11 +30,11 @@ struct TaskOptions {
 
 // What an error report tells (EH-01). Fill in what is known.
 struct ExceptionContext {
-    std::string message;
-    std::exception_ptr exception;
-    AnyFuture future;
-    AnyFuture task;
-    Handle handle;
+    std::string message;                // what happened
+    std::exception_ptr exception;       // the error itself
+    AnyFuture future;                   // the future whose error nobody took
+    AnyFuture task;                     // the task that is concerned
+    Handle handle;                      // the callback that raised it
     detail::TransportHolder transport;  // any transport's handle
 };
 
@@ -92,7 +92,7 @@ class TaskMembers {
     // Undoes one cancel(); returns how many remain. At 0 a cancel that was not delivered is
     // dropped. T-05.
     std::uint32_t uncancel() const { return detail::uncancel(task_state()); }
-    // T-08.
+    // Its name: that of its options, or "Task-N". T-08.
     std::string get_name() const { return task_name(task_state()); }
     void set_name(std::string_view name) const { set_task_name(task_state(), name); }
     // The context that its steps run in. T-10.

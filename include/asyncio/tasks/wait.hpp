@@ -12,23 +12,29 @@
 namespace asyncio {
 inline namespace v1 {
 
-enum class ReturnWhen { kAllCompleted, kFirstCompleted, kFirstException };
-// T-19.
+// When wait() is over: see the constants below.
+enum class ReturnWhen {
+    kAllCompleted,    // ALL_COMPLETED
+    kFirstCompleted,  // FIRST_COMPLETED
+    kFirstException,  // FIRST_EXCEPTION
+};
+// When all have ended, when one has. T-19.
 inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::kAllCompleted;
 inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::kFirstCompleted;
 // At the first one that ended with an exception, CancelledError apart; else when all have ended.
 inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::kFirstException;
 
+// Of wait().
 struct WaitOptions {
-    Delay timeout = std::nullopt;
-    ReturnWhen return_when = ALL_COMPLETED;
+    Delay timeout = std::nullopt;  // how long to wait at most; it is no error when it is over
+    ReturnWhen return_when = ALL_COMPLETED;  // what to wait for
 };
 
 // Two vectors, each in the order of the arguments.
 template <class H>
 struct WaitResult {
-    std::vector<H> done;
-    std::vector<H> pending;
+    std::vector<H> done;     // those that have ended
+    std::vector<H> pending;  // the others; nothing is cancelled
 };
 
 namespace detail {

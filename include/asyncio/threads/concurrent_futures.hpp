@@ -207,6 +207,7 @@ class [[nodiscard]] ConcurrentFuture {
     // that runs on a loop, the task is asked to end (TH-02). Returns false if it cannot be
     // cancelled.
     bool cancel() const { return base().cancel(); }
+    // Whether it has ended cancelled.
     bool cancelled() const { return base().cancelled(); }
     // True while its function is being called.
     bool running() const {

@@ -36,6 +36,7 @@ class ASYNCIO_API Executor {
     // one that is destroyed uncalled cancels its future.
     class Job {
       public:
+        // For the library.
         explicit Job(detail::JobBase* job) noexcept : job_(job) {}
         Job(Job&& o) noexcept : job_(detail::take(o.job_)) {}
         Job& operator=(Job&& o) noexcept {
@@ -98,18 +99,19 @@ class ASYNCIO_API ThreadPoolExecutor : public Executor {
     // wait, in a shutdown() of theirs, for that thread.
     void shutdown(bool wait = true, bool cancel_futures = false);
 
+    // How many threads there may be.
     int max_workers() const noexcept;
-    // How many threads there are.
+    // How many there are.
     int thread_count() const;
 
     // For the library: the destructor will not wait for the threads.
     void leave_threads() noexcept;
-    // shutdown(true) by one thread for another, which waits for it until forget().
     struct Joiner;
+    // For the library: shutdown(true) by one thread for another, which waits for it until forget().
     static std::shared_ptr<Joiner> joiner_of_this_thread();
     void shutdown_for(Joiner& joiner);
     static void forget(Joiner& joiner) noexcept;
-    // For fork(2).
+    // For the library, at fork(2).
     static void lock_joiners() noexcept;
     static void unlock_joiners() noexcept;
     static void forget_joiners() noexcept;

@@ -118,8 +118,10 @@ class ASYNCIO_API ClosedError : public Error {
 // Raised by raise_for_status(): the server answered, with a status of 400 or above.
 class ASYNCIO_API StatusError : public Error {
   public:
+    // `url`: without credentials.
     StatusError(int status, const std::string& url);
     const char* what() const noexcept override;
+    // The response's: 404.
     int status() const noexcept { return status_; }
 
   private:
@@ -131,12 +133,14 @@ class ASYNCIO_API StatusError : public Error {
 // (name, value) of a header to send.
 using Header = std::pair<std::string_view, std::string_view>;
 
+// Of RequestOptions::max_body: any size.
 inline constexpr std::uint64_t UNLIMITED = ~std::uint64_t{0};
 
-// All is copied before the call returns.
+// Of one request. All is copied before the call returns.
 struct RequestOptions {
     // Sent after the client's own; one with an empty value is sent empty.
     std::span<const Header> headers = {};
+    // What is sent behind the headers.
     std::string_view body = {};
     // From the beginning, redirects included, to the last byte of the body. std::nullopt: no limit.
     Delay timeout = std::chrono::minutes(5);
@@ -169,8 +173,10 @@ class ASYNCIO_API Headers {
     std::optional<std::string_view> get(std::string_view name) const noexcept;
     // The values of all of them.
     std::vector<std::string_view> get_all(std::string_view name) const;
+    // Whether there is one of that name.
     bool contains(std::string_view name) const noexcept { return get(name).has_value(); }
 
+    // How many there are, and each of them as (name, value).
     std::size_t size() const noexcept { return items_.size(); }
     bool empty() const noexcept { return items_.empty(); }
     auto begin() const noexcept { return items_.begin(); }
@@ -194,8 +200,8 @@ class ASYNCIO_API Response {
   public:
     Response() = default;
 
-    int status = 0;
-    Headers headers;
+    int status = 0;            // 200, 404
+    Headers headers;           // of the last response, not of redirects
     std::string url;           // after redirects, without credentials
     std::string body;          // unpacked, if it was compressed
     std::string http_version;  // "1.0", "1.1" or "2"
@@ -204,7 +210,7 @@ class ASYNCIO_API Response {
     const std::string& text() const noexcept { return body; }
     // 200 to 299.
     bool ok() const noexcept { return status >= 200 && status < 300; }
-    // Raises: StatusError if the status is 400 or above.
+    // Does nothing with a good status. Raises: StatusError if it is 400 or above.
     void raise_for_status() const;
 };
 
@@ -221,14 +227,15 @@ class ASYNCIO_API Stream {
     ~Stream();
     explicit operator bool() const noexcept { return static_cast<bool>(exchange_); }
 
-    // All raise RuntimeError if the stream is empty.
+    // The status and headers of the response. Raises, all of these: RuntimeError if the stream is
+    // empty.
     int status() const;
     const Headers& headers() const;
     // After redirects, without credentials.
     const std::string& url() const;
     // How long the body will be, bytes; empty if the server did not say or the body is compressed.
     std::optional<std::uint64_t> content_length() const;
-    // Raises: StatusError if the status is 400 or above.
+    // Does nothing with a good status. Raises: StatusError if it is 400 or above.
     void raise_for_status() const;
 
     // What has come of the body, at least one byte; empty at its end.
@@ -245,6 +252,7 @@ class ASYNCIO_API Stream {
     asyncio::detail::Ref<detail::Exchange> exchange_;
 };
 
+// Of all requests of a client.
 struct ClientOptions {
     // Sent with each request, unless it has a header of the same name.
     std::span<const Header> headers = {};
@@ -260,7 +268,7 @@ struct ClientOptions {
 // ClosedError.
 class ASYNCIO_API Client {
   public:
-    // Raises: ValueError for a bad header or a negative number.
+    // Connects when there is a request. Raises: ValueError for a bad header or a negative number.
     explicit Client(ClientOptions options = {});
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
@@ -286,6 +294,7 @@ class ASYNCIO_API Client {
 
     // Ends what is under way with ClosedError and closes the connections. May be called again.
     void close() noexcept;
+    // True once close() was called.
     bool is_closed() const noexcept;
 
   private:
