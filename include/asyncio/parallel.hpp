@@ -352,7 +352,7 @@ class Channel {
     {
         return send_made(std::move(item.value));
     }
-    // If cancelled: as above.
+    // The same for what converts to T. If cancelled: as above.
     template <std::convertible_to<T> U>
         requires(detail::kMadeWrong<T>)
     Coroutine<> send(U&& item) const {

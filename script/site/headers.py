@@ -122,6 +122,7 @@ class Reader:
             for text in (code, masked):
                 text[begin:end] = spaces(''.join(text[begin:end]))
         self.code, self.mask = ''.join(code), ''.join(masked)
+        self.kept = self.code.split('\n')
 
     @staticmethod
     def left_out(masked):
@@ -223,6 +224,9 @@ class Reader:
 
     def comment_above(self, line):
         lines = []
+        # Over the directives, and what they leave out.
+        while line > 1 and self.lines[line - 2].strip() and line - 1 not in self.comments and not self.kept[line - 2].strip():
+            line -= 1
         while (found := self.comments.get(line - 1)) and found[2]:
             if self._continues_trailing(line - 1):
                 break
@@ -551,7 +555,7 @@ class Reader:
 def tidy(lines):
     """The lines of a comment without what only draws: `// ---- errors ----`, and the space behind the slashes."""
     lines = [line[1:] if line.startswith(' ') else line for line in lines]
-    lines = [line for line in lines if not re.match(r'-{4}', line)]
+    lines = [line for line in lines if not re.match(r'-{4}|NOLINT', line)]
     while lines and not lines[0].strip():
         lines.pop(0)
     while lines and not lines[-1].strip():

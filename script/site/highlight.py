@@ -42,6 +42,13 @@ def language_of(info):
     return NAMES.get(word, word)
 
 
+def language_of_file(path):
+    name = path.rpartition('/')[2]
+    suffix = name.rpartition('.')[2]
+    return {'cpp': 'cpp', 'hpp': 'cpp', 'py': 'python', 'sh': 'sh', 'cmake': 'cmake'}.get(
+        suffix, 'cmake' if name == 'CMakeLists.txt' else 'text')
+
+
 def highlight(text, language, link=None):
     """HTML of `text`. `link(name)` gives the address of a name as a::b, or None."""
     tokens = TOKENS.get(language)

@@ -1,6 +1,5 @@
 """The pages: what is on them, where they link to. script/docs has the command line."""
 
-import fnmatch
 import json
 import os
 import re
@@ -13,10 +12,9 @@ import reference
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# In the order in which they are read, a folder's pages by name; what stands in none of the lists is
-# put under "More" by itself.
+# In the order in which they are read; what stands in none of the lists is put under "More" by itself.
 SECTIONS = (
-    ('Begin', ('README', 'docs/tutorial', 'docs/tutorial/*', 'docs/from-python', 'docs/traps', 'docs/differences')),
+    ('Begin', ('README', 'docs/tutorial', 'docs/from-python', 'docs/traps', 'docs/differences')),
     ('Network', ('docs/streams', 'docs/servers', 'docs/transports', 'docs/sockets', 'docs/datagrams', 'docs/ssl')),
     ('System', ('docs/subprocess', 'docs/signals', 'docs/pipes', 'docs/files', 'docs/threads')),
     ('Look inside', ('docs/graph', 'docs/debugging', 'docs/performance', 'docs/internals')),
@@ -25,8 +23,7 @@ SECTIONS = (
 LAST = ('CONTRIBUTING', 'SECURITY', 'CHANGELOG', 'docs/parity', 'docs/faults', 'bench/README', 'tests/conformance/README',
         'examples/notes/README')
 SHORT = {'README': 'libasyncio', 'bench/README': 'Benches', 'tests/conformance/README': 'Conformance',
-         'examples/notes/README': 'The notes',
-         'docs/ssl': 'TLS'}
+         'examples/notes/README': 'The notes', 'docs/ssl': 'TLS'}
 # The guide of a module whose page has another name.
 GUIDES = {'tasks': 'docs/tutorial', 'coroutines': 'docs/tutorial', 'runners': 'docs/tutorial',
           'taskgroups': 'docs/tutorial', 'timeouts': 'docs/tutorial', 'with': 'docs/from-python',
@@ -63,16 +60,13 @@ class Site:
 
     def _plan(self):
         self.guides = {}             # path in the repository: (title, section)
-        found = [self.root / 'README.md', *sorted(self.root.glob('*.md')), *sorted(self.root.glob('docs/*.md')),
-                 *(self.root / f'{name}.md' for name in ('bench/README', 'tests/conformance/README'))]
+        found = sorted(self._markdown(), key=lambda path: str(path).removesuffix('.md'))
         components = sorted(self.root.glob('components/*/README.md'))
         decisions = sorted(self.root.glob('docs/decisions/*.md'))
-        found += [*sorted(self.root.glob('docs/tutorial/*.md')), self.root / 'examples/notes/README.md']
-        for path in dict.fromkeys([*found, *components, *decisions]):
-            if path.is_file():
-                source = str(path.relative_to(self.root))
-                self.of_source[source] = self._out(source)
-                self.guides[source] = title_of(path.read_text())
+        for path in found:
+            source = str(path.relative_to(self.root))
+            self.of_source[source] = self._out(source)
+            self.guides[source] = title_of(path.read_text())
         self.code_pages = {}
         for path in sorted([*self.root.glob('examples/**/*.[ch]pp'), *self.root.glob('components/*/examples/**/*.[ch]pp')]):
             self.code_pages[str(path.relative_to(self.root))] = path.read_text()
@@ -82,21 +76,32 @@ class Site:
             self.of_source[source] = source + '.html'
         if (self.root / 'LICENSE').is_file():
             self.of_source['LICENSE'] = 'LICENSE.html'
-        self.of_source['examples'] = 'examples/index.html'
+        # A folder of examples is shown in the list of all of them.
+        folders = {os.path.dirname(source) for source in self.code_pages if source.startswith('examples/')}
+        self.of_source.update({folder: 'examples/index.html' for folder in folders | {'examples'}})
         for source in self.guides:
             if source.endswith('/README.md'):
                 self.of_source[os.path.dirname(source)] = self.of_source[source]
-        placed = {name for _, pages in SECTIONS for name in pages} | set(LAST)
-        more = [s.removesuffix('.md') for s in self.guides if s.startswith('docs/') and s.count('/') == 1
-                and s.removesuffix('.md') not in placed]
-        more += [s.removesuffix('.md') for s in self.guides if '/' not in s and s.removesuffix('.md') not in placed]
-        self.nav = [(title, [s for p in pages for s in self._named(p + '.md')]) for title, pages in SECTIONS]
-        self.nav.append(('More', [p + '.md' for p in (*more, *LAST) if p + '.md' in self.guides]))
+        names = [s.removesuffix('.md') for s in self.guides]
+        below = {name: [n for n in names if n.startswith(f'{name}/')] for name in names if name.startswith('docs/')}
+        self.nav = []
+        placed = set(LAST)
+        for title, wanted in (*SECTIONS, ('More', None)):
+            if wanted is None:
+                wanted = [n for n in names if n not in placed and not n.startswith('docs/decisions/')
+                          and not re.fullmatch('components/[^/]+/README', n)]
+                wanted += [n for n in LAST if n in names]
+            # The pages of a folder follow the page of its name.
+            listed = [n for name in wanted if name in names for n in (name, *below.get(name, ()))]
+            placed.update(listed)
+            self.nav.append((title, [f'{name}.md' for name in dict.fromkeys(listed)]))
         self.nav_components = [str(p.relative_to(self.root)) for p in components]
         self.nav_decisions = [str(p.relative_to(self.root)) for p in decisions]
 
-    def _named(self, pattern):
-        return sorted(s for s in self.guides if fnmatch.fnmatchcase(s, pattern) and s.count('/') == pattern.count('/'))
+    def _markdown(self):
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [f for f in folders if f != 'build' and not f.startswith('.')]
+            yield from (self.root.__class__(folder, name) for name in names if name.endswith('.md'))
 
     @staticmethod
     def _out(source):
@@ -157,9 +162,32 @@ class Site:
             to = self.of_source[found] = found
             self.files[found] = (self.root / found).read_bytes()
         if to is None:
-            self.broken.append(f'{source}: {target} is on no page of the site')
+            to = self._further(found)
+        if to is None:
+            self.broken.append(f'{source}: {target} leads nowhere')
             return target
         return self.relative(out, to + mark + anchor)
+
+    def _further(self, found):
+        """A page for what is linked and has none: a text, or the list of what is in a folder."""
+        place = self.root / found
+        if found.startswith('..') or found.split('/')[0] in ('.git', 'build') or not place.exists():
+            return None
+        if place.is_dir():
+            page = Page(f'{found}/index.html', f'{found}/', 'More')
+            names = ''.join(f'<li><code>{escape(p.name)}{"/" if p.is_dir() else ""}</code></li>'
+                            for p in sorted(place.iterdir()) if not p.name.startswith(('.', '__')))
+            page.body = f'<h1 class="path">{escape(found)}/</h1><p>In this folder of the repository:</p><ul>{names}</ul>'
+            self.add(page)
+            self.of_source[found] = page.out
+            return page.out
+        try:
+            text = place.read_text()
+        except UnicodeDecodeError:
+            return None
+        self.code_pages[found] = text
+        self.of_source[found] = f'{found}.html'
+        return self.of_source[found]
 
     def entry_address(self, entry, out):
         return self.relative(out, f'reference/{entry.module.name}.html#{entry.anchor}')
@@ -385,7 +413,7 @@ class Site:
     def _examples_index(self):
         page = Page('examples/index.html', 'Examples', 'Examples')
         rows = ''
-        for source, text in self.code_pages.items():
+        for source, text in sorted(self.code_pages.items(), key=lambda page: (page[0].count('/'), page[0])):
             if '/include/' in f'/{source}' or not source.endswith('.cpp'):
                 continue
             texts = CommentRenderer(self, page.out, None)
@@ -400,7 +428,7 @@ class Site:
         out = self.of_source[source]
         page = Page(out, source, 'Examples' if 'examples' in source.split('/') else 'Modules')
         page.code = True
-        lines = lines_of(highlight.highlight(text, 'cpp', self.name_link(out, only_qualified=True)))
+        lines = lines_of(highlight.highlight(text, highlight.language_of_file(source), self.name_link(out, only_qualified=True)))
         numbered = ''.join(f'<span id="L{n}"><a class="line" href="#L{n}">{n}</a>{line}</span>\n'
                            for n, line in enumerate(lines, 1))
         page.body = f'<h1 class="path">{escape(source)}</h1>\n<pre class="source"><code>{numbered}</code></pre>'

@@ -106,11 +106,20 @@ class Reference:
                 module.headers.append(name)
             module.entries += self._entries(found.entities, None)
         for module in self.modules.values():
+            module.entries = self._without_forward_declarations(module.entries)
             for entry in module.entries:
                 for each in entry.walk():
                     each.module = module
         self.modules = {name: self.modules[name] for name in sorted(self.modules)
                         if self.modules[name].entries}
+
+    def _without_forward_declarations(self, entries):
+        """A function that is declared without a comment, and again with one, is that one."""
+        documented = {e.signature for entry in entries for e in entry.entities if e.comment and e.kind == 'function'}
+        forward = [entry.first for entry in entries if len(entry.entities) == 1 and not entry.comment
+                   and entry.first.signature in documented]
+        self.undocumented = [e for e in self.undocumented if e not in forward]
+        return [entry for entry in entries if entry.first not in forward]
 
     def _keep_internal(self, entities):
         for entity in entities:
@@ -159,11 +168,19 @@ class Reference:
             return False
         if entity.is_virtual_again and not entity.own:
             return False
+        # What is made as its base is; or from what only the library has.
+        if owner is not None and entity.kind == 'function' and entity.name == owner.first.name and not entity.own and (
+                'detail::' in entity.parameters or self._is_made_as_its_base(owner.first)):
+            return False
         # Copies and moves are as one expects them, unless a comment says otherwise.
         if entity.has_no_name and not entity.own and owner is not None and (
                 entity.name == 'operator=' or (entity.name == owner.first.name and '&' in entity.parameters)):
             return False
         return True
+
+    @staticmethod
+    def _is_made_as_its_base(entity):
+        return any(m.kind == 'using' and m.target.split('::')[-2:-1] == [m.name] for m in entity.members)
 
     def _used(self, entity, owner):
         """What a using declaration stands for: a name of detail that is given to users, or nothing new."""

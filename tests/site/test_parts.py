@@ -79,6 +79,8 @@ class Headers(unittest.TestCase):
         s, = inside('#ifdef X\nstruct A : B {\n#else\nstruct A {\n#endif\n    int a;\n};')
         self.assertEqual((s.name, s.bases), ('A', []))
 
+        self.assertEqual(inside('// S.\n#ifdef X\nstruct A : B {\n#else\nstruct A {\n#endif\n};')[0].comment, ['S.'])
+
     def test_enumerators_have_comments_of_their_own(self):
         e, = inside('enum class E {\n    a,  // one\n    // two\n    b = 2,\n};')
         self.assertEqual([(m.name, m.comment) for m in e.members], [('a', ['one']), ('b', ['two'])])
@@ -214,10 +216,21 @@ class SmallSite(unittest.TestCase):
         self.assertEqual(self.undocumented, ['asyncio::f', 'asyncio::S', 'asyncio::S::a', 'asyncio::S::c', 'asyncio::E',
                                              'asyncio::E::one', 'asyncio::A', 'asyncio::C', 'asyncio::k'])
 
+    def test_rows_and_errors_alone_tell_nothing(self):
+        self.header('// F-01, F-02.\nvoid f();\n\n// Raises: OSError.\nvoid g();\n\n// G. F-03. Raises: OSError.\nvoid h();')
+        self.made()
+        self.assertEqual(self.undocumented, ['asyncio::f', 'asyncio::g'])
+
+    def test_a_function_that_is_declared_before_it_is_documented_is_one(self):
+        self.header('void f(int n);\n\n// F.\nvoid f(int n);')
+        made = self.made()
+        self.assertEqual(self.undocumented, [])
+        self.assertNotIn('id="f-2"', made['reference/small.html'])
+
     def test_what_no_user_names_needs_no_comment(self):
         self.header('// S.\nclass S : public detail::B {\n  public:\n    S() = default;\n    S(const S&) = delete;\n'
                     '    ~S();\n    bool operator==(const S&) const;\n    const char* what() const override;\n'
-                    '    // For the library.\n    int a();\n\n  private:\n    int b_;\n};\n\n'
+                    '    using B::B;\n    explicit S(int n);\n    // For the library.\n    int a();\n\n  private:\n    int b_;\n};\n\n'
                     'namespace detail {\nvoid g();\n}')
         self.made()
         self.assertEqual(self.undocumented, [])
@@ -248,6 +261,24 @@ class SmallSite(unittest.TestCase):
         found = [(str(page), target) for page, target, _ in links.wrong_links(self.root)]
         self.assertEqual(found, [('README.md', 'docs/guide.md#part'), ('docs/guide.md', 'none.md'),
                                  ('docs/guide.md', '../README.md#none'), ('docs/guide.md', '#none')])
+
+    def test_what_is_linked_and_has_no_page_gets_one(self):
+        self.page('tools/one.py', 'print("<b>")  # text\n')
+        self.page('README.md', '# Small\n\n[a](tools/one.py) [b](tools) [c](docs/guide.md)\n')
+        made = self.made()
+        self.assertEqual(self.wrong, [])
+        self.assertIn('&lt;b&gt;', made['tools/one.py.html'])
+        self.assertIn('<code>one.py</code>', made['tools/index.html'])
+
+    def test_pages_of_a_folder_follow_the_page_of_its_name(self):
+        self.page('docs/guide/2.md', '# Second\n')
+        self.page('docs/guide/1.md', '# First\n')
+        self.page('docs/more.md', '# More\n')
+        made = self.made()
+        self.assertEqual(self.wrong, [])
+        nav = made['index.html']
+        at = [nav.index(f'>{title}</a>') for title in ('Guide', 'First', 'Second', 'More')]
+        self.assertEqual(at, sorted(at))
 
     def test_the_program_fails_for_each(self):
         loader = importlib.util.spec_from_loader('docs_program', importlib.machinery.SourceFileLoader(
