@@ -166,22 +166,28 @@ class Renderer:
                            'right' if cell.endswith(':') else '')
         out = []
         head = self.cells(lines[i])
-        if any(head):
-            out.append(f'<thead>{self.row(head, aligned, "th")}</thead>')
-        out.append('<tbody>')
         i += 2
+        rows = []
         while i < len(lines) and lines[i].strip() and not lines[i].strip().startswith('<!--'):
-            out.append(self.row(self.cells(lines[i]), aligned, 'td'))
+            rows.append(self.cells(lines[i]))
             i += 1
+        # Text is read below one another where there is no room beside; numbers are not.
+        stacked = len(aligned) <= 5 and any(len(cell) > 30 for row in rows for cell in row)
+        labels = [''] + [plain(cell) for cell in head[1:]] if stacked else []
+        if any(head):
+            out.append(f'<thead>{self.row(head, aligned, "th", [])}</thead>')
+        out.append('<tbody>')
+        out += [self.row(row, aligned, 'td', labels) for row in rows]
         out.append('</tbody>')
-        return i, '<div class="table"><table>\n' + '\n'.join(out) + '\n</table></div>'
+        kind = ' class="stack"' if stacked else ''
+        return i, f'<div class="table"><table{kind}>\n' + '\n'.join(out) + '\n</table></div>'
 
     @staticmethod
     def cells(line):
         line = re.sub(r'^\||(?<!\\)\|$', '', line.strip())
         return [cell.strip().replace(r'\|', '|') for cell in re.split(r'(?<!\\)\|', line)]
 
-    def row(self, cells, aligned, tag):
+    def row(self, cells, aligned, tag, labels):
         self.note(' '.join(cells))
         cells = (cells + [''] * len(aligned))[:len(aligned)]
         anchor = ''
@@ -189,8 +195,10 @@ class Renderer:
             self.ids.add(cells[0])
             anchor = f' id="{cells[0]}"'
         out = ''
-        for cell, align in zip(cells, aligned):
+        for i, (cell, align) in enumerate(zip(cells, aligned)):
             style = f' class="{align}"' if align else ''
+            if cell and i < len(labels) and labels[i]:
+                style += f' data-label="{escape(labels[i])}"'
             out += f'<{tag}{style}>{self.inline(cell)}</{tag}>'
         return f'<tr{anchor}>{out}</tr>'
 

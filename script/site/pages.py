@@ -54,6 +54,8 @@ class Site:
         self.mentions = {}           # 'sleep': [(page, anchor)]
         self.broken = []             # links of the sources to nothing
         self.index = []
+        self.exceptions = {name for name, entry in self.reference.names.items()
+                           if entry.is_class and entry.module.name == 'exceptions'}
         self._plan()
 
     # ---- which pages there are
@@ -253,13 +255,10 @@ class Site:
         title = f'asyncio::{namespace.replace(".", "::")}' if namespace and all(
             e.name.startswith(namespace + '.') for e in module.entries if e.first.kind != 'macro') else module.name
         body = [f'<h1>{escape(title)}</h1>']
-        includes = [module.headers[0]] if module.headers[0].count('/') == 1 else module.headers
-        links = []
-        for name in includes:
-            place = self.reference.texts[name][0]
-            links.append(f'<a href="{self.relative(out, self.of_source[place])}">#include &lt;{escape(name)}&gt;</a>')
-        body.append('<p class="include"><code>' + '<br>'.join(links) + '</code></p>')
-        body.append(texts.comment(module.title, ''))
+        for name in module.includes:
+            place = self.relative(out, self.of_source[self.reference.texts[name][0]])
+            body.append(f'<p class="include"><code><a href="{place}">#include &lt;{escape(name)}&gt;</a></code></p>')
+            body.append(texts.comment(module.titles[name], ''))
         if guide := self._guide_of(module):
             body.append(f'<p class="guide">Guide: <a href="{self.relative(out, self.of_source[guide])}">'
                         f'{escape(self.title(guide))}</a></p>')
@@ -301,13 +300,14 @@ class Site:
             if self.reference.names.get(other) is entry:
                 out.append(f'<a id="{escape(anchor)}"></a>')
         link = self.name_link(page.out, scope)
-        shown_text = '\n'.join(dict.fromkeys(reference.lay_out(e.signature) for e in entry.entities))
+        signatures = dict.fromkeys(reference.lay_out(e.signature) for e in entry.entities)
         own = set(n.rpartition('.')[2] for n in entry.names)
 
         def not_itself(found):
             return None if found in own else link(found)
 
-        out.append(f'<pre class="signature"><code>{highlight.highlight(shown_text, "cpp", not_itself)}</code></pre>')
+        lines = ''.join(f'<span class="one">{highlight.highlight(text, "cpp", not_itself)}</span>' for text in signatures)
+        out.append(f'<pre class="signature"><code>{lines}</code></pre>')
         out.append(texts.comment(entry.comment, scope))
         if level == 2:
             out.append(self._in_guides(entry, page))
@@ -386,10 +386,8 @@ class Site:
         rows = ''
         for module in self.reference.modules.values():
             component = f' <span class="kind">component {escape(module.component)}</span>' if module.component else ''
-            title = module.title[0] if module.title else ''
-            first = reference.summary(module.title) if title else ''
             rows += (f'<tr><td><a href="{module.name}.html"><code>{escape(module.name)}</code></a>{component}</td>'
-                     f'<td>{texts.inline(first, "")}</td></tr>\n')
+                     f'<td>{texts.inline(module.summary, "")}</td></tr>\n')
         letters = {}
         for name, entry in self.reference.names.items():
             if entry.owner is None and not entry.first.has_no_name:
@@ -621,20 +619,20 @@ class CommentRenderer:
                 elif kind == 'list':
                     inner += '<ul>' + ''.join(f'<li>{self.inline(i, scope)}</li>' for i in content) + '</ul>'
                 elif label:
-                    inner += self.inline(content, scope)
+                    inner += self.inline(content, scope, label.startswith('Raises'))
                 else:
                     inner += f'<p>{self.inline(content, scope)}</p>'
             if label:
                 kind = 'raises' if label.startswith('Raises') else 'cancelled'
-                inner = f'<p class="part {kind}"><strong>{escape(label)}</strong> {inner}</p>'
+                inner = f'<p class="part {kind}"><strong>{escape(label)}:</strong> {inner}</p>'
             body += inner
         return body
 
-    def inline(self, text, scope):
+    def inline(self, text, scope, raises=False):
         out = []
         for i, piece in enumerate(re.split(r'(`+)(.+?)\1', text)):
             if i % 3 == 0:
-                out.append(self.words(piece, scope))
+                out.append(self.words(piece, scope, raises))
             elif i % 3 == 2:
                 out.append(self.code(piece, scope))
         return ''.join(out)
@@ -646,7 +644,7 @@ class CommentRenderer:
     WORD = re.compile(r'(?P<id>(?<![\w-])[A-Z]{1,3}-?\d+(?![\w-]))'
                       r'|(?P<name>(?<![\w.:])(?:asyncio::)?[A-Za-z_]\w*(?:::\w+)*(?P<call>\(\))?)')
 
-    def words(self, text, scope):
+    def words(self, text, scope, raises):
         out, last = [], 0
         for match in self.WORD.finditer(text):
             address = None
@@ -657,7 +655,8 @@ class CommentRenderer:
             else:
                 name = found.removesuffix('()')
                 # A name rather than a word: it is called, qualified, in CapWords or of several words.
-                if match['call'] or '::' in name or '_' in name.strip('_') or re.search(r'[a-z][A-Z]', name):
+                if match['call'] or '::' in name or '_' in name.strip('_') or re.search(r'[a-z][A-Z]|[A-Z]{2}[a-z]', name) or (
+                        raises and name in self.site.exceptions):
                     entry = self.site.reference.find(name, scope)
                     if entry:
                         address = self.site.entry_address(entry, self.out)

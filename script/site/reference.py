@@ -9,7 +9,7 @@ FOR_THE_LIBRARY = frozenset('''promise_type asyncio_native asyncio_awaiter await
     await_result from_state value_type difference_type iterator_category reference pointer'''.split())
 LABELS = re.compile(r'(?<![`\w])(Raises(?:,? \(?when awaited\)?,?)?|If cancelled):(?=\s)')
 ROWS = re.compile(r'\b[A-Z]{1,3}-?\d+\b|\bto\b|\band\b')
-FIRST_SENTENCE = re.compile(r'(.+?[.;?!])(?=\s|$)', re.S)
+FIRST_SENTENCE = re.compile(r'(.+?[.?!])(?=\s|$)', re.S)
 
 
 class Entry:
@@ -59,8 +59,17 @@ class Module:
     def __init__(self, name, component=None):
         self.name, self.component = name, component
         self.headers = []        # paths below include/, the one to include first
-        self.title = []          # the comment at the head of its first header
+        self.titles = {}         # header: the comment at its head
         self.entries = []
+
+    @property
+    def includes(self):
+        """The headers that users include: the one of its name, or all of its folder."""
+        return [name for name in self.headers if name.count('/') == 1] or self.headers
+
+    @property
+    def summary(self):
+        return ' '.join(summary(self.titles[name]) for name in self.includes)
 
 
 class Reference:
@@ -99,11 +108,8 @@ class Reference:
             if parts[0] != 'asyncio' or len(parts) < 2 or 'detail' in parts:
                 continue
             module = self.modules.setdefault(parts[1], Module(parts[1], component))
-            if len(parts) == 2:
-                module.headers.insert(0, name)
-                module.title = found.title
-            else:
-                module.headers.append(name)
+            module.titles[name] = found.title
+            module.headers.insert(0 if len(parts) == 2 else len(module.headers), name)
             module.entries += self._entries(found.entities, None)
         for module in self.modules.values():
             module.entries = self._without_forward_declarations(module.entries)
@@ -288,7 +294,7 @@ def summary(comment):
     return ''
 
 
-def lay_out(signature, width=78):
+def lay_out(signature, width=88):
     """A signature in lines: templates and requirements first, then long lists of parameters one a line."""
     lines = []
     signature = re.sub(r'\[\[nodiscard(?:\("[^"]*"\))?\]\]\s*', '', signature)

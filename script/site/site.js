@@ -27,11 +27,10 @@
       label();
     });
 
-    if (window.matchMedia('(max-width: 52rem)').matches) {
-      document.querySelector('nav .menu').open = false;
-      var contents = document.querySelector('.contents details');
-      if (contents) contents.open = false;
-    }
+    // Where they stand above the text, they are closed.
+    if (window.matchMedia('(max-width: 52rem)').matches) document.querySelector('nav .menu').open = false;
+    var contents = document.querySelector('.contents details');
+    if (contents && window.matchMedia('(max-width: 79.99rem)').matches) contents.open = false;
     var here = document.querySelector('nav [aria-current]');
     var nav = document.querySelector('nav');
     if (here && here.offsetTop > nav.clientHeight) nav.scrollTop = here.offsetTop - nav.clientHeight / 2;

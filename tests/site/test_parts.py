@@ -205,7 +205,7 @@ class SmallSite(unittest.TestCase):
         self.assertIn('href="reference/small.html#f"', made['index.html'])
         self.assertIn('<a href="../reference/small.html#f">asyncio::f</a>', made['docs/guide.html'])
         self.assertIn('<a href="../docs/guide.html#part">Guide</a>', made['reference/small.html'])
-        self.assertIn('<p class="part raises"><strong>Raises</strong> OSError.</p>', made['reference/small.html'])
+        self.assertIn('<p class="part raises"><strong>Raises:</strong> OSError.</p>', made['reference/small.html'])
         self.assertIn('../include/asyncio/small.hpp.html#L9', made['reference/small.html'])
 
     def test_names_without_a_comment_are_found(self):
