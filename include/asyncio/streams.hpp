@@ -162,6 +162,7 @@ class ASYNCIO_API StreamReader {
     friend bool operator==(const StreamReader& a, const StreamReader& b) noexcept {
         return a.stream_ == b.stream_;
     }
+    // For hashes: the same for copies of this handle.
     const void* id() const noexcept { return stream_.get(); }
 
     // For the library.
@@ -282,6 +283,7 @@ class ASYNCIO_API StreamWriter {
     friend bool operator==(const StreamWriter& a, const StreamWriter& b) noexcept {
         return a.stream_ == b.stream_;
     }
+    // For hashes: the same for copies of this handle.
     const void* id() const noexcept { return stream_.get(); }
 
     // For the library.

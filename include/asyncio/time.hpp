@@ -104,6 +104,7 @@ class Deadline {
     constexpr bool is_none() const noexcept { return none_; }
     // Nanoseconds of the loop's clock; the largest number for "never".
     constexpr std::int64_t count() const noexcept { return ns_; }
+    // The same as a point in time.
     constexpr TimePoint time_point() const noexcept { return TimePoint(Duration(ns_)); }
 
   private:

@@ -197,6 +197,7 @@ class ReadyQueue : public NodeQueue {
         note(n);
         NodeQueue::push(n);
     }
+    // Appends a ring of them, given by its last one, in order.
     void push_ring(Node* last) noexcept {
 #ifdef ASYNCIO_READY_ONCE
         for (Node* n = last->next_; n != last; n = n->next_) note(n);
@@ -204,6 +205,7 @@ class ReadyQueue : public NodeQueue {
 #endif
         NodeQueue::push_ring(last);
     }
+    // Puts all of `other` in front of this.
     void prepend(NodeQueue& other) noexcept {
 #ifdef ASYNCIO_READY_ONCE
         for (Node* n = other.front(); n; n = n->next_) note(n);
@@ -218,6 +220,7 @@ class ReadyQueue : public NodeQueue {
         leaves(n);
         return n;
     }
+    // Takes `node` out, wherever it stands. False if it is not there.
     bool remove(Node* node) noexcept {
         if (!NodeQueue::remove(node)) return false;
         leaves(node);

@@ -94,6 +94,7 @@ class TaskMembers {
     std::uint32_t uncancel() const { return detail::uncancel(task_state()); }
     // Its name: that of its options, or "Task-N". T-08.
     std::string get_name() const { return task_name(task_state()); }
+    // Gives it another one. T-08.
     void set_name(std::string_view name) const { set_task_name(task_state(), name); }
     // The context that its steps run in. T-10.
     Context get_context() const { return task_context(task_state()); }

@@ -288,6 +288,7 @@ class [[nodiscard]] ConcurrentFuture {
     friend bool operator==(const ConcurrentFuture& a, const ConcurrentFuture& b) noexcept {
         return a.state_ == b.state_;
     }
+    // For hashes: the same for copies of this handle.
     const void* id() const noexcept { return state_.get(); }
 
     // For the library.
