@@ -1,9 +1,10 @@
-# asyncio_precompiled(TARGET [KIND]): with ASYNCIO_PRECOMPILE, TARGET is compiled with <asyncio.hpp> and
-# gtest read already, which is a third of what the compiler does for a test. A file that lacks an include
+# asyncio_precompiled(TARGET): with ASYNCIO_PRECOMPILE, TARGET is compiled with <asyncio.hpp> and gtest read
+# already, which is a fifth to a third of what the compiler does for a test. A file that lacks an include
 # compiles all the same, so this is for building everything at once; script/nightly builds without.
 #
-# A precompiled header fits only code that is compiled with the options it was compiled with. KIND names
-# them: `plain` (the build type's own, the default) or `unoptimised` (without the optimising of Release).
+# A precompiled header fits only code that is compiled with the options it was compiled with. There is one
+# in a build tree: that of tests at -O0 in a release build, and with the build type's own options in others.
+# What a release build optimises gets none; g++ 12 would warn of the standard library's own code there.
 #
 # ccache wants CCACHE_SLOPPINESS=pch_defines,time_macros for it; without, it compiles each time.
 option(ASYNCIO_PRECOMPILE "Compile the tests with a precompiled <asyncio.hpp> and gtest" OFF)
@@ -12,25 +13,11 @@ if(ASYNCIO_PRECOMPILE)
     set(CMAKE_PCH_PROLOGUE "")
 endif()
 
-# asyncio_precompiled_kinds(PUBLIC_LIBRARIES...): makes the headers, once; the targets link the same libraries.
-function(asyncio_precompiled_kinds)
-    if(NOT ASYNCIO_PRECOMPILE)
-        return()
-    endif()
-    set(source "${CMAKE_CURRENT_BINARY_DIR}/precompiled.cpp")
-    file(CONFIGURE OUTPUT "${source}" CONTENT "")
-    foreach(kind IN ITEMS plain unoptimised)
-        add_library(asyncio_precompiled_${kind} OBJECT EXCLUDE_FROM_ALL "${source}")
-        target_link_libraries(asyncio_precompiled_${kind} PRIVATE ${ARGN})
-        asyncio_own_code(asyncio_precompiled_${kind})
-        asyncio_precompiled_options(asyncio_precompiled_${kind})
-        target_precompile_headers(asyncio_precompiled_${kind} PRIVATE <asyncio.hpp> <gtest/gtest.h>)
-    endforeach()
-    target_compile_options(asyncio_precompiled_unoptimised PRIVATE $<$<CONFIG:Release>:-O0>)
-endfunction()
-
-# What makes the header the same each time, so that ccache knows it again.
+# What all who use the header have in common; and what makes it the same each time, so that ccache knows
+# it again.
 function(asyncio_precompiled_options target)
+    # What users of gtest are given, or not, by how it was packaged; it must be the same for all.
+    target_compile_definitions(${target} PRIVATE GTEST_HAS_PTHREAD=1)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
         target_compile_options(${target} PRIVATE -fpch-preprocess)
     else()
@@ -38,14 +25,24 @@ function(asyncio_precompiled_options target)
     endif()
 endfunction()
 
-function(asyncio_precompiled target)
+# asyncio_make_precompiled(LIBRARY...): makes the header; its users link those.
+function(asyncio_make_precompiled)
     if(NOT ASYNCIO_PRECOMPILE)
         return()
     endif()
-    set(kind plain)
-    if(ARGC GREATER 1 AND CMAKE_BUILD_TYPE STREQUAL "Release")
-        set(kind "${ARGV1}")
+    set(source "${CMAKE_CURRENT_BINARY_DIR}/precompiled.cpp")
+    file(CONFIGURE OUTPUT "${source}" CONTENT "")
+    add_library(asyncio_precompiled OBJECT EXCLUDE_FROM_ALL "${source}")
+    target_link_libraries(asyncio_precompiled PRIVATE ${ARGN})
+    asyncio_own_code(asyncio_precompiled)
+    asyncio_precompiled_options(asyncio_precompiled)
+    target_compile_options(asyncio_precompiled PRIVATE $<$<CONFIG:Release>:-O0>)
+    target_precompile_headers(asyncio_precompiled PRIVATE <asyncio.hpp> <gtest/gtest.h>)
+endfunction()
+
+function(asyncio_precompiled target)
+    if(ASYNCIO_PRECOMPILE)
+        asyncio_precompiled_options(${target})
+        target_precompile_headers(${target} REUSE_FROM asyncio_precompiled)
     endif()
-    asyncio_precompiled_options(${target})
-    target_precompile_headers(${target} REUSE_FROM asyncio_precompiled_${kind})
 endfunction()
