@@ -10,6 +10,7 @@
 # asyncio_component_option(NAME FOUND WHAT PACKAGES): the option ASYNCIO_NAME, on if its library is FOUND. WHAT
 # names that library for the messages, PACKAGES its Debian packages.
 macro(asyncio_component_option name found what packages)
+    set(asyncio_${name}_packages "${packages}")
     string(TOUPPER "${name}" asyncio_option)
     option(ASYNCIO_${asyncio_option} "The component libasyncio::${name} on ${what}" ${found})
     if(ASYNCIO_${asyncio_option} AND NOT ${found})
@@ -83,6 +84,7 @@ function(asyncio_component name)
     else()
         add_library(libasyncio::${name} ALIAS asyncio_${name}_static)
     endif()
+    set_property(GLOBAL PROPERTY asyncio_${name}_description "${arg_DESCRIPTION}")
     if(ASYNCIO_INSTALL)
         asyncio_install_component(${name} "${arg_DESCRIPTION}" "${arg_REQUIRES}" "${arg_FIND}")
     endif()

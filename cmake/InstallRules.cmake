@@ -1,21 +1,35 @@
 # Headers, the two libraries, and what find_package and pkg-config read. Tests, benches and examples
 # have no install rules anywhere.
+#
+# What is installed belongs to one of these, which cmake/Packages.cmake makes packages of:
+#   runtime     the shared library of the core, and NAME that of the component NAME
+#   dev         all that programs are built with
+#   tools       programs
+#   doc         pages
+#   licence     which packages state in Debian's way
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(asyncio_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/libasyncio")
 
+# asyncio_install_libraries(NAME EXPORT COMPONENT): the targets NAME_static and NAME_shared.
+function(asyncio_install_libraries name export component)
+    install(TARGETS ${name}_static ${name}_shared
+        EXPORT ${export}
+        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT dev
+        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT ${component} NAMELINK_COMPONENT dev
+        INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+    install(EXPORT ${export}
+        NAMESPACE libasyncio::
+        DESTINATION "${asyncio_package_dir}"
+        COMPONENT dev)
+endfunction()
+
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/"
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+    COMPONENT dev
     FILES_MATCHING PATTERN "*.hpp")
-install(TARGETS asyncio_static asyncio_shared
-    EXPORT libasyncio-targets
-    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-install(EXPORT libasyncio-targets
-    NAMESPACE libasyncio::
-    DESTINATION "${asyncio_package_dir}")
+asyncio_install_libraries(asyncio libasyncio-targets runtime)
 
 configure_package_config_file(
     "${PROJECT_SOURCE_DIR}/cmake/libasyncio-config.cmake.in"
@@ -28,9 +42,13 @@ write_basic_package_version_file(
 install(FILES
     "${PROJECT_BINARY_DIR}/cmake/libasyncio-config.cmake"
     "${PROJECT_BINARY_DIR}/cmake/libasyncio-config-version.cmake"
-    DESTINATION "${asyncio_package_dir}")
-install(FILES "${PROJECT_SOURCE_DIR}/LICENSE"
-    DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/doc/libasyncio")
+    DESTINATION "${asyncio_package_dir}"
+    COMPONENT dev)
+set(asyncio_doc_dir "${CMAKE_INSTALL_DATAROOTDIR}/doc/libasyncio")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/examples/starter"
+    DESTINATION "${asyncio_doc_dir}/examples"
+    COMPONENT dev)
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${asyncio_doc_dir}" COMPONENT licence)
 
 set(asyncio_pc_libs_private "")
 if(ASYNCIO_TLS)
@@ -53,24 +71,20 @@ install(CODE "
     set(asyncio_pc_return_type \"${asyncio_pc_return_type}\")
     get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
     configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio.pc.in\"
-        \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)")
+        \"${PROJECT_BINARY_DIR}/cmake/libasyncio.pc\" @ONLY)"
+    COMPONENT dev)
 install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio.pc"
-    DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+    DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig"
+    COMPONENT dev)
 
 # asyncio_install_component(NAME DESCRIPTION REQUIRES FIND): headers, the two libraries, what find_package and
 # pkg-config read.
 function(asyncio_install_component name description requires find)
     install(DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include/"
         DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+        COMPONENT dev
         FILES_MATCHING PATTERN "*.hpp")
-    install(TARGETS asyncio_${name}_static asyncio_${name}_shared
-        EXPORT libasyncio-${name}-targets
-        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-        LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-        INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-    install(EXPORT libasyncio-${name}-targets
-        NAMESPACE libasyncio::
-        DESTINATION "${asyncio_package_dir}")
+    asyncio_install_libraries(asyncio_${name} libasyncio-${name}-targets ${name})
 
     set(needs "")
     foreach(package IN LISTS find)
@@ -79,7 +93,8 @@ function(asyncio_install_component name description requires find)
     file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}-needs.cmake" CONTENT
         "# What the archive of libasyncio::${name} refers to.\n${needs}")
     install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}-needs.cmake"
-        DESTINATION "${asyncio_package_dir}")
+        DESTINATION "${asyncio_package_dir}"
+        COMPONENT dev)
 
     install(CODE "
         set(component \"${name}\")
@@ -90,7 +105,9 @@ function(asyncio_install_component name description requires find)
         set(asyncio_pc_includedir \"\\\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}\")
         get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
         configure_file(\"${PROJECT_SOURCE_DIR}/cmake/libasyncio-component.pc.in\"
-            \"${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}.pc\" @ONLY)")
+            \"${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}.pc\" @ONLY)"
+        COMPONENT dev)
     install(FILES "${PROJECT_BINARY_DIR}/cmake/libasyncio-${name}.pc"
-        DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+        DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig"
+        COMPONENT dev)
 endfunction()
