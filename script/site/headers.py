@@ -124,13 +124,14 @@ class Reader:
         self.code, self.mask = ''.join(code), ''.join(masked)
         self.kept = self.code.split('\n')
 
-    @staticmethod
-    def left_out(masked):
+    def left_out(self, masked):
         """What the preprocessor takes: its lines, and of what has an #else all that stands before that."""
         opened = []
         for match in DIRECTIVE.finditer(masked):
             yield match.span()
-            word = re.match(r'\s*#\s*(\w+)', match[0])[1]
+            word = re.match(r'\s*#\s*(\w*)', match[0])[1]
+            if word in ('else', 'endif') and not opened:
+                self.fail(match.start(), f'#{word} without an #if')
             if word.startswith('if'):
                 opened.append(match.end())
             elif word == 'else':
@@ -162,7 +163,7 @@ class Reader:
             self.fail(opened[-1][0], f'{self.mask[opened[-1][0]]} is not closed')
 
     def closing(self, position):
-        return self.brackets[position]
+        return self.brackets[position]     # a KeyError where none is
 
     def closing_angle(self, position):
         depth, begin = 0, position
@@ -285,7 +286,12 @@ class Reader:
             if not entity.comment and before and before.last_line == line - 1:
                 entity.group, entity.comment = before.group or before, before.comment
             self.entities.append(entity)
-        self.scope_body(0, len(self.mask), (), 'public', self.entities, False)
+        self.at = 0
+        try:
+            self.scope_body(0, len(self.mask), (), 'public', self.entities, False)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            # It ran over the end, or took one thing for another.
+            self.fail(self.at, 'a declaration that is not understood')
         return self
 
     def scope_body(self, position, end, scope, access, into, in_class):
@@ -294,6 +300,7 @@ class Reader:
             position = self.skip_space(position)
             if position >= end:
                 return
+            self.at = position
             if self.mask[position] == ';':
                 position += 1
                 continue

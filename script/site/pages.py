@@ -153,7 +153,10 @@ class Site:
 
     def link_of(self, source, out, target):
         """The address on page `out` of what `source` links to."""
-        if re.match(r'[a-z][a-z0-9+.-]*:', target):
+        if re.match(r'[A-Za-z][A-Za-z0-9+.-]*:', target):
+            if not re.match(r'(https?|mailto):', target):
+                self.broken.append(f'{source}: {target}: links of this kind are not made')
+                return '#'
             return target
         path, mark, anchor = target.partition('#')
         if not path:
@@ -258,7 +261,7 @@ class Site:
         for name in module.includes:
             place = self.relative(out, self.of_source[self.reference.texts[name][0]])
             body.append(f'<p class="include"><code><a href="{place}">#include &lt;{escape(name)}&gt;</a></code></p>')
-            body.append(texts.comment(module.titles[name], ''))
+            body.append(texts.comment(module.titles[name], namespace))
         if guide := self._guide_of(module):
             body.append(f'<p class="guide">Guide: <a href="{self.relative(out, self.of_source[guide])}">'
                         f'{escape(self.title(guide))}</a></p>')

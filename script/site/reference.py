@@ -1,6 +1,7 @@
 """What the public headers declare, in the order and the groups in which it is shown, and which of it has no comment."""
 
 import re
+import textwrap
 
 import headers
 
@@ -260,7 +261,7 @@ def parts(comment):
         if not lines:
             continue
         if all(line.startswith('  ') for line in lines):      # drawn: a table, an example
-            found[-1][1].append(('drawn', '\n'.join(lines)))
+            found[-1][1].append(('drawn', textwrap.dedent('\n'.join(lines))))
             continue
         if all(line.startswith(('- ', '  ')) for line in lines):
             items = re.split(r'^- ', '\n'.join(lines), flags=re.M)

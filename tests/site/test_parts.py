@@ -94,6 +94,24 @@ class Headers(unittest.TestCase):
             with self.assertRaisesRegex(headers.HeaderError, r'x\.hpp:\d+: '):
                 read(text)
 
+    def test_what_is_cut_off_is_read_or_is_an_error(self):
+        text = (ROOT / 'include/asyncio/timeouts.hpp').read_text()
+        errors = 0
+        for n in range(0, len(text), 97):
+            try:
+                read(text[:n])
+                read(text[n:])
+            except headers.HeaderError:
+                errors += 1
+        self.assertGreater(errors, 50)
+        for garbage in ('class', 'class X', 'template <', 'using', 'int', 'a b c', '}', 'operator', 'X::', 'enum {', 'enum E { = };',
+                        'friend', '= 1;', '(;)', '<', '"', "'", 'R"(', '#if', '#else', '#endif\n#else', '/*'):
+            for around in ('', 'namespace a {', 'class X {'):
+                try:
+                    read(around + garbage)
+                except headers.HeaderError:
+                    pass
+
     def test_every_header_is_read_whole(self):
         # By a search of another kind: classes that are exported, and functions that are.
         exported = headers.re.compile(r'^(?:class|struct) (?:\[\[[^]]*\]\] )?ASYNCIO_API (\w+)(?: final)?(?: :(?!:)[^;{]*)? \{'
@@ -116,7 +134,7 @@ class Comments(unittest.TestCase):
                          [(None, 'Waits.'), ('Raises', 'OSError.'), ('If cancelled', 'nothing is lost.')])
 
     def test_what_is_drawn_keeps_its_lines(self):
-        self.assertEqual(reference.parts(['A table:', '', '  a  b', '  1  2'])[0][1][1], ('drawn', '  a  b\n  1  2'))
+        self.assertEqual(reference.parts(['A table:', '', '  a  b', '  1  2'])[0][1][1], ('drawn', 'a  b\n1  2'))
 
     def test_long_signatures_have_a_line_for_each_parameter(self):
         laid = reference.lay_out('template <class F> void call(std::vector<std::pair<int, int>> first, '
@@ -155,6 +173,26 @@ class Markdown(unittest.TestCase):
     def test_marks_within_code_are_code(self):
         self.assertEqual(html('`**a** [b](c) \\*` **`d`** \\*e\\*'),
                          '<p><code>**a** [b](c) \\*</code> <strong><code>d</code></strong> *e*</p>')
+
+    def test_anything_is_some_page(self):
+        text = (ROOT / 'docs/tutorial.md').read_text() + '- a\n\n  | b |\n  |---|\n> ```\n1. *c* [d](e "f")\n'
+        for n in range(0, len(text), 41):
+            for part in (text[:n], text[n:], text[n:n + 60].replace(' ', '')):
+                self.assertFalse(pages.check({'a.html': html(part).encode()}) and
+                                 [w for w in pages.check({'a.html': html(part).encode()}) if 'no such' not in w])
+        for garbage in ('|', '|-|\n|-|', '|a|\n|-|', '```', '- ', '-', '1.', '#', '<!--', '`', '[', '[a](', '![', '**', '\\', '> ',
+                        '\0', '\0' + '0' + '\0', '    ', '\t- a\n\t\tb', '[' * 500, '*' * 500, '`' * 500, '> ' * 50):
+            html(garbage)
+
+    def test_links_of_other_kinds_are_not_made(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        root = pathlib.Path(folder.name)
+        (root / 'README.md').write_text('# A\n\n[b](javascript:alert(1))\n')
+        site = pages.Site(root)
+        files = site.make()
+        self.assertEqual(len(site.broken), 1)
+        self.assertNotIn(b'javascript', files['index.html'])
 
     def test_comments_are_left_out(self):
         self.assertEqual(html('<!-- cpp prelude\nint a;\n-->\na'), '<p>a</p>')
