@@ -14,7 +14,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # In the order in which they are read; what stands in none of the lists is put under "More" by itself.
 SECTIONS = (
-    ('Begin', ('README', 'docs/tutorial', 'docs/from-python', 'docs/traps', 'docs/differences')),
+    ('Begin', ('README', 'docs/tutorial', 'docs/from-python', 'docs/tasks', 'docs/locks', 'docs/traps',
+               'docs/differences')),
     ('Network', ('docs/streams', 'docs/servers', 'docs/transports', 'docs/sockets', 'docs/datagrams', 'docs/ssl')),
     ('System', ('docs/subprocess', 'docs/signals', 'docs/pipes', 'docs/files', 'docs/threads')),
     ('Look inside', ('docs/graph', 'docs/debugging', 'docs/performance', 'docs/internals')),
@@ -25,10 +26,10 @@ LAST = ('CONTRIBUTING', 'SECURITY', 'CHANGELOG', 'docs/parity', 'docs/faults', '
 SHORT = {'README': 'libasyncio', 'bench/README': 'Benches', 'tests/conformance/README': 'Conformance',
          'examples/notes/README': 'The notes', 'docs/ssl': 'TLS'}
 # The guide of a module whose page has another name.
-GUIDES = {'tasks': 'docs/tutorial', 'coroutines': 'docs/tutorial', 'runners': 'docs/tutorial',
-          'taskgroups': 'docs/tutorial', 'timeouts': 'docs/tutorial', 'with': 'docs/from-python',
-          'locks': 'docs/from-python', 'queues': 'docs/from-python', 'exceptions': 'docs/from-python',
-          'generators': 'docs/from-python', 'parallel': 'docs/threads', 'watch': 'docs/files',
+GUIDES = {'coroutines': 'docs/tutorial', 'runners': 'docs/tutorial',
+          'taskgroups': 'docs/tasks', 'timeouts': 'docs/tasks', 'with': 'docs/from-python',
+          'queues': 'docs/locks', 'exceptions': 'docs/from-python',
+          'generators': 'docs/tasks', 'parallel': 'docs/threads', 'watch': 'docs/files',
           'base_events': 'docs/servers', 'protocols': 'docs/transports', 'stdio': 'docs/pipes', 'log': 'docs/debugging',
           'repr': 'docs/debugging', 'component': 'docs/internals'}
 COPIED = ('.svg', '.png')
