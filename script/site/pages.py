@@ -198,7 +198,7 @@ class Site:
     def entry_address(self, entry, out):
         return self.relative(out, f'reference/{entry.module.name}.html#{entry.anchor}')
 
-    def name_link(self, out, scope='', module=None, only_qualified=False):
+    def name_link(self, out, scope='', only_qualified=False):
         def link(name):
             if name.startswith('asyncio::'):
                 found = self.reference.find(name)
@@ -209,7 +209,7 @@ class Site:
             first = name.split('::')[0]
             if only_qualified and not ('::' in name and first in self.reference.namespaces):
                 return None
-            found = self.reference.find(name, scope, module)
+            found = self.reference.find(name, scope)
             return self.entry_address(found, out) if found else None
         return link
 
@@ -572,7 +572,10 @@ class GuideRenderer(markdown.Renderer):
         name = match[1]
         if name.startswith('asyncio.'):
             name = name.replace('asyncio.', 'asyncio::', 1)
-        entry = self.site.reference.find(name, self.scope, self.module if match[2] else None)
+        entry = None
+        if match[2] and self.module and re.fullmatch(r'\w+', name):
+            entry = self.site.reference.member(name, self.module)
+        entry = entry or self.site.reference.find(name, self.scope)
         if entry is None or not self.speaks_of(name, match[2]):
             return shown
         self.mention(entry)

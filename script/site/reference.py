@@ -232,7 +232,16 @@ class Reference:
                            if entry.owner is None} - {''}
         self.count = len(self.names)
 
-    def find(self, name, scope='', module=None):
+    def member(self, name, module):
+        """The member `name` of a class of `module`, if only one class has one; a function of the module is none."""
+        found = {}
+        for entry in module.entries:
+            for each in entry.walk():
+                if name in (n.rpartition('.')[2] for n in each.names):
+                    found.setdefault(each.owner and each.owner.name, each)
+        return next(iter(found.values())) if len(found) == 1 and None not in found else None
+
+    def find(self, name, scope=''):
         """The entry that `name` (a::b or a.b) means in `scope` (a.b), or None."""
         name = name.replace('::', '.').removeprefix('asyncio.')
         while True:
@@ -241,11 +250,6 @@ class Reference:
             if not scope:
                 break
             scope = scope.rpartition('.')[0]
-        if module and '.' not in name:
-            members = {each.name: each for entry in module.entries for each in entry.walk()
-                       if each.owner is not None and name in (n.rpartition('.')[2] for n in each.names)}
-            if len(members) == 1:
-                return next(iter(members.values()))
         return None
 
 

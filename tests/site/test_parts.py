@@ -246,6 +246,18 @@ class SmallSite(unittest.TestCase):
         self.assertIn('<p class="part raises"><strong>Raises:</strong> OSError.</p>', made['reference/small.html'])
         self.assertIn('../include/asyncio/small.hpp.html#L9', made['reference/small.html'])
 
+    def test_a_call_on_a_modules_page_is_that_of_its_class(self):
+        self.header('// F.\nvoid wait();')
+        self.page('include/asyncio/other.hpp', '// Other.\nnamespace asyncio {\n// S.\nclass S {\n  public:\n    // W.\n    void wait();\n'
+                  '    // W.\n    void wait(int n);\n};\n}\n')
+        self.page('docs/other.md', '# Other\n\n`wait()` `asyncio::wait()` `S::wait` `wait`\n')
+        self.page('docs/guide.md', '# Guide\n\n## Part\n\n`wait()`\n')
+        made = self.made()
+        self.assertEqual(self.wrong, [])
+        links_of = pages.re.compile(r'reference/(\w+\.html#[\w.-]+)"><code>')
+        self.assertEqual(links_of.findall(made['docs/other.html']), ['other.html#S.wait', 'small.html#wait', 'other.html#S.wait'])
+        self.assertEqual(links_of.findall(made['docs/guide.html']), ['small.html#wait'])
+
     def test_names_without_a_comment_are_found(self):
         self.header('void f();\n\nstruct S {\n    int a;\n    // B.\n    void b();\n\n    void c();\n};\n\n'
                     'enum class E { one };\n\nusing A = int;\n\ntemplate <class T>\nconcept C = true;\n\n'
