@@ -99,7 +99,8 @@ void SharedBatch::execute() noexcept {
         read->perform();
         any = true;
     }
-    if (any && push_threadsafe(core_, this)) return;
+    // On virtual time the loop may sleep until this comes back, whoever has read the files.
+    if ((any || loop_sleeps_) && push_threadsafe(core_, this)) return;
     discard();
 }
 

@@ -65,7 +65,7 @@ class SharedRead final : public Pooled {
 class SharedBatch final : public Node, public JobBase, public Pooled {
   public:
     SharedBatch(Loop& loop, std::vector<Ref<SharedRead>> reads) noexcept
-        : core_(loop), reads_(std::move(reads)) {
+        : core_(loop), loop_sleeps_(loop.backend->is_virtual()), reads_(std::move(reads)) {
         loop.attach();
         loop.begin_external();
     }
@@ -92,6 +92,7 @@ class SharedBatch final : public Node, public JobBase, public Pooled {
     }
 
     LoopCore& core_;
+    const bool loop_sleeps_;  // while it waits for what is external: on virtual time
     const std::vector<Ref<SharedRead>> reads_;
     std::atomic<std::size_t> next_{0};
     RefCount refs_{2};  // the loop's and the job's

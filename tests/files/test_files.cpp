@@ -618,6 +618,22 @@ TEST_F(Files, VirtualTimeWaitsForFiles) {
     EXPECT_EQ(content(path("y")), pattern(1'000'000));
 }
 
+// A thread that shares the reads may come when the loop has read all, and sleeps until it hears.
+TEST_F(Files, VirtualTimeGoesOnWhoeverHasReadTheFiles) {  // N24
+    const std::string x = make("x", "abc");
+    support::run_virtual([&]() -> Coroutine<> {
+        for (int round = 0; round < 100; ++round) {
+            std::vector<asyncio::Task<std::string>> readers;
+            for (int i = 0; i < 24; ++i) {
+                readers.push_back(asyncio::create_task(asyncio::read_file(x)));
+            }
+            co_await asyncio::gather(readers);
+            co_await asyncio::sleep(1h);
+        }
+        EXPECT_EQ(asyncio::get_running_loop().time(), asyncio::TimePoint(100h));
+    });
+}
+
 TEST_F(Files, CallsOfManyTasksTakeTurns) {
     run([&]() -> Coroutine<> {
         File f = co_await open_file(path("x"), "w+");
