@@ -13,6 +13,11 @@
 // to a loop), would make the one carve for ever and the other hoard. So those are handed back in
 // batches, through depots that all threads share.
 //
+// Between threads a block is passed on by what its user does, or under the depots' mutex. A slab's
+// count is the one thing that they change without it: each decrement releases what its thread did
+// to its blocks, and the last one acquires all of them before the slab is given away. A depot is
+// looked at without the mutex only to skip an empty one.
+//
 // Under the sanitizers every block comes from malloc, so that they see each one's life: `room`
 // stays 0 and the inline fast paths of user code, which knows nothing of this, never keep a block.
 #include <atomic>

@@ -96,7 +96,9 @@ class FileRequest : public Node, public JobBase, public Pooled {
     // ECANCELED then.
     bool await_bytes() noexcept;
 
-    // Nobody waits any more: a thread that would wait for ever need not. Any thread.
+    // Nobody waits any more: a thread that would wait for ever need not. Any thread. Relaxed, since
+    // nothing is passed on by it: the thread looks again after a while, and what it has done comes
+    // back as ever.
     void abandon() noexcept { left_.store(true, std::memory_order_relaxed); }
 
     void execute() noexcept override;

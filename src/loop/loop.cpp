@@ -14,7 +14,16 @@
 //   1. the loop sets asleep_, then looks at the inbox; only if that is empty does it wait;
 //   2. a thread pushes, then looks at asleep_; all four are sequentially consistent;
 //   3. so either the loop sees the entry at 1 or the thread sees asleep_ at 2, and wakes it.
-// They are moved to the ready queue after each entry that has run and by each task that yields, so
+// Weaker orders would not do, on x86 neither: each side stores and then loads something else.
+//
+// What a thread wrote before it pushed is seen by what runs its entry: the push is a release, and
+// the exchange by which the loop takes all entries acquires it, that of every thread, since pushes
+// are read-modify-writes of one variable, and so of one release sequence. Relaxed are the looks at
+// `inbox` that only decide whether to take now or in a moment; what other threads write and nobody
+// follows from there to other memory (clock_, running_, owner_thread, which a thread compares with
+// its own address alone); and external_, which the loop's thread alone changes while it is open.
+//
+// Entries are moved to the ready queue after each one that has run and by each task that yields, so
 // that they wait one iteration at most, however long its steps compute, as CPython's do (SC-02).
 #include "loop/loop.hpp"
 

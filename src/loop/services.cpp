@@ -1,3 +1,7 @@
+// The services of a loop: a list that grows at its loop's thread and is read there, relaxed.
+//
+// One other reader is a child of fork(2), whose parent may have been about to add one on another
+// thread: add() releases the new service, so that it is whole if it is in the list.
 #include "loop/services.hpp"
 
 #include <utility>

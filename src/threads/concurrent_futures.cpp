@@ -1,4 +1,14 @@
 // ConcurrentFuture: its states, and how a thread waits for one.
+//
+// Who ends it has claimed it (kEnding, a compare-exchange that one thread wins), writes the result
+// and then exchanges the state, which releases; whoever reads the result has seen that state by a
+// load that acquires. No sleeper is missed:
+//   1. a waiter sets kWaited, holding the mutex of its place, and looks at the state under it;
+//   2. the exchange gives what was there: both change one variable, so that one comes first;
+//   3. if 1 did, the one that ends it sees kWaited, and takes the mutex to notify: by then the
+//      waiter sleeps, or has seen the end; if 2 did, the waiter sees the end at its look.
+// No callback is missed in the same way: adding one and taking all are read-modify-writes of one
+// variable, and a done future leaves a mark in it.
 #include "asyncio/threads/concurrent_futures.hpp"
 
 #include <atomic>

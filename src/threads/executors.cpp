@@ -1,4 +1,12 @@
 // The pool of threads: its workers, how they are called and joined.
+//
+// A job goes from add() to a worker in one of two ways, and what was written before add() is seen
+// by it in both:
+//   1. the worker sleeps, or is not there yet: both hold the mutex, whatever the orders of `job`;
+//   2. the worker looks around without the mutex: add() releases the job, and the exchange by which
+//      the worker takes it acquires it. The look is relaxed, since it only says when to take.
+// After 2 the worker may run the job, and be gone, before add() returns: add() reads `asleep`
+// before it stores.
 #include "asyncio/threads/executors.hpp"
 
 #include <algorithm>

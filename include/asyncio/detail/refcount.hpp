@@ -1,10 +1,10 @@
 // Reference counts of handles.
 //
-// Handles may be copied and dropped on every thread (a lambda that another thread runs captures
-// them), so counts must be right there; but a program with one thread must not pay for it. While
-// the process has never had a second thread, counts are plain; from then on they are atomic
-// (libstdc++ does so for shared_ptr). The last owner needs no read-modify-write: a count of 1 seen
-// by its owner stays 1.
+// Handles are copied and dropped on every thread, but a program with one thread must not pay for
+// it: counts are plain until the process has a second one, then atomic (as libstdc++'s shared_ptr).
+// To add is relaxed: who adds has a count. A drop releases what its thread did, and the last
+// acquires it from all, whose decrements are one release sequence; it is no read-modify-write: a
+// count of 1 that its owner sees, by a load that acquires, stays 1.
 #pragma once
 
 #include <atomic>
