@@ -31,6 +31,7 @@
 #include "asyncio/threads.hpp"
 #include "asyncio/time.hpp"
 #include "asyncio/timeouts.hpp"
+#include "asyncio/traceback.hpp"
 #include "asyncio/transports.hpp"
 #include "asyncio/version.hpp"
 #include "asyncio/watch.hpp"

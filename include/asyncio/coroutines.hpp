@@ -63,7 +63,7 @@ class PromiseOf : public PromiseBase {
     void unhandled_exception() noexcept {
         // A value may be there already: a destructor threw after co_return.
         drop_value();
-        set_error(std::current_exception());
+        set_error(leave_frame(*this));
     }
 
     template <class... Args>

@@ -158,7 +158,7 @@ class GeneratorPromise : public PromiseBase {
 
     void return_void() const noexcept {}
     // An exception ends the generator and goes on in whoever drives it.
-    void unhandled_exception() noexcept { state_->error_ = std::current_exception(); }
+    void unhandled_exception() noexcept { state_->error_ = leave_frame(*this); }
 
     template <class A, bool kDirect = kAwaitersByReference>
     decltype(auto) await_transform(A&& awaitable,

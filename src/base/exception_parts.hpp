@@ -104,6 +104,13 @@ inline const char* text_or(const char* text, const char* name) noexcept {
 
 // The type of what was thrown. `error` is not null.
 const std::type_info* thrown_type(const std::exception_ptr& error) noexcept;
+#ifdef __GLIBCXX__
+// Where it is; null for a null pointer.
+void* object_of(const std::exception_ptr& error) noexcept;
+#endif
+
+// As the last line of Python's traceback: "ValueError: msg".
+std::string title_of(const std::exception_ptr& error);
 
 // Takes the cause out of an exception that was raised while another was handled.
 std::exception_ptr take_nested(std::nested_exception& nested) noexcept;

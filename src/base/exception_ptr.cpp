@@ -12,6 +12,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "base/exception_parts.hpp"
+#include "base/traces.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -42,6 +43,8 @@ struct NestedAccess {
 template struct NestedAccess<&std::nested_exception::_M_ptr>;
 
 }  // namespace
+
+void* object_of(const std::exception_ptr& error) noexcept { return thrown_object(error); }
 
 const std::type_info* thrown_type(const std::exception_ptr& error) noexcept {
     return error.__cxa_exception_type();
@@ -107,8 +110,11 @@ bool is_exit_error(const std::exception_ptr& error) noexcept {
 
 std::exception_ptr cancelled_error(const std::string* message) {
     // The exception itself has the reserve of the C++ runtime, where memory is out.
-    static const Forever<std::exception_ptr> without_message(
-        std::make_exception_ptr(CancelledError()));
+    static const Forever<std::exception_ptr> without_message([] {
+        const std::exception_ptr made = std::make_exception_ptr(CancelledError());
+        never_trace(made);
+        return made;
+    }());
     if (!message) return *without_message;
     return std::make_exception_ptr(CancelledError(*message));
 }

@@ -1,4 +1,4 @@
-// How errors read: as str(), repr() and the last lines of a traceback, in Python's words.
+// How errors read: as str(), repr() and the last line of a traceback, in Python's words.
 #include <cxxabi.h>
 
 #include <cstddef>
@@ -122,39 +122,6 @@ std::string describe_at(const std::exception_ptr& error, std::size_t depth) {
     return type_name(error) + "(" + arguments_of(error, depth) + ")";
 }
 
-std::string title_of(const std::exception_ptr& error) {
-    std::string text = text_of(error);
-    if (text.empty()) text = value_of(error);
-    // Python's str() of this one class is quoted.
-    if (!text.empty() && holds<KeyError>(error)) text = quoted(text);
-    return text.empty() ? type_name(error) : type_name(error) + ": " + text;
-}
-
-void append_indented(std::string& out, std::string_view text, std::size_t depth) {
-    const std::string indent(2 * depth, ' ');
-    out += indent;
-    for (char c : text) {
-        out += c;
-        if (c == '\n') out += indent;
-    }
-}
-
-void append_exception(std::string& out, const std::string& label, const std::exception_ptr& error,
-                      std::size_t depth) {
-    if (depth > 0) out += '\n';
-    if (depth > kDeepestShown) return append_indented(out, label + "...", depth);
-    append_indented(out, label + (error ? title_of(error) : "None"), depth);
-    if (const auto* group = find<BaseExceptionGroup>(error)) {
-        std::size_t number = 0;
-        for (const std::exception_ptr& member : group->exceptions()) {
-            append_exception(out, std::to_string(++number) + ": ", member, depth + 1);
-        }
-    }
-    if (std::exception_ptr cause = cause_of(error)) {
-        append_exception(out, "caused by ", cause, depth + 1);
-    }
-}
-
 std::string escaped(char c) {
     if (c == '\n') return "\\n";
     if (c == '\r') return "\\r";
@@ -191,10 +158,13 @@ std::string type_name(const std::exception_ptr& error) {
 
 std::string describe(const std::exception_ptr& error) { return describe_at(error, 0); }
 
-std::string format_exception(const std::exception_ptr& error) {
-    std::string out;
-    append_exception(out, "", error, 0);
-    return out;
+std::string title_of(const std::exception_ptr& error) {
+    if (!error) return "None";
+    std::string text = text_of(error);
+    if (text.empty()) text = value_of(error);
+    // Python's str() of this one class is quoted.
+    if (!text.empty() && holds<KeyError>(error)) text = quoted(text);
+    return text.empty() ? type_name(error) : type_name(error) + ": " + text;
 }
 
 }  // namespace detail

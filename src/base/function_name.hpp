@@ -10,6 +10,8 @@ namespace detail {
 
 // `asyncio::Coroutine<int> app::C::f(int) [with T = int]` -> `C::f`; a lambda -> `<lambda>`.
 std::string function_name(std::string_view pretty);
+// Whether the function is the library's, or of a component.
+bool is_of_library(std::string_view pretty) noexcept;
 
 // A frame of the library's around what a user gave it: a callable, or an awaitable that is no
 // coroutine. People are not to see it.

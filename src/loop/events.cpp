@@ -8,6 +8,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "asyncio/traceback.hpp"
 #include "loop/loop.hpp"
 #include "os/fork.hpp"
 

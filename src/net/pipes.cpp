@@ -19,6 +19,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/pipes.hpp"
+#include "asyncio/traceback.hpp"
 #include "loop/loop.hpp"
 #include "net/flow_control.hpp"
 #include "net/write_buffer.hpp"

@@ -11,6 +11,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "asyncio/traceback.hpp"
 #include "base/prefetch.hpp"
 #include "net/socket_transport.hpp"
 #include "os/sockets.hpp"

@@ -8,6 +8,7 @@
 // gets a guard, or is one of shared_mutex():
 //   shared_mutex()    channels, sessions of TLS contexts, the start of libcurl
 //   guard_at_fork()   what a module of ours guards, by ForkRank
+//   lock_traces()     through which frames exceptions have passed
 //   lock_blocks()     memory that threads share
 //
 // What stays with the parent keeps its locks, which nobody takes here: those of a pool of threads
@@ -25,6 +26,7 @@
 
 #include "asyncio/exceptions.hpp"
 #include "base/slabs.hpp"
+#include "base/traces.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -61,6 +63,7 @@ void before() noexcept {
         held[i] = guards[i].load(std::memory_order_acquire);
         if (held[i]) held[i]->lock();
     }
+    lock_traces();
     lock_blocks();
     sigset_t all;
     ::sigfillset(&all);
@@ -70,6 +73,7 @@ void before() noexcept {
 void in_parent() noexcept {
     const sigset_t own = blocked;
     unlock_blocks();
+    unlock_traces();
     for (std::size_t i = kForkRanks; i-- > 0;) {
         if (held[i]) held[i]->unlock();
     }

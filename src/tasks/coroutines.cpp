@@ -4,6 +4,7 @@
 
 #include "asyncio/log.hpp"
 #include "base/function_name.hpp"
+#include "base/traces.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -19,6 +20,28 @@ std::exception_ptr ended_without_value(const PromiseBase& promise) noexcept {
     } catch (const std::bad_alloc&) {
         return std::current_exception();
     }
+}
+
+namespace {
+
+TraceTask trace_name(const TaskBase& task) noexcept {
+    if (task.name_ & 1) return {task.name_ >> 1, {}};
+    // Safe because bit 0 is clear only for the pointer that extra() stored.
+    const auto& extra = *reinterpret_cast<const TaskExtra*>(task.name_);
+    if (extra.named) return {0, extra.name};
+    return {extra.number, {}};
+}
+
+}  // namespace
+
+std::exception_ptr leave_frame(const PromiseBase& p) noexcept {
+    std::exception_ptr error = std::current_exception();
+    if (p.is_root()) {
+        note_frame(error, p.place, trace_name(*p.task()));
+    } else {
+        note_frame(error, p.place);
+    }
+    return error;
 }
 
 void report_never_awaited(const PromiseBase& promise) noexcept {

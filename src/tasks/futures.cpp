@@ -5,6 +5,7 @@
 
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
+#include "base/traces.hpp"
 #include "loop/loop.hpp"
 #include "tasks/reports.hpp"
 
@@ -97,6 +98,8 @@ std::exception_ptr FutureBase::take_error() noexcept {
     switch (state_) {
         case FutureState::kFailed:
             mark_retrieved();
+            // F-02: whoever takes it has its own way on from here.
+            cut_trace(exc_, traced_);
             return exc_;
         case FutureState::kCancelled:
             if (!exc_) return cancelled_error(nullptr);
@@ -140,6 +143,7 @@ void FutureBase::finish(FutureState state) noexcept {
 }
 
 void FutureBase::finish_error(std::exception_ptr error) noexcept {
+    traced_ = frames_noted(error);
     std::construct_at(&exc_, std::move(error));
     state_ = FutureState::kFailed;
     flags_ |= kUnretrieved;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "asyncio/tasks.hpp"
+#include "asyncio/traceback.hpp"
 #include "loop/loop.hpp"
 
 namespace asyncio {
@@ -18,7 +19,7 @@ void EventLoop::default_exception_handler(const ExceptionContext& context) {
     if (context.handle) text += "\nhandle: " + context.handle.repr();
     if (context.task) text += "\ntask: " + asyncio::repr(context.task);
     if (context.transport) text += "\ntransport: " + context.transport.repr();
-    if (context.exception) text += '\n' + detail::format_exception(context.exception);
+    if (context.exception) text += '\n' + format_exception(context.exception);
     log::write(log::Level::ERROR, text);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "asyncio/log.hpp"
+#include "asyncio/traceback.hpp"
 #include "loop/loop.hpp"
 #include "tasks/reports.hpp"
 #include "tasks/signals.hpp"

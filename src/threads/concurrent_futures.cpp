@@ -19,6 +19,7 @@
 #include "asyncio/detail/thread_state.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
+#include "asyncio/traceback.hpp"
 #include "os/fork.hpp"
 #include "threads/time_after.hpp"
 

@@ -31,7 +31,7 @@ PREFIX = re.compile(r'^\s*(template\b|requires\b|\[\[|ASYNCIO_API\b|.*[,(&|<]$)'
 ROOMS = {
     'base': 'version exceptions exceptions/base_exceptions exceptions/causes exceptions/errors '
             'exceptions/exception_groups exceptions/os_errors time contextvars result repr log '
-            'detail/aligned detail/braced detail/config detail/destroy detail/exception_ptr detail/function '
+            'traceback detail/aligned detail/braced detail/config detail/destroy detail/exception_ptr detail/function '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
             'detail/transport_holder',
     'os': 'sockets component/io_channels',
@@ -58,7 +58,7 @@ ROOM_OF = {f'asyncio/{name}.hpp': room for room, names in ROOMS.items() for name
 # which. What belongs to a compiler is no system's.
 SYSTEM_ROOMS = {'os', 'backend', 'tls'}
 SYSTEM_HEADERS = {'files/file_ring.cpp': {'liburing.h'}}
-LANGUAGE_HEADERS = {'cxxabi.h'}
+LANGUAGE_HEADERS = {'cxxabi.h', 'unwind.h'}
 # Components that ask the system through os, and the libraries that they stand on.
 COMPONENT_HEADERS = {'http': ('curl/', 'openssl/', 'zlib.h')}
 

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include <asyncio/traceback.hpp>
+
 #include "net/resolver.hpp"
 #include "net/staggered.hpp"
 #include "network.hpp"
@@ -92,9 +94,8 @@ template <class A>
 Coroutine<std::string> failure(A awaitable) {
     const auto result = co_await as_result(std::move(awaitable));
     if (!result.error()) co_return "no failure";
-    co_return detail::type_name(result.error()) + ": " +
-        detail::format_exception(result.error())
-            .substr(detail::type_name(result.error()).size() + 2);
+    const std::string text = asyncio::format_exception(result.error());
+    co_return text.substr(text.rfind('\n') + 1);
 }
 
 // ---- the usual ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <asyncio/files.hpp>
+#include <asyncio/traceback.hpp>
 
 #include "net/make_transport.hpp"
 #include "network.hpp"
@@ -26,7 +27,8 @@ template <class A>
 Coroutine<std::string> failure(A awaitable) {
     const auto result = co_await as_result(std::move(awaitable));
     if (!result.error()) co_return "no failure";
-    co_return detail::format_exception(result.error());
+    const std::string text = asyncio::format_exception(result.error());
+    co_return text.substr(text.rfind('\n') + 1);
 }
 
 std::string pattern(std::size_t size) {

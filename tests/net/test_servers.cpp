@@ -29,6 +29,8 @@
 #include <utility>
 #include <vector>
 
+#include <asyncio/traceback.hpp>
+
 #include "network.hpp"
 #include "support.hpp"
 
@@ -48,7 +50,8 @@ template <class A>
 Coroutine<std::string> failure(A awaitable) {
     const auto result = co_await as_result(std::move(awaitable));
     if (!result.error()) co_return "no failure";
-    co_return detail::format_exception(result.error());
+    const std::string text = asyncio::format_exception(result.error());
+    co_return text.substr(text.rfind('\n') + 1);
 }
 
 // Serves by recorders, and keeps them.

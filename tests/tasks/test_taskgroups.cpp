@@ -1650,13 +1650,12 @@ TEST(Leaving, AGroupKeepsTheCausesOfItsMembers) {  // XC-10, XC-08
         };
         error = (co_await as_result(with(TaskGroup{}, outer))).error();
     });
-    EXPECT_EQ(detail::format_exception(error),
-              "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)\n"
-              "  1: TypeError: t\n"
-              "    caused by KeyError: 'k'\n"
-              "  2: ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)\n"
-              "    1: ValueError: v\n"
-              "      caused by KeyError: 'k'");
+    const auto& members = detail::find<ExceptionGroup>(error)->exceptions();
+    ASSERT_EQ(members.size(), 2U);
+    EXPECT_EQ(detail::describe(members[0]), "TypeError('t')");
+    EXPECT_EQ(detail::describe(cause_of(members[0])), "KeyError('k')");
+    EXPECT_EQ(detail::describe(members[1]),
+              "ExceptionGroup('unhandled errors in a TaskGroup', [ValueError('v')])");
     const auto parts = detail::find<ExceptionGroup>(error)->split<ValueError>();
     const auto in = parts.first->exceptions().at(0);
     EXPECT_EQ(detail::describe(cause_of(detail::find<ExceptionGroup>(in)->exceptions().at(0))),

@@ -61,9 +61,6 @@ ASYNCIO_API std::string text_of(const std::exception_ptr& error);
 ASYNCIO_API std::string type_name(const std::exception_ptr& error);
 // As Python's repr(): "ValueError('msg')", for any type. "None" for a null pointer.
 ASYNCIO_API std::string describe(const std::exception_ptr& error);
-// As the last line of Python's traceback, "ValueError: msg", then, indented, the members of a group
-// and the cause. No newline at the end.
-ASYNCIO_API std::string format_exception(const std::exception_ptr& error);
 
 }  // namespace detail
 }  // namespace v1

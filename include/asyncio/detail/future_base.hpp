@@ -164,7 +164,7 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     virtual void* value_address() noexcept = 0;
 
     FutureState state_ = FutureState::kPending;
-    std::uint8_t spare_ = 0;
+    std::uint8_t traced_ = 0;  // failed: how many frames exc_ had left (see cut_trace())
     std::uint16_t flags_;
     RefCount refs_;
     LoopCore* core_;

@@ -121,6 +121,10 @@ inline void return_to_parent(PromiseBase& p) noexcept {
     thread_state.next = p.parent();
 }
 
+// The exception that is being handled, as it leaves the frame `p`: that is noted for its trace
+// (src/base/traces.hpp).
+ASYNCIO_API std::exception_ptr leave_frame(const PromiseBase& p) noexcept;
+
 // Destroys the frame `p`, whose owner (an awaiter in its parent) finds it gone; used when a loop
 // closes and destroys chains of frames innermost first, without recursion.
 ASYNCIO_API void destroy_chain(PromiseBase* innermost) noexcept;
