@@ -23,12 +23,11 @@ Coroutine<> inner() {
     co_await asyncio::sleep(0s);
     throw asyncio::ValueError("bad");
 }
-constexpr unsigned kMiddleLine = __LINE__ + 1;
+constexpr unsigned kMiddleLine = __LINE__ + 2;
 Coroutine<int> middle() {
     co_await inner();
     co_return 1;
-}  // clang-format off
-// clang-format on
+}
 Coroutine<> outer() { co_await middle(); }
 
 asyncio::AsyncGenerator<int> generate() {
@@ -415,7 +414,7 @@ TEST(Traceback, IsPrintedByRunMain) {
 
 TEST(Traceback, OfOneExceptionInManyThreadsAtOnce) {
     constexpr int kThreads = 8;
-    constexpr int kTimes = support::kThreadSanitizer ? 200 : 2000;
+    constexpr int kTimes = support::kThreadSanitizer ? 100 : 500;
     const auto shared = std::make_exception_ptr(Counted());
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
