@@ -50,6 +50,11 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/examples/starter"
     COMPONENT dev)
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${asyncio_doc_dir}" COMPONENT licence)
 
+# For users' code, on clang-query: docs/traps.md. `cmake --install DIR --component tools` installs it alone.
+install(PROGRAMS "${PROJECT_SOURCE_DIR}/tools/asyncio-check-coroutines"
+    DESTINATION "${CMAKE_INSTALL_BINDIR}"
+    COMPONENT tools)
+
 set(asyncio_pc_libs_private "")
 if(ASYNCIO_TLS)
     set(asyncio_pc_libs_private "-lssl -lcrypto")
