@@ -118,6 +118,22 @@ Shape<> with_awaits_in_the_branches_only() {
     if (Tracked(1).value() == 1) co_return co_await number();
     co_return 0;
 }
+Shape<> with_await_as_a_branch() {
+    if (Tracked(1).value() == 1) co_await number();
+    co_return 0;
+}
+Shape<> with_await_as_each_branch() {
+    if (Tracked(1).value() == 1)
+        co_await number();
+    else
+        co_await number();
+    co_return 0;
+}
+Shape<> with_await_as_the_body() {
+    for (; Tracked(1).value() != 1;) co_await number();
+    while (Tracked(1).value() != 1) co_await number();
+    co_return 0;
+}
 Shape<> with_no_condition() {
     co_await number();
     co_return co_await number();
