@@ -6,11 +6,11 @@
 #include <mutex>
 #include <ostream>
 
+#include "asyncio/component/process.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/traceback.hpp"
 #include "loop/loop.hpp"
-#include "os/fork.hpp"
 
 namespace asyncio {
 inline namespace v1 {

@@ -15,7 +15,7 @@
 // (of_parent()), of a lookup's threads, of a thread of run_on_threads, of a loop. Variables of a
 // function are made by the first call, and a child would wait for a thread that was about to make
 // one: before() has all of the library's made, but for some of TLS, which need no guard.
-#include "os/fork.hpp"
+#include "asyncio/component/process.hpp"
 
 #include <pthread.h>
 #include <signal.h>

@@ -25,9 +25,9 @@
 #include <thread>
 #include <utility>
 
+#include "asyncio/component/process.hpp"
 #include "asyncio/exceptions.hpp"
 #include "loop/loop.hpp"
-#include "os/fork.hpp"
 #include "os/signals.hpp"
 #include "os/threads.hpp"
 

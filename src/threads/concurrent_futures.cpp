@@ -16,11 +16,11 @@
 #include <mutex>
 #include <sstream>
 
+#include "asyncio/component/process.hpp"
 #include "asyncio/detail/thread_state.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/traceback.hpp"
-#include "os/fork.hpp"
 #include "threads/time_after.hpp"
 
 namespace asyncio {

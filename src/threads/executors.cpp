@@ -20,10 +20,10 @@
 #include <thread>
 #include <vector>
 
+#include "asyncio/component/process.hpp"
 #include "asyncio/exceptions.hpp"
 #include "loop/look_around.hpp"
 #include "loop/loop.hpp"
-#include "os/fork.hpp"
 #include "os/threads.hpp"
 #include "threads/time_after.hpp"
 

@@ -18,9 +18,9 @@
 #include <system_error>
 #include <thread>
 
+#include "asyncio/component/process.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "loop/loop.hpp"
-#include "os/fork.hpp"
 #include "os/threads.hpp"
 
 namespace asyncio {

@@ -13,10 +13,10 @@
 #include <string_view>
 #include <vector>
 
+#include "asyncio/component/process.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/ssl.hpp"
 #include "net/ssl_factory.hpp"
-#include "os/fork.hpp"
 
 namespace asyncio {
 inline namespace v1 {

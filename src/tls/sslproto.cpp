@@ -28,6 +28,7 @@
 #include <string>
 #include <utility>
 
+#include "asyncio/component/errors.hpp"
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/call_timer.hpp"
 #include "asyncio/events.hpp"
@@ -36,7 +37,6 @@
 #include "asyncio/repr.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/tasks.hpp"
-#include "base/error_from.hpp"
 #include "net/flow_control.hpp"
 #include "net/ssl_factory.hpp"
 #include "net/write_buffer.hpp"

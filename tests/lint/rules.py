@@ -33,14 +33,15 @@ ROOMS = {
             'exceptions/exception_groups exceptions/os_errors time contextvars result repr log '
             'traceback detail/aligned detail/braced detail/config detail/destroy detail/exception_ptr detail/function '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
-            'detail/transport_holder',
-    'os': 'sockets component/io_channels',
+            'detail/transport_holder component/errors',
+    'os': 'sockets component/io_channels component/process component/descriptors',
     'backend': 'component/backends',
-    'loop': 'events events/handles component/services detail/call_timer',
+    'loop': 'events events/handles component/services component/post component/watch '
+            'detail/call_timer',
     'tasks': 'futures coroutines generators tasks tasks/as_completed tasks/gather tasks/shield '
              'tasks/task tasks/wait timeouts taskgroups with runners graph signals '
              'detail/future_base detail/promise detail/ranges detail/ready detail/wait_slot '
-             'detail/waiter',
+             'detail/waiter component/waiting',
     'sync': 'locks queues detail/queue_base',
     'threads': 'threads threads/concurrent_futures threads/executors threads/threadsafe '
                'threads/to_thread parallel detail/jobs',
@@ -61,6 +62,12 @@ SYSTEM_HEADERS = {'files/file_ring.cpp': {'liburing.h'}}
 LANGUAGE_HEADERS = {'cxxabi.h', 'unwind.h'}
 # Components that ask the system through os, and the libraries that they stand on.
 COMPONENT_HEADERS = {'http': ('curl/', 'openssl/', 'zlib.h')}
+
+# What a component may include of the library: its public headers and the doors. Private headers that
+# one includes all the same: it holds a server's certificate to what the library holds it to, in
+# OpenSSL's own types, which no public header may name.
+DOORS = re.compile(r'asyncio/(?:component/)?\w+\.hpp')
+COMPONENT_PRIVATE = {'http': {'tls/ssl_ciphers.hpp', 'tls/ssl_verify.hpp'}}
 
 
 def tracked(root, *patterns):
@@ -161,6 +168,20 @@ def rooms(path, lines):
             yield number, f'{own} is below {other}: {match[1]}'
 
 
+def doors(path, lines):
+    """A component includes public headers, doors and its own files: what works in this tree works outside."""
+    component = re.search(r'(?:^|/)components/(\w+)/(?:src|include)/', str(path))
+    if not component:
+        return
+    allowed = COMPONENT_PRIVATE.get(component[1], set())
+    for number, line in enumerate(lines, 1):
+        match = INCLUDE.match(line)
+        if not match or not (match[1].startswith('asyncio/') or room(match[1])):
+            continue
+        if not DOORS.fullmatch(match[1]) and match[1] not in allowed:
+            yield number, f'{component[1]} includes what is neither public nor a door: {match[1]}'
+
+
 def system_headers(path, lines):
     """What the system declares comes from `os`, so that a port to another system is made there."""
     name = re.sub(r'.*/(?:include|src)/', '', str(path))
@@ -224,6 +245,7 @@ def main():
         (unsafe_steps, code),
         (awaitables, public),
         (rooms, code),
+        (doors, code),
         (system_headers, code),
         (links, [path for path in text if path.suffix == '.md']),
     )

@@ -48,6 +48,18 @@ class Rules(unittest.TestCase):
         self.assertEqual(lines_of(rules.rooms, 'src/process/a.cpp', up), [])
         self.assertEqual(lines_of(rules.rooms, 'src/elsewhere/a.cpp', ''), [1])
 
+    def test_components_go_through_doors(self):
+        text = ('#include <asyncio/tasks.hpp>\n#include "asyncio/component/watch.hpp"\n#include "text.hpp"\n'
+                '#include "asyncio/detail/promise.hpp"\n#include "os/posix.hpp"\n#include <curl/curl.h>\n'
+                '#include "asyncio/tasks/task.hpp"\n')
+        for folder in ('src', 'include/asyncio'):
+            self.assertEqual(lines_of(rules.doors, f'components/http/{folder}/a.hpp', text), [4, 5, 7])
+        self.assertEqual(lines_of(rules.doors, 'src/loop/a.cpp', text), [])
+        self.assertEqual(lines_of(rules.doors, 'components/http/tests/a.cpp', text), [])
+        private = '#include "tls/ssl_verify.hpp"\n'
+        self.assertEqual(lines_of(rules.doors, 'components/http/src/tls.cpp', private), [])
+        self.assertEqual(lines_of(rules.doors, 'components/web/src/tls.cpp', private), [1])
+
     def test_system_headers_come_from_os(self):
         text = ('#include <cerrno>\n#include <sys/stat.h>\n#include "fcntl.h"\n#include <errno.h>\n'
                 '#include <cxxabi.h>\n#include "os/files.hpp"\n  #  include <linux/openat2.h>\n')

@@ -5,13 +5,10 @@
 #include <mutex>
 #include <new>
 
-#include "asyncio/component/services.hpp"
+#include "asyncio/component/descriptors.hpp"
+#include "asyncio/component/process.hpp"
 #include "asyncio/exceptions.hpp"
 #include "exchange.hpp"
-#include "os/descriptors.hpp"
-#include "os/fork.hpp"
-#include "os/sockets.hpp"
-#include "os/standard_streams.hpp"
 #include "text.hpp"
 
 namespace asyncio {
@@ -36,7 +33,7 @@ struct Shared {
 constinit Shared shared_state;
 
 void init_libcurl() {
-    const std::lock_guard lock(asyncio::detail::shared_mutex(&shared_state));
+    const std::lock_guard lock(component::shared_mutex(&shared_state));
     if (!shared_state.has_begun) shared_state.begun = curl_global_init(CURL_GLOBAL_DEFAULT);
     shared_state.has_begun = true;
     if (shared_state.begun == CURLE_OK) return;
@@ -44,19 +41,14 @@ void init_libcurl() {
                        curl_easy_strerror(shared_state.begun));
 }
 
-using NameCall = int (*)(int, sockaddr*, socklen_t*);
-
 // "IP PORT", "" if there is none.
-std::string end_of(int fd, NameCall ask) {
-    asyncio::detail::NameRoom name;
-    if (ask(fd, name.data(), name.size()) != 0) return {};
-    const SocketAddress address = name.address();
+std::string end_of(const SocketAddress& address) {
     const std::string host = address.host();
     return host.empty() ? host : host + ' ' + std::to_string(address.port());
 }
 
 std::string ends_of(int fd) {
-    return end_of(fd, &::getpeername) + ' ' + end_of(fd, &::getsockname);
+    return end_of(component::peer_address(fd)) + ' ' + end_of(component::own_address(fd));
 }
 
 }  // namespace
@@ -95,14 +87,14 @@ OwnedHeaders own_headers(std::span<const Header> headers) {
 ClientState::ClientState(const ClientOptions& options)
     : headers_(own_headers(options.headers)),
       keeps_connections_(options.max_idle_connections > 0),
-      forks_(asyncio::detail::forks()) {
+      forks_(component::forks()) {
     if (options.max_connections < 0 || options.max_connections_per_host < 0 ||
         options.max_idle_connections < 0) {
         throw ValueError("a number of connections must be >= 0");
     }
     init_libcurl();
     {
-        const asyncio::detail::StandardStreamsTaken taken;
+        const component::StandardStreamsTaken taken;
         multi_ = curl_multi_init();  // which opens what wakes it
     }
     if (!multi_) throw std::bad_alloc();
@@ -149,7 +141,7 @@ ClientState::~ClientState() {
 }
 
 Ref<ClientState> ClientState::shared() {
-    auto& mine = component::service<LoopClient>(asyncio::detail::running_core());
+    auto& mine = component::service<LoopClient>(component::running_core());
     if (ClientState* const known = mine.client()) return Ref<ClientState>::share(known);
     auto client = Ref<ClientState>::adopt(new ClientState(ClientOptions{}));
     client->use();
@@ -157,20 +149,21 @@ Ref<ClientState> ClientState::shared() {
     return client;
 }
 
-bool ClientState::is_of_parent() const noexcept {
-    return core_ && forks_ != asyncio::detail::forks();
-}
+bool ClientState::is_of_parent() const noexcept { return core_ && forks_ != component::forks(); }
 
 void ClientState::use() {
-    LoopCore& core = asyncio::detail::running_core();
+    LoopCore& core = component::running_core();
     if (closed_) throw RuntimeError("the HTTP client is closed");
     if (core_ && core_ != &core) {
         throw RuntimeError("the HTTP client is bound to a different event loop");
     }
     if (!core_) {
+        watches_.emplace(*core.loop, [this](int fd, component::Interest ready) {
+            act(fd, ready.readable ? CURL_CSELECT_IN : CURL_CSELECT_OUT);
+        });
         core.attach();
         core_ = &core;
-        forks_ = asyncio::detail::forks();
+        forks_ = component::forks();
     }
 }
 
@@ -192,7 +185,7 @@ void ClientState::close() noexcept {
     }
     multi_ = nullptr;
     // 3. Nothing of the loop calls this object any more.
-    unwatch_all();
+    watches_.reset();
     timer_.cancel();
 }
 
@@ -262,26 +255,8 @@ int ClientState::on_timer(CURLM*, long milliseconds, void* self) {
 }
 
 void ClientState::watch(int fd, int what) {
-    EventLoop* const loop = this->loop();
-    if (!loop) return;
-    if (what == CURL_POLL_REMOVE) what = CURL_POLL_NONE;
-    const auto found = watched_.find(fd);
-    const int before = found == watched_.end() ? CURL_POLL_NONE : found->second;
-    const int more = what & ~before;
-    const int less = before & ~what;
-    if (what == CURL_POLL_NONE) {
-        if (found != watched_.end()) watched_.erase(found);
-    } else {
-        watched_[fd] = what;
-    }
-    if (more & CURL_POLL_IN) {
-        loop->add_reader(fd, [this, fd] { act(fd, CURL_CSELECT_IN); });
-    }
-    if (more & CURL_POLL_OUT) {
-        loop->add_writer(fd, [this, fd] { act(fd, CURL_CSELECT_OUT); });
-    }
-    if (less & CURL_POLL_IN) loop->remove_reader(fd);
-    if (less & CURL_POLL_OUT) loop->remove_writer(fd);
+    if (!watches_) return;
+    watches_->set(fd, {(what & CURL_POLL_IN) != 0, (what & CURL_POLL_OUT) != 0});
 }
 
 // libcurl may close a socket that it was connecting (7.88 does), open another, which gets the same
@@ -289,20 +264,20 @@ void ClientState::watch(int fd, int what) {
 // first one: what is watched under that number is watched anew.
 curl_socket_t ClientState::on_open(void* self, curlsocktype, curl_sockaddr* address) noexcept {
     auto& client = *static_cast<ClientState*>(self);
-    const int fd =
-        asyncio::detail::open_socket(address->family, address->socktype, address->protocol);
+    const int fd = component::open_socket(address->family, address->socktype, address->protocol);
     if (fd < 0) return CURL_SOCKET_BAD;
     try {
         client.fresh_.push_back(fd);
     } catch (const std::bad_alloc&) {
-        ::close(fd);
+        component::close_descriptor(fd);
         return CURL_SOCKET_BAD;
     }
-    const auto found = client.watched_.find(fd);
-    if (found == client.watched_.end()) return fd;
-    const int what = found->second;
-    on_socket(nullptr, fd, CURL_POLL_REMOVE, self, nullptr);
-    on_socket(nullptr, fd, what, self, nullptr);
+    try {
+        if (client.watches_) client.watches_->renew(fd);
+    } catch (...) {
+        // As in on_socket.
+        client.broken_ = std::current_exception();
+    }
     return fd;
 }
 
@@ -310,7 +285,7 @@ int ClientState::on_close(void* self, curl_socket_t fd) noexcept {
     auto& client = *static_cast<ClientState*>(self);
     std::erase(client.fresh_, fd);
     std::erase_if(client.named_, [&](const auto& entry) { return entry.second == fd; });
-    return ::close(fd);
+    return component::close_descriptor(fd);
 }
 
 int ClientState::socket_of(const std::string& ends) {
@@ -322,16 +297,6 @@ int ClientState::socket_of(const std::string& ends) {
     }
     const auto found = named_.find(ends);
     return found == named_.end() ? -1 : found->second;
-}
-
-// libcurl has asked for that before it closed them; this is for those that it might have forgotten.
-void ClientState::unwatch_all() noexcept {
-    EventLoop* const loop = this->loop();
-    for (const auto& [fd, what] : std::exchange(watched_, {})) {
-        if (!loop) continue;
-        loop->remove_reader(fd);
-        loop->remove_writer(fd);
-    }
 }
 
 void ClientState::set_timer(long milliseconds) {

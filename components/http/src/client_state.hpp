@@ -10,13 +10,15 @@
 
 #include <cstddef>
 #include <exception>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "asyncio/detail/loop_core.hpp"
-#include "asyncio/detail/refcount.hpp"
+#include "asyncio/component/services.hpp"
+#include "asyncio/component/waiting.hpp"
+#include "asyncio/component/watch.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/http.hpp"
 
@@ -98,7 +100,6 @@ class ClientState {
     static int on_socket(CURL* easy, curl_socket_t fd, int what, void* self, void* unused);
     static int on_timer(CURLM* multi, long milliseconds, void* self);
     void watch(int fd, int what);
-    void unwatch_all() noexcept;
     void set_timer(long milliseconds);
     void act(curl_socket_t fd, int events);
     void harvest();
@@ -114,9 +115,9 @@ class ClientState {
     bool keeps_connections_;
     unsigned forks_;  // of the process that uses it
     std::vector<Exchange*> exchanges_;
-    std::vector<Exchange*> broken_exchanges_;  // of this call of libcurl
-    std::vector<CURL*> unwatched_;             // of this call of libcurl, as far as known
-    std::unordered_map<int, int> watched_;     // descriptor: CURL_POLL_*
+    std::vector<Exchange*> broken_exchanges_;    // of this call of libcurl
+    std::vector<CURL*> unwatched_;               // of this call of libcurl, as far as known
+    std::optional<component::Watches> watches_;  // once bound
     std::unordered_map<std::string, TimePoint> known_;
     std::vector<int> fresh_;                      // sockets that were opened since
     std::unordered_map<std::string, int> named_;  // the others, by Ends::text

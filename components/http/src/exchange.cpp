@@ -6,8 +6,8 @@
 #include <new>
 #include <utility>
 
+#include "asyncio/component/errors.hpp"
 #include "asyncio/exceptions.hpp"
-#include "base/error_from.hpp"
 #include "errors.hpp"
 #include "text.hpp"
 
@@ -17,7 +17,7 @@ namespace http::detail {
 
 namespace {
 
-using asyncio::detail::error_from;
+using component::error_from;
 
 constexpr std::string_view kCredentialHeaders[] = {"Authorization", "Cookie", "Cookie2",
                                                    "Proxy-Authorization", "Host"};

@@ -15,10 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "asyncio/component/waiting.hpp"
 #include "asyncio/coroutines.hpp"
-#include "asyncio/detail/promise.hpp"
-#include "asyncio/detail/wait_slot.hpp"
-#include "asyncio/detail/waiter.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/http.hpp"
 #include "asyncio/timeouts.hpp"

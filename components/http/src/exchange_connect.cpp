@@ -7,14 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "asyncio/component/descriptors.hpp"
+#include "asyncio/component/errors.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/with.hpp"
-#include "base/error_from.hpp"
 #include "exchange.hpp"
-#include "os/descriptors.hpp"
-#include "os/sockets.hpp"
 #include "text.hpp"
 #include "tls.hpp"
 
@@ -24,7 +23,7 @@ namespace http::detail {
 
 namespace {
 
-using asyncio::detail::error_from;
+using component::error_from;
 
 // As CURLOPT_RESOLVE wants them, which knows no scopes.
 std::string joined_hosts(const std::vector<AddrInfo>& infos) {
@@ -69,8 +68,7 @@ int Exchange::on_connected(void* self, char* ip, char* local_ip, int port, int l
         long made = 0;
         curl_easy_getinfo(exchange.easy_, CURLINFO_NUM_CONNECTS, &made);
         if (fd >= 0 && made == 0 && !is_multiplexed(exchange.easy_)) {
-            pollfd input{fd, POLLIN, 0};
-            exchange.stale_ = ::poll(&input, 1, 0) == 1;
+            exchange.stale_ = component::has_input(fd);
         }
     } catch (...) {
         // As in on_header.

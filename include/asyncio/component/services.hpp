@@ -24,6 +24,8 @@ class ServiceList;
 }
 namespace component {
 
+using asyncio::detail::running_core;
+
 // When a service is told that its loop closes: the lower, the earlier; those of one rank in the
 // order in which they were made.
 enum class ServiceRank : std::uint8_t {

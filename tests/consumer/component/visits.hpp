@@ -2,6 +2,7 @@
 #pragma once
 
 #include <asyncio/component/services.hpp>
+#include <asyncio/events.hpp>
 
 namespace visits {
 
@@ -9,5 +10,8 @@ namespace visits {
 int come();
 // How many loops that had visits have been closed.
 int closed();
+
+// True if each of the other doors leads where it should. To be called while no loop runs.
+bool doors(asyncio::EventLoop& loop);
 
 }  // namespace visits

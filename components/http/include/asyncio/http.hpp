@@ -18,8 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "asyncio/component/waiting.hpp"
 #include "asyncio/coroutines.hpp"
-#include "asyncio/detail/refcount.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/time.hpp"
 

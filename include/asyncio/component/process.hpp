@@ -1,4 +1,5 @@
-// What happens to the library in a child of fork(2). PX-04.
+// What is the process's, not a loop's: what happens in a child of fork(2), and locks that are free
+// there. PX-04.
 #pragma once
 
 #include <cstddef>
@@ -25,16 +26,19 @@ ASYNCIO_API std::mutex& shared_mutex(const void* object) noexcept;
 // Locks that are held while the process forks, in the order in which they are taken. Memory that
 // threads share is locked last of all, since it is taken under the others.
 enum class ForkRank : std::uint8_t {
-    kPools,    // who waits for which pool of threads
-    kFutures,  // where threads sleep until a future is done
-    kLoops,    // the list of all loops
-    kSignals,  // what is caught
+    kComponents,  // what stands on the library, which may call it while it holds its lock
+    kPools,       // who waits for which pool of threads
+    kFutures,     // where threads sleep until a future is done
+    kLoops,       // the list of all loops
+    kSignals,     // what is caught
 };
-inline constexpr std::size_t kForkRanks = 4;
+inline constexpr std::size_t kForkRanks = 5;
 
 // What one module does when the process forks.
 struct ForkGuard {
+    // Takes the module's locks, before the fork.
     void (*lock)() noexcept;
+    // Gives them back, in the parent and in the child.
     void (*unlock)() noexcept;
     // In the child, with the locks held: gives up what the child has a copy of. Neither locks nor
     // allocates.
@@ -43,8 +47,18 @@ struct ForkGuard {
 // To be called by what initializes a variable of the module: before there are threads. In the
 // source that has the locks, since of an archive a program gets only the sources that it asks for.
 // `guard` stays for good.
-bool guard_at_fork(ForkRank rank, const ForkGuard& guard) noexcept;
+ASYNCIO_API bool guard_at_fork(ForkRank rank, const ForkGuard& guard) noexcept;
 
 }  // namespace detail
+
+namespace component {
+
+using asyncio::detail::ForkGuard;
+using asyncio::detail::ForkRank;
+using asyncio::detail::forks;
+using asyncio::detail::guard_at_fork;
+using asyncio::detail::shared_mutex;
+
+}  // namespace component
 }  // namespace v1
 }  // namespace asyncio

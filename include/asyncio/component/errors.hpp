@@ -1,8 +1,10 @@
-// An error that is made where nothing may be raised.
+// Errors: one that is made where nothing may be raised, and texts within their messages.
 #pragma once
 
 #include <exception>
 #include <utility>
+
+#include "asyncio/detail/exception_ptr.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -19,5 +21,12 @@ std::exception_ptr error_from(F&& make) noexcept {
 }
 
 }  // namespace detail
+
+namespace component {
+
+using asyncio::detail::error_from;
+using asyncio::detail::quoted;
+
+}  // namespace component
 }  // namespace v1
 }  // namespace asyncio
