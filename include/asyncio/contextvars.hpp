@@ -49,6 +49,11 @@ struct ContextValueOf final : ContextValue {
 class ContextMap;  // immutable, sorted by variable
 class ContextBox;  // a mutable place for a map: what a `Context` handle refers to
 
+// How a ContextBox begins, so that it is seen without a call that there is nothing in it.
+struct ContextBoxHead {
+    Ref<ContextMap> map;
+};
+
 // Where a task or callback keeps its context: nothing, a map of its own, or a box that is shared
 // with a `Context`.
 struct ASYNCIO_API ContextSlot {
@@ -67,6 +72,12 @@ struct ASYNCIO_API ContextSlot {
     static ContextSlot use(const Context* context);
 
     void clear() noexcept;
+    // There is no variable in it.
+    bool empty() const noexcept {
+        // Safe because bit 0 is set only for the address of a box's head.
+        return bits == 0 ||
+               ((bits & 1) && !reinterpret_cast<const ContextBoxHead*>(bits & ~1)->map);
+    }
     ContextMap* map() const noexcept;
     // The box, if a `Context` shares this slot's; else null.
     ContextBox* shared_box() const noexcept;

@@ -24,11 +24,12 @@ class Coroutine;
 
 namespace detail {
 
-// Warns "coroutine 'f' was never awaited" (AG-02).
-ASYNCIO_API void report_never_awaited(const PromiseBase& promise) noexcept;
+// Warns "coroutine 'f' was never awaited" (AG-02), and destroys its frame.
+ASYNCIO_API void drop_never_awaited(PromiseBase& promise) noexcept;
 [[noreturn]] ASYNCIO_API void throw_already_awaited();
-// RuntimeError "f() ended without co_return (FILE:LINE)".
-ASYNCIO_API std::exception_ptr ended_without_value(const PromiseBase& promise) noexcept;
+// `error` moved; if null: RuntimeError "f() ended without co_return (FILE:LINE)".
+ASYNCIO_API std::exception_ptr take_error_of(const PromiseBase& promise,
+                                             std::exception_ptr* error) noexcept;
 
 // The promise without its return statement: head of the frame, then the result.
 template <class T>
@@ -75,10 +76,10 @@ class PromiseOf : public PromiseBase {
     }
 
     Stored<T>& value() noexcept { return *room_.address(); }
-    // Of one that ended without a value: what left it, or that there was no co_return.
-    std::exception_ptr take_error() noexcept {
-        return outcome() == kError ? std::move(room_.error) : ended_without_value(*this);
-    }
+    // Of one that ended without a value: what left it, null if there was no co_return.
+    std::exception_ptr* error() noexcept { return outcome() == kError ? &room_.error : nullptr; }
+    // The same, moved out, or made.
+    std::exception_ptr take_error() noexcept { return take_error_of(*this, error()); }
 
     template <class A, bool kDirect = kAwaitersByReference>
     decltype(auto) await_transform(A&& awaitable,
@@ -183,9 +184,7 @@ class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
         return *this;
     }
     ~Coroutine() {
-        if (!promise_) return;
-        detail::report_never_awaited(*promise_);
-        close();
+        if (promise_) detail::drop_never_awaited(*promise_);
     }
 
     // Drops it without having begun, and without a report.

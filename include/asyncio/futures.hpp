@@ -64,6 +64,17 @@ class ValueState : public Base {
     }
 
   private:
+  protected:
+    // Of the block of an object of class S that holds it; 0 where it cannot go without a
+    // destructor.
+    template <class S>
+    static constexpr std::uint8_t units() noexcept {
+        constexpr std::size_t n = (sizeof(S) + kBlockUnit - 1) / kBlockUnit;
+        const bool plain = std::is_trivially_destructible_v<Value> && alignof(S) <= kBlockUnit;
+        return plain && n < kBlockClasses ? n : 0;
+    }
+
+  private:
     union {
         Value value_;
     };
@@ -74,7 +85,10 @@ class FutureStateOf final : public ValueState<FutureBase, T> {
   public:
     explicit FutureStateOf(LoopCore& core, std::uint32_t refs = 1, std::source_location place = {},
                            std::uint16_t flags = 0)
-        : ValueState<FutureBase, T>(core, flags, refs, place) {}
+        : ValueState<FutureBase, T>(core, flags, refs, place,
+                                    ValueState<FutureBase, T>::template units<FutureStateOf>()) {
+        core.attach();
+    }
 };
 
 template <class T>
@@ -138,8 +152,11 @@ std::uint64_t callback_key(const F& f) noexcept {
 
 // Raises: RuntimeError "Event loop is closed" if a callback could no longer be scheduled.
 ASYNCIO_API void check_can_schedule(const FutureBase& future);
-// The exception to raise in place of the value after a suspension; null if the value is to be used.
-ASYNCIO_API std::exception_ptr resume_error(TaskBase& task, FutureBase& future);
+// The exception to raise in place of the value: `task` was suspended for `future`, which has none,
+// or a cancel is due; null: `future` was done before.
+ASYNCIO_API std::exception_ptr resume_error(TaskBase* task, FutureBase& future);
+// Raises: that.
+[[noreturn]] ASYNCIO_API void raise_resume_error(TaskBase* task, FutureBase& future);
 // The task must not wait for `future` (T-34). Puts a failed future in its place and suspends for an
 // iteration (S-25). Raises: std::bad_alloc.
 ASYNCIO_API void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future);
@@ -150,9 +167,9 @@ class [[nodiscard]] FutureAwaiter {
   public:
     using asyncio_native = void;
 
-    explicit FutureAwaiter(Ref<FutureBase> f) : future_(std::move(f)) {
-        if (!future_) throw_empty_handle();
-    }
+    // Raises: RuntimeError if it is empty.
+    explicit FutureAwaiter(const Ref<FutureBase>& f) : future_(checked(f)) {}
+    explicit FutureAwaiter(Ref<FutureBase>&& f) : future_(std::move(checked(f))) {}
 
     bool await_ready() const noexcept { return future_->done(); }
 
@@ -164,17 +181,17 @@ class [[nodiscard]] FutureAwaiter {
         if (&f->core() != &task_->core() || f == task_) {
             return suspend_badly(*task_, frame, future_);
         }
-        f->add_node(task_, false);
+        f->add_task(task_);
         task_->suspend(frame, *f);
     }
 
     decltype(auto) await_resume() {
-        if (std::exception_ptr e = error()) std::rethrow_exception(std::move(e));
+        if (!has_value()) raise_resume_error(task_, *future_);
         return take();
     }
 
     Result<T> await_result() {
-        if (std::exception_ptr e = error()) return Result<T>::failure(std::move(e));
+        if (!has_value()) return Result<T>::failure(resume_error(task_, *future_));
         if constexpr (std::is_void_v<T>) {
             return Result<T>::success();
         } else {
@@ -189,11 +206,14 @@ class [[nodiscard]] FutureAwaiter {
     }
 
   private:
-    std::exception_ptr error() {
-        FutureBase& f = *future_;
+    template <class R>
+    static R& checked(R& f) {
+        if (!f) throw_empty_handle();
+        return f;
+    }
+    bool has_value() noexcept {
         const bool cancel_due = task_ != nullptr && task_->resumed();
-        if (f.state_ == FutureState::kFinished && !cancel_due) return nullptr;
-        return task_ ? resume_error(*task_, f) : f.take_error();
+        return future_->state_ == FutureState::kFinished && !cancel_due;
     }
 
     decltype(auto) take() {

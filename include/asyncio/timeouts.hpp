@@ -333,7 +333,7 @@ class [[nodiscard]] WaitFor {
         std::exception_ptr error;
         if (refused_) {
             thread_state.task->resumed();
-            return Result<R>::failure(resume_error(*thread_state.task, *future_.state()));
+            return Result<R>::failure(resume_error(thread_state.task, *future_.state()));
         }
         if (cancelling_) error = cancelling_->resume();
         if (!error) error = overdue_error(*future_.state(), cancelling_ != nullptr);

@@ -60,15 +60,14 @@ class ContextMap {
     std::vector<Item> items_;
 };
 
-class ContextBox {
+class ContextBox : public ContextBoxHead {
   public:
-    explicit ContextBox(Ref<ContextMap> m) : map(std::move(m)) {}
+    explicit ContextBox(Ref<ContextMap> m) : ContextBoxHead{std::move(m)} {}
     void retain() noexcept { count_.add(); }
     void release() noexcept {
         if (count_.drop()) delete this;
     }
 
-    Ref<ContextMap> map;
     bool entered = false;  // by Context::run
 
   private:
@@ -80,10 +79,12 @@ namespace {
 constexpr std::uintptr_t kBox = 1;
 
 // Safe because boxes and maps are aligned to more than one byte: bit 0 of their addresses is clear.
-std::uintptr_t bits_of(ContextBox* box) { return reinterpret_cast<std::uintptr_t>(box) | kBox; }
+std::uintptr_t bits_of(ContextBoxHead* box) { return reinterpret_cast<std::uintptr_t>(box) | kBox; }
 
 // Safe because `bits` is only ever made by bits_of or from a ContextMap pointer (bit 0 clear).
-ContextBox* box_in(std::uintptr_t bits) { return reinterpret_cast<ContextBox*>(bits & ~kBox); }
+ContextBox* box_in(std::uintptr_t bits) {
+    return static_cast<ContextBox*>(reinterpret_cast<ContextBoxHead*>(bits & ~kBox));
+}
 ContextMap* map_in(std::uintptr_t bits) { return reinterpret_cast<ContextMap*>(bits); }
 
 ContextSlot& thread_slot() noexcept {

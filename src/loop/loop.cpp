@@ -199,7 +199,7 @@ void Loop::run_plain() {
     const Backend& b = *backend;
     std::uint32_t iterations = iterations_;
     take_posted();
-    while (plain_ && !ready.empty() && iterations < look_at_ && !b.called()) {
+    while (!ready.empty() && iterations < look_at_ && !b.called()) {
         ++iterations;
         Node* n = batch_ = ready.take_chain();
         do {

@@ -72,11 +72,13 @@ class Loop final : public LoopCore, public Pooled {
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept {
         plain_ = !backend->is_virtual() && !debug && !pick_next && !stopping;
+        look_at_ = 0;  // run_plain() ends with this iteration
     }
     // The current iteration is the last (LC-03).
     void stop() noexcept {
         stopping = true;
         plain_ = false;
+        look_at_ = 0;
     }
 
     // Takes an entry out of the ready queue, if it is there.

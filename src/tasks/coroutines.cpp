@@ -12,7 +12,8 @@ namespace detail {
 
 void throw_already_awaited() { throw RuntimeError("cannot reuse already awaited coroutine"); }
 
-std::exception_ptr ended_without_value(const PromiseBase& promise) noexcept {
+std::exception_ptr take_error_of(const PromiseBase& promise, std::exception_ptr* error) noexcept {
+    if (error) return std::move(*error);
     try {
         return std::make_exception_ptr(RuntimeError(
             function_name(promise.place.function_name()) + "() ended without co_return (" +
@@ -44,7 +45,7 @@ std::exception_ptr leave_frame(const PromiseBase& p) noexcept {
     return error;
 }
 
-void report_never_awaited(const PromiseBase& promise) noexcept {
+void drop_never_awaited(PromiseBase& promise) noexcept {
     try {
         const std::string text = "coroutine '" + function_name(promise.place.function_name()) +
                                  "' was never awaited (made by the function at " +
@@ -54,6 +55,8 @@ void report_never_awaited(const PromiseBase& promise) noexcept {
     } catch (const std::bad_alloc&) {
         // Out of memory: the coroutine is dropped all the same.
     }
+    // Safe because the frame has not begun, and the caller's handle is its only owner.
+    destroy_frame(promise.handle());
 }
 
 void destroy_chain(PromiseBase* innermost) noexcept {

@@ -17,12 +17,29 @@ namespace detail {
 // that a long chain of them needs no stack.
 constexpr std::uint32_t kMostNested = 50;
 
-void FutureBase::destroy() noexcept {
+// What most are at their end: done on their own thread, with a value of a simple kind, and nothing
+// that few have. What its destructor would do is known then, and that nothing in it destroys
+// others.
+inline bool FutureBase::needs_no_destructor(const ThreadState& here) const noexcept {
+    if (units_ == 0 || state_ != FutureState::kFinished || here.loop != core_) return false;
+    if (!is_task()) return true;
+    // Safe because the flag is set by TaskBase's constructor only.
+    const auto& task = static_cast<const TaskBase&>(*this);
+    return (task.name_ & 1) != 0 && task.context_.bits == 0;
+}
+
+void FutureBase::destroy(ThreadState& here) noexcept {
+    if (!needs_no_destructor(here)) return destroy_slow(here);
+    const std::size_t units = units_;
+    --core_->live;
+    if (!keep_block(here, this, units)) deallocate_slow(this, units * kBlockUnit);
+}
+
+[[gnu::noinline]] void FutureBase::destroy_slow(ThreadState& t) noexcept {
     if (flags_ & kUnretrieved) {
         report_unretrieved();
         return;
     }
-    ThreadState& t = thread_state;
     if (t.dying == kMostNested) [[unlikely]] {
         // Safe because nobody refers to it any more: it is in no list, and its link is free.
         next_ = std::exchange(t.doomed, this);
@@ -34,7 +51,7 @@ void FutureBase::destroy() noexcept {
         destroy_doomed();
 }
 
-// Out of line, since destroy() would save one register more for it.
+// Out of line, since destroy_slow() would save one register more for it.
 [[gnu::cold, gnu::noinline]] void FutureBase::destroy_doomed() noexcept {
     ThreadState& t = thread_state;
     ++t.dying;
@@ -136,10 +153,27 @@ void FutureBase::set_exception(std::exception_ptr error) {
     finish_error(std::move(error));
 }
 
-void FutureBase::finish(FutureState state) noexcept {
+inline void FutureBase::schedule_callbacks() noexcept {
+    Node* const last = callbacks_;
+    if (!last) return;
+    if ((flags_ & kDoneNodes) || core_->closed.load(std::memory_order_relaxed)) {
+        return schedule_done_nodes();
+    }
+    callbacks_ = nullptr;
+    core_->ready.push_ring(last);
+}
+
+inline void FutureBase::finish(FutureState state) noexcept {
     std::construct_at(&exc_);  // ends the life of waiting_
     state_ = state;
     schedule_callbacks();
+}
+
+void FutureBase::finish_value() noexcept { finish(FutureState::kFinished); }
+
+void TaskBase::finish_from_value(PromiseBase& root) noexcept {
+    leaf_ = &root;
+    finish(FutureState::kFinished);
 }
 
 void FutureBase::finish_error(std::exception_ptr error) noexcept {
@@ -156,17 +190,14 @@ void FutureBase::finish_cancelled(std::exception_ptr error) noexcept {
     schedule_callbacks();
 }
 
-void FutureBase::schedule_callbacks() noexcept {
-    if (!callbacks_) return;
+void FutureBase::schedule_done_nodes() noexcept {
     if (core_->closed) {
         drop_callbacks();
         return;
     }
-    if (flags_ & kDoneNodes) {
-        for (Node* n = callbacks_->next_;; n = n->next_) {
-            n->scheduled(*this);
-            if (n == callbacks_) break;
-        }
+    for (Node* n = callbacks_->next_;; n = n->next_) {
+        n->scheduled(*this);
+        if (n == callbacks_) break;
     }
     core_->ready.push_ring(std::exchange(callbacks_, nullptr));
 }
@@ -370,17 +401,22 @@ void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBase>& future) 
     task.suspend_yield(frame);
 }
 
-std::exception_ptr resume_error(TaskBase& task, FutureBase& future) {
+std::exception_ptr resume_error(TaskBase* task, FutureBase& future) {
+    if (!task) return future.take_error();
     if (!future.done()) [[unlikely]] {
         // Taken out of a circle. A cancel that came meanwhile is due at the next await.
-        return task.take_await_error();
+        return task->take_await_error();
     }
-    const bool due = (task.flags_ & FutureBase::kMustCancel) != 0;
+    const bool due = (task->flags_ & FutureBase::kMustCancel) != 0;
     std::exception_ptr error = future.take_error();
     if (!due) return error;
-    std::exception_ptr cancel = task.take_cancel();
+    std::exception_ptr cancel = task->take_cancel();
     // A gather ends with a CancelledError as its exception: that counts as well.
     return is_cancelled_error(error) ? error : cancel;
+}
+
+void raise_resume_error(TaskBase* task, FutureBase& future) {
+    std::rethrow_exception(resume_error(task, future));
 }
 
 }  // namespace detail

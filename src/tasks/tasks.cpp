@@ -93,18 +93,16 @@ void TaskBase::run() {
     ContextSlot* const context = t.context;
     t.task = this;
     t.context = &context_;
-    if ((flags_ & (kStarted | kMustCancel)) == kMustCancel) [[unlikely]] {
+    const bool begins = (flags_ & kStarted) == 0;
+    if (begins && (flags_ & kMustCancel)) [[unlikely]] {
         cancel_before_start();
     } else {
-        flags_ |= kStarted;
+        if (begins) flags_ |= kStarted;
         // While it runs it is suspended nowhere: what it stood at may be gone before it stands
-        // again.
+        // again. Between two frames nobody is named as the next.
         PromiseBase* frame = std::exchange(leaf_, nullptr);
-        do {
-            t.next = nullptr;
-            frame->handle().resume();
-            frame = t.next;
-        } while (frame);
+        frame->handle().resume();
+        while ((frame = std::exchange(t.next, nullptr))) frame->handle().resume();
     }
     if (done()) {
         // Safe because the root is at its final suspend, or has not begun, and the task is its only
@@ -112,7 +110,10 @@ void TaskBase::run() {
         destroy_frame(std::exchange(leaf_, nullptr)->handle());
         t.task = nullptr;
         t.context = context;
-        end_step();
+        unlink();
+        if (flags_ & kExit) [[unlikely]]
+            leave_loop();
+        release_on(t);  // the loop's
         return;
     }
     t.task = nullptr;  // as the loop has it between steps; start() puts back its own
@@ -123,17 +124,27 @@ void TaskBase::drop() noexcept {
     // The loop owns the task and destroys its frames when it closes.
 }
 
-// The task is over: the loop's reference goes.
-void TaskBase::end_step() {
-    unlink();
-    if (flags_ & kExit) [[unlikely]] {
-        // S-60: KeyboardInterrupt and SystemExit leave the loop too.
-        std::exception_ptr leave = exc_;
-        release();
-        std::rethrow_exception(std::move(leave));
-    }
+// S-60: KeyboardInterrupt and SystemExit leave the loop too, whose reference goes.
+[[gnu::cold]] void TaskBase::leave_loop() {
+    std::exception_ptr leave = exc_;
     release();
+    std::rethrow_exception(std::move(leave));
 }
+
+void* TaskBase::room(std::size_t size, std::size_t alignment, LoopCore& core, PromiseBase& root) {
+    try {
+        return alignment > kBlockUnit ? ::operator new(size, std::align_val_t(alignment))
+                                      : allocate_slow(size);
+    } catch (...) {
+        // Raised again.
+        core.detach();
+        // Safe because the frame has not begun, and the task would have been its only owner.
+        destroy_frame(root.handle());
+        throw;
+    }
+}
+
+void TaskBase::copy_context() noexcept { context_ = ContextSlot::copy_current(); }
 
 // S-43: the body is never entered. Out of line, since each step would save two registers for it.
 [[gnu::cold, gnu::noinline]] void TaskBase::cancel_before_start() noexcept {
@@ -142,21 +153,15 @@ void TaskBase::end_step() {
     finish_cancelled(std::move(error));
 }
 
-bool TaskBase::finish_cancelled_instead(PromiseBase& root) noexcept {
-    if (!(flags_ & kMustCancel)) return false;
+void TaskBase::end_cancelled(PromiseBase& root) noexcept {
     leaf_ = &root;
     std::exception_ptr error = take_cancel();
     finish_cancelled(std::move(error));
-    return true;
 }
 
-void TaskBase::finish_from_value(PromiseBase& root) noexcept {
+void TaskBase::finish_from_error(PromiseBase& root, std::exception_ptr* kept) noexcept {
     leaf_ = &root;
-    finish_value();
-}
-
-void TaskBase::finish_from_error(PromiseBase& root, std::exception_ptr error) noexcept {
-    leaf_ = &root;
+    std::exception_ptr error = take_error_of(root, kept);
     if (is_cancelled_error(error)) {
         flags_ |= kCancelOnce;
         finish_cancelled(std::move(error));

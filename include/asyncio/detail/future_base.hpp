@@ -21,8 +21,8 @@
 //             pending    then null   its place)
 //   dropped   pending    null        null            nothing: its loop is closed
 //
-//   kStarted is set from the first step on (2), kRegistered (it is in the loop's list of tasks)
-//   until it is done or dropped.
+//   kStarted is set from the first step on (2). It is in the loop's list of tasks until it is done
+//   or dropped.
 //   (1) From the begin of a step until the awaiter calls resumed() it is as it was.
 //   (2) The task that closes a generator has it before, so that a cancel comes inside.
 //
@@ -94,7 +94,6 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     static constexpr std::uint16_t kEager = 32;       // its first step ran inside create_task
     static constexpr std::uint16_t kExit = 64;  // KeyboardInterrupt/SystemExit: leave the loop
     static constexpr std::uint16_t kLogDestroyed = 128;  // report "destroyed but it is pending"
-    static constexpr std::uint16_t kRegistered = 256;    // in the loop's list of tasks
     static constexpr std::uint16_t kOther = 512;         // another layout: use value_address()
     static constexpr std::uint16_t kCancelOnce = 1024;   // exc_ is handed out once (S-51)
     static constexpr std::uint16_t kCancelling = 2048;   // a cancel() passes through it just now
@@ -104,8 +103,10 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     static constexpr std::uint16_t kPassedOn = 32768;  // kGroupParent: was cancelled through others
 
     void retain() noexcept { refs_.add(); }
-    void release() noexcept {
-        if (refs_.drop()) destroy();
+    void release() noexcept { release_on(thread_state); }
+    // The same where the state of this thread is at hand.
+    void release_on(ThreadState& here) noexcept {
+        if (refs_.drop()) destroy(here);
     }
     bool unique() const noexcept { return refs_.unique(); }
 
@@ -135,12 +136,23 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     void check_pending() const;
 
     // Ends it and moves the callbacks to the ready queue.
-    void finish_value() noexcept { finish(FutureState::kFinished); }
+    void finish_value() noexcept;
     void finish_error(std::exception_ptr error) noexcept;
     void finish_cancelled(std::exception_ptr error) noexcept;
 
     // Registers a node of the library's; if already done it is scheduled at once.
     void add_node(Node* node, bool is_done_node) noexcept;
+    // The same for a task that waits; it must be pending.
+    void add_task(Node* task) noexcept {
+        Node* const last = callbacks_;
+        callbacks_ = task;
+        if (!last) {
+            task->next_ = task;
+            return;
+        }
+        task->next_ = last->next_;
+        last->next_ = task;
+    }
     // Unlinks a node. Returns false if it is not in the list.
     bool remove_node(Node* node) noexcept;
     // Unlinks the last one whose key is `key`; null if there is none.
@@ -164,7 +176,10 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     virtual void* value_address() noexcept = 0;
 
     FutureState state_ = FutureState::kPending;
-    std::uint8_t traced_ = 0;  // failed: how many frames exc_ had left (see cut_trace())
+    union {
+        std::uint8_t units_;   // until it fails: of its block, if its value needs no destructor; 0
+        std::uint8_t traced_;  // failed: how many frames exc_ had left (see cut_trace())
+    };
     std::uint16_t flags_;
     RefCount refs_;
     LoopCore* core_;
@@ -178,9 +193,18 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
   protected:
     FutureBase(LoopCore& core, std::uint16_t flags, std::uint32_t refs,
                std::source_location place) noexcept
-        : flags_(flags), refs_(refs), core_(&core), waiting_(nullptr), place_(place) {
+        : FutureBase(core, flags, refs, place, 0) {
         core.attach();
     }
+    // The core counts it already. `units`: see units_.
+    FutureBase(LoopCore& core, std::uint16_t flags, std::uint32_t refs, std::source_location place,
+               std::uint8_t units) noexcept
+        : units_(units),
+          flags_(flags),
+          refs_(refs),
+          core_(&core),
+          waiting_(nullptr),
+          place_(place) {}
     virtual ~FutureBase() {
         if (done()) {
             std::destroy_at(&exc_);
@@ -194,9 +218,12 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     void schedule_callbacks() noexcept;
 
   private:
+    void schedule_done_nodes() noexcept;
+    bool needs_no_destructor(const ThreadState& here) const noexcept;
+    void destroy_slow(ThreadState& here) noexcept;
     void unlink_after(Node* before) noexcept;
     Node* find_unique(std::uint64_t key) const noexcept;
-    void destroy() noexcept;
+    void destroy(ThreadState& here) noexcept;
     static void destroy_doomed() noexcept;
     void report_unretrieved() noexcept;
 };
@@ -270,10 +297,13 @@ class ASYNCIO_API TaskBase : public FutureBase {
     void start_plain() noexcept {
         name_ = next_task_number() << 1 | 1;
         const ContextSlot* slot = thread_state.context;
-        if (!slot || slot->bits) context_ = ContextSlot::copy_current();
+        if (!slot || !slot->empty()) copy_context();
         link();
         core_->push_ready(this);
     }
+    // Room for a task that runs `root`, where no block is free. Raises: std::bad_alloc, and then
+    // the coroutine has ended unbegun, and the core does not count the task.
+    static void* room(std::size_t size, std::size_t alignment, LoopCore& core, PromiseBase& root);
 
     std::string name() const;
     void set_name(std::string_view name);
@@ -290,16 +320,18 @@ class ASYNCIO_API TaskBase : public FutureBase {
     std::uint32_t cancel_requests_ = 0;
 
   protected:
-    TaskBase(LoopCore& core, PromiseBase& root, std::source_location place) noexcept
-        : FutureBase(core, kTask | kLogDestroyed, 2, place), leaf_(&root), name_(1) {}
+    TaskBase(LoopCore& core, PromiseBase& root, std::source_location place,
+             std::uint8_t units) noexcept
+        : FutureBase(core, kTask | kLogDestroyed, 2, place, units), leaf_(&root), name_(1) {}
     ~TaskBase() override {
         if ((name_ & 1) == 0) delete_extra();
     }
 
-    // For collect(). The root returned while a cancel was due: the task ends cancelled, and true is
-    // returned (S-46).
-    bool finish_cancelled_instead(PromiseBase& root) noexcept;
-    void finish_from_error(PromiseBase& root, std::exception_ptr error) noexcept;
+    // For collect(). The root returned while a cancel was due: the task ends cancelled (S-46).
+    bool cancel_due() const noexcept { return (flags_ & kMustCancel) != 0; }
+    void end_cancelled(PromiseBase& root) noexcept;
+    // `error` is where the root has its exception; null: it ended without co_return.
+    void finish_from_error(PromiseBase& root, std::exception_ptr* error) noexcept;
     void finish_from_value(PromiseBase& root) noexcept;
 
   private:
@@ -308,17 +340,16 @@ class ASYNCIO_API TaskBase : public FutureBase {
     void must_cancel(const std::exception_ptr& error) noexcept;
     void cancel_now() noexcept;
     void cancel_before_start() noexcept;
-    void end_step();
+    [[noreturn]] void leave_loop();
+    void copy_context() noexcept;
     void delete_extra() noexcept;
     void link() noexcept {
-        flags_ |= kRegistered;
         previous_ = core_->last_task;
         following_ = nullptr;
         (previous_ ? previous_->following_ : core_->first_task) = this;
         core_->last_task = this;
     }
     void unlink() noexcept {
-        flags_ &= static_cast<std::uint16_t>(~kRegistered);
         (previous_ ? previous_->following_ : core_->first_task) = following_;
         (following_ ? following_->previous_ : core_->last_task) = previous_;
     }

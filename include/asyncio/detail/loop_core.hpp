@@ -300,9 +300,11 @@ struct LoopCore {
         return owner_thread.load(std::memory_order_relaxed) == &thread_state;
     }
 
+    // By what the loop's own step makes.
+    void attach_here() noexcept { ++live; }
     void attach() noexcept {
         if (runs_here()) {
-            ++live;
+            attach_here();
         } else {
             foreign.fetch_add(1, std::memory_order_relaxed);
         }

@@ -58,29 +58,35 @@ extern constinit ASYNCIO_API thread_local ThreadState thread_state;
 ASYNCIO_API void* allocate_slow(std::size_t size);
 ASYNCIO_API void deallocate_slow(void* block, std::size_t size) noexcept;
 
-inline void* allocate(std::size_t size) {
+// One of the free ones; null if there is none.
+inline void* take_free_block(std::size_t size) noexcept {
     const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
-    if (units < kBlockClasses) {
-        ThreadState& t = thread_state;
-        if (FreeBlock* block = t.free[units]) {
-            t.free[units] = block->next;
-            t.room += static_cast<std::int32_t>(units);
-            return block;
-        }
-    }
+    if (units >= kBlockClasses) return nullptr;
+    ThreadState& t = thread_state;
+    FreeBlock* const block = t.free[units];
+    if (!block) return nullptr;
+    t.free[units] = block->next;
+    t.room += static_cast<std::int32_t>(units);
+    return block;
+}
+// Puts one of so many units among the free ones of `t`, this thread's; false if they are enough.
+inline bool keep_block(ThreadState& t, void* p, std::size_t units) noexcept {
+    if (t.room < static_cast<std::int32_t>(units)) return false;
+    auto* block = static_cast<FreeBlock*>(p);
+    block->next = t.free[units];
+    t.free[units] = block;
+    t.room -= static_cast<std::int32_t>(units);
+    return true;
+}
+
+inline void* allocate(std::size_t size) {
+    if (void* block = take_free_block(size)) return block;
     return allocate_slow(size);
 }
 
 inline void deallocate(void* p, std::size_t size) noexcept {
     const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
-    ThreadState& t = thread_state;
-    if (units < kBlockClasses && t.room >= static_cast<std::int32_t>(units)) {
-        auto* block = static_cast<FreeBlock*>(p);
-        block->next = t.free[units];
-        t.free[units] = block;
-        t.room -= static_cast<std::int32_t>(units);
-        return;
-    }
+    if (units < kBlockClasses && keep_block(thread_state, p, units)) return;
     deallocate_slow(p, size);
 }
 

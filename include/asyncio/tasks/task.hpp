@@ -43,24 +43,25 @@ namespace detail {
 template <class T>
 class TaskStateOf final : public ValueState<TaskBase, T> {
   public:
-    TaskStateOf(LoopCore& core, PromiseOf<T>& root) noexcept
-        : ValueState<TaskBase, T>(core, root, root.place) {}
+    // The core counts it already.
+    TaskStateOf(PromiseOf<T>& root, LoopCore& core) noexcept
+        : ValueState<TaskBase, T>(core, root, root.place,
+                                  ValueState<TaskBase, T>::template units<TaskStateOf>()) {}
 
   private:
     void collect(PromiseBase& base) noexcept override {
         // Safe because the constructor took the root frame of a Coroutine<T>.
         auto& root = static_cast<PromiseOf<T>&>(base);
         if (root.outcome() != PromiseBase::kValue) {
-            this->finish_from_error(root, root.take_error());
-            return;
+            return this->finish_from_error(root, root.error());
         }
-        if (this->finish_cancelled_instead(root)) return;
+        if (this->cancel_due()) return this->end_cancelled(root);
         try {
             this->emplace(std::move(root.value()));
         } catch (...) {
             // A result whose move throws ends the task with that exception.
-            this->finish_from_error(root, std::current_exception());
-            return;
+            std::exception_ptr error = std::current_exception();
+            return this->finish_from_error(root, &error);
         }
         this->finish_from_value(root);
     }
@@ -201,26 +202,25 @@ auto to_coroutine(A&& a) {
     }
 }
 
+// The state of a task that runs `root`, which it owns. The core counts it already.
+// Raises: see TaskBase::room().
+template <class T>
+[[gnu::always_inline]] inline TaskStateOf<T>* make_state(LoopCore& core, PromiseOf<T>& root) {
+    using State = TaskStateOf<T>;
+    void* block = nullptr;
+    if constexpr (alignof(State) <= kBlockUnit) block = take_free_block(sizeof(State));
+    if (!block) block = TaskBase::room(sizeof(State), alignof(State), core, root);
+    auto* const task = ::new (block) State(root, core);
+    root.set_task(*task);
+    return task;
+}
+
 template <class T>
 Task<T> make_task_as(LoopCore& core, Coroutine<T>& coroutine, const TaskOptions& options) {
-    PromiseOf<T>* root = coroutine.release();
-    TaskStateOf<T>* task = nullptr;
-    try {
-        task = new TaskStateOf<T>(core, *root);
-    } catch (...) {
-        // Out of memory: the coroutine ends unbegun, and the error goes on.
-        // Safe because release() gave it up and nobody else has it.
-        destroy_frame(root->handle());
-        throw;
-    }
+    core.attach();
+    TaskStateOf<T>* const task = make_state(core, *coroutine.release());
     auto state = Ref<FutureBase>::adopt(task);
-    root->set_task(*task);
-    if (options.name.empty() && !options.context &&
-        !(options.eager_start && *options.eager_start)) {
-        task->start_plain();
-    } else {
-        launch(*task, options);
-    }
+    launch(*task, options);
     return Task<T>::from_state(std::move(state));
 }
 
@@ -233,6 +233,18 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, const TaskOptions& opt
     return make_task_as(core, coroutine, options);
 }
 
+// The same for the loop that runs here, without options.
+template <class T>
+Task<T> make_task_here(LoopCore& core, Coroutine<T> coroutine) {
+    if (core.debug || core.has_task_factory) [[unlikely]] {
+        return make_task<T>(core, std::move(coroutine), {});
+    }
+    core.attach_here();
+    TaskStateOf<T>* const task = make_state(core, *coroutine.release());
+    task->start_plain();
+    return Task<T>::from_state(Ref<FutureBase>::adopt(task));
+}
+
 template <class A>
 auto start_task(LoopCore& core, A&& awaitable, const TaskOptions& options) {
     static_assert(
@@ -241,6 +253,14 @@ auto start_task(LoopCore& core, A&& awaitable, const TaskOptions& options) {
         "its captures bitwise inside a co_await expression");
     using R = typename AwaitResultOf<A>::type;
     return make_task<R>(core, to_coroutine(std::forward<A>(awaitable)), options);
+}
+// Raises: RuntimeError "no running event loop".
+template <class A>
+auto start_task_here(A&& awaitable) {
+    static_assert(kSafeTemporary<A>, "name this callable first: see start_task");
+    using R = typename AwaitResultOf<A>::type;
+    LoopCore& core = running_core();
+    return make_task_here<R>(core, to_coroutine(std::forward<A>(awaitable)));
 }
 
 // A future for an awaitable: the same one if it is a future, else a task (T-31).
@@ -266,7 +286,7 @@ auto create_task(A&& awaitable, const TaskOptions& options) {
 // so slowly that a task costs a tenth more.
 template <Awaitable A>
 auto create_task(A&& awaitable) {
-    return detail::start_task(detail::running_core(), std::forward<A>(awaitable), {});
+    return detail::start_task_here(std::forward<A>(awaitable));
 }
 
 // `x` itself if it is a future or task, else a task that runs it. Without a running loop it uses
