@@ -14,6 +14,7 @@
   script/bench callgrind        instructions for one operation; --update writes bench/baseline.json
   script/bench check            the same against bench/baseline.json: fails where it grew by over
                                 --limit percent (3)
+  script/bench spawn            where the instructions of one task go, by part, beside the floor
   script/bench --install-peers  installs what the peers need (apt-get), then measures
 """
 
@@ -33,6 +34,7 @@ import lateness
 import measure
 import mixed
 import network
+import parts
 import programs
 import publish
 import report
@@ -55,7 +57,7 @@ def arguments():
     split = lambda text: [part for part in text.split(",") if part]
     parser.add_argument("command", nargs="?", default="all",
                         choices=["all", "quick", *SECTIONS, "network-quick", "publish",
-                                 "callgrind", "check"])
+                                 "callgrind", "check", "spawn"])
     parser.add_argument("--build-dir", default=os.environ.get(
         "ASYNCIO_BENCH_DIR", os.path.join(programs.ROOT, "build", "bench")))
     parser.add_argument("--runs", type=int, default=0, help="rounds of each measurement")
@@ -210,6 +212,14 @@ def run_instructions(args):
     return 0
 
 
+def run_parts(args):
+    if not shutil.which("valgrind"):
+        sys.exit("valgrind is missing: apt-get install valgrind")
+    ours = {p.name: p.argv[0] for p in our_programs(args) if p.kind == "ours"}
+    parts.report(ours, parts.build_floor(args.build_dir), say)
+    return 0
+
+
 def main():
     args = arguments()
     if args.install_peers:
@@ -217,6 +227,8 @@ def main():
     try:
         if args.command in ("callgrind", "check"):
             return run_instructions(args)
+        if args.command == "spawn":
+            return run_parts(args)
         if args.command == "publish":
             return publish_results(args)
         check_workloads(args)
