@@ -84,6 +84,9 @@ function(asyncio_package component package section)
         string(APPEND overrides
             "# cpack writes these scripts; a trigger would do the same.\n${package}: maintscript-calls-ldconfig\n")
     endif()
+    if(component STREQUAL tools)
+        string(APPEND overrides "# They tell with --help.\n${package}: no-manual-page\n")
+    endif()
     file(WRITE "${asyncio_debian_dir}/${package}" "${overrides}")
     install(FILES "${asyncio_debian_dir}/${package}"
         DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/lintian/overrides"
@@ -145,8 +148,9 @@ get_cmake_property(asyncio_installed COMPONENTS)
 if(tools IN_LIST asyncio_installed)
     asyncio_package(tools libasyncio-tools devel INDEP
         SUMMARY "asyncio for C++20: tools"
-        TEXT "${asyncio_about}.\nThese are programs for those who write with it."
-        DEPENDS "python3")
+        TEXT "${asyncio_about}.\nThis is asyncio-check-coroutines, which finds mistakes in coroutines."
+        DEPENDS "python3"
+        RECOMMENDS "clang-tools-19 | clang-tools")
 endif()
 if(doc IN_LIST asyncio_installed)
     asyncio_package(doc libasyncio-doc doc INDEP
