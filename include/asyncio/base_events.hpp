@@ -286,39 +286,46 @@ auto EventLoop::connect_accepted_socket(F&& factory, OwnedDescriptor sock) {
 }
 
 template <class F>
-Coroutine<Server> EventLoop::create_server(F&& factory, std::vector<std::string> hosts, int port,
-                                           ServerOptions options) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_server(F&& factory,
+                                                                std::vector<std::string> hosts,
+                                                                int port, ServerOptions options) {
     return detail::create_server(*this,
                                  detail::protocol_factory(std::forward<F>(factory), options.sock),
                                  std::move(hosts), port, options);
 }
 template <class F>
-Coroutine<Server> EventLoop::create_server(F&& factory, std::vector<std::string> hosts, int port) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_server(F&& factory,
+                                                                std::vector<std::string> hosts,
+                                                                int port) {
     return create_server(std::forward<F>(factory), std::move(hosts), port, ServerOptions());
 }
 template <class F>
-Coroutine<Server> EventLoop::create_server(F&& factory, std::string_view host, int port,
-                                           ServerOptions options) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_server(F&& factory, std::string_view host,
+                                                                int port, ServerOptions options) {
     return create_server(std::forward<F>(factory), detail::one_host(host), port, options);
 }
 template <class F>
-Coroutine<Server> EventLoop::create_server(F&& factory, std::string_view host, int port) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_server(F&& factory, std::string_view host,
+                                                                int port) {
     return create_server(std::forward<F>(factory), host, port, ServerOptions());
 }
 template <class F>
-Coroutine<Server> EventLoop::create_server(F&& factory, ServerOptions options) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_server(F&& factory,
+                                                                ServerOptions options) {
     return detail::create_server(
         *this, detail::protocol_factory(std::forward<F>(factory), options.sock), {}, {}, options);
 }
 
 template <class F>
-Coroutine<Server> EventLoop::create_unix_server(F&& factory, std::string_view path,
-                                                UnixServerOptions options) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_unix_server(F&& factory,
+                                                                     std::string_view path,
+                                                                     UnixServerOptions options) {
     return detail::create_unix_server(
         *this, detail::protocol_factory(std::forward<F>(factory), options.sock), path, options);
 }
 template <class F>
-Coroutine<Server> EventLoop::create_unix_server(F&& factory, std::string_view path) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> EventLoop::create_unix_server(F&& factory,
+                                                                     std::string_view path) {
     return create_unix_server(std::forward<F>(factory), path, UnixServerOptions());
 }
 

@@ -167,12 +167,12 @@ class [[nodiscard]] CoroutineAwaiter {
 // (`create_task`). Move-only; awaited once. One that is dropped without that is reported (AG-02).
 // If cancelled: CancelledError is raised at the co_await inside it that is suspended.
 template <class T = void>
-class [[nodiscard("co_await it, or give it to create_task")]] Coroutine {
+class [[nodiscard("co_await it, or give it to create_task")]] ASYNCIO_CORO_TYPE Coroutine {
   public:
     using value_type = T;
     struct promise_type : detail::PromiseReturn<T> {
-        Coroutine get_return_object(
-            std::source_location where = std::source_location::current()) noexcept {
+        ASYNCIO_CORO_WRAPPER Coroutine
+        get_return_object(std::source_location where = std::source_location::current()) noexcept {
             this->place = where;
             return Coroutine(this);
         }
@@ -488,7 +488,7 @@ class NamedCallable {
   public:
     explicit NamedCallable(F fn) : fn_(std::move(fn)) {}
     template <class... Args>
-    decltype(auto) operator()(Args&&... args)
+    ASYNCIO_CORO_WRAPPER decltype(auto) operator()(Args&&... args)
         requires std::is_invocable_v<F&, Args...>
     {
         return fn_(std::forward<Args>(args)...);

@@ -320,7 +320,7 @@ class ASYNCIO_API Condition {
     // Raises, if cancelled: as wait(); what `predicate` raises, after which a notify that reached
     // this task goes to another waiter.
     template <class F>
-    auto wait_for(F&& predicate) {
+    ASYNCIO_CORO_WRAPPER auto wait_for(F&& predicate) {
         static_assert(detail::kSafeTemporary<F>,
                       "name this callable first (auto f = ...; co_await c.wait_for(f)): this "
                       "compiler would copy its captures bitwise");
@@ -513,7 +513,7 @@ class ASYNCIO_API Barrier {
     bool broken() const noexcept;
 
     // For `with(barrier, body)`: waits; the body gets the index.
-    Coroutine<int> aenter() { return wait(); }
+    ASYNCIO_CORO_WRAPPER Coroutine<int> aenter() { return wait(); }
     auto aexit(const std::exception_ptr& /*error*/) noexcept { return detail::Ready<bool>(false); }
 
     // `<asyncio.locks.Barrier object at 0x7f... [filling, waiters:1/3]>`

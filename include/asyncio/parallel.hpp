@@ -341,13 +341,13 @@ class Channel {
 
     // Waits for room, and sends `item`. Raises: QueueShutDown "channel is closed".
     // If cancelled: it is not sent, and goes with the call.
-    Coroutine<> send(T item) const
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(T item) const
         requires(!detail::kMadeWrong<T>)
     {
         return send_made(std::move(item));
     }
     // The same where the compiler makes braces wrong (detail/braced.hpp). If cancelled: as above.
-    Coroutine<> send(detail::Braced<T>&& item) const
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(detail::Braced<T>&& item) const
         requires(detail::kMadeWrong<T>)
     {
         return send_made(std::move(item.value));
@@ -355,7 +355,7 @@ class Channel {
     // The same for what converts to T. If cancelled: as above.
     template <std::convertible_to<T> U>
         requires(detail::kMadeWrong<T>)
-    Coroutine<> send(U&& item) const {
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(U&& item) const {
         return send_made(std::forward<U>(item));
     }
     // Not to be called. If cancelled: nothing.
@@ -365,13 +365,15 @@ class Channel {
     // Not to be called. If cancelled: nothing.
     template <class Refused = void>
         requires(detail::kMadeWrong<T>)
-    Coroutine<> send(const T&& item) const {
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(const T&& item) const {
         static_assert(detail::kBracesAreSafe<Refused>, ASYNCIO_BRACES_ARE_REFUSED);
         return send_made(item);
     }
     // The same, but moves from `item` only when there is room. Raises: as send; `item` is as it
     // was. If cancelled: `item` is as it was.
-    Coroutine<> send_from(T& item) const { return detail::send_moved<T>(core_, item); }
+    ASYNCIO_CORO_WRAPPER Coroutine<> send_from(T& item) const {
+        return detail::send_moved<T>(core_, item);
+    }
     // Waits for an object; empty when the channel is closed and all were received.
     // If cancelled: none is lost, the next receiver gets it.
     Coroutine<std::optional<T>> receive() const { return detail::receive_item<T>(core_); }
@@ -420,7 +422,7 @@ class Channel {
 
   private:
     template <class U>
-    Coroutine<> send_made(U&& item) const {
+    ASYNCIO_CORO_WRAPPER Coroutine<> send_made(U&& item) const {
         return detail::send_item<T>(
             core_,
             detail::ChannelItemPtr<T>(detail::ChannelItemOf<T>::make(std::forward<U>(item))));

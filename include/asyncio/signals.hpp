@@ -39,7 +39,7 @@ namespace signals {
 // Raises: ValueError "invalid signal number N"; when awaited, RuntimeError "sig N cannot be
 // caught". If cancelled: the signal is caught no more.
 template <std::convertible_to<int>... S>
-[[nodiscard]] Coroutine<int> wait(int signal, S... more) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<int> wait(int signal, S... more) {
     const int all[] = {signal, static_cast<int>(more)...};
     return detail::wait_for_signal(detail::signal_set(all, 1 + sizeof...(S)));
 }

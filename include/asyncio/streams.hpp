@@ -425,20 +425,20 @@ Ref<StreamServer> stream_server_for(std::size_t limit, F&& handler) {
 // be <= 0".
 // If cancelled: what was opened is closed.
 template <class F>
-Coroutine<Server> start_server(F&& handler, std::string_view host, int port,
-                               ServerOptions options = {}) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, std::string_view host, int port,
+                                                    ServerOptions options = {}) {
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
                                 detail::one_host(host), port, options);
 }
 template <class F>
-Coroutine<Server> start_server(F&& handler, std::vector<std::string> hosts, int port,
-                               ServerOptions options = {}) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, std::vector<std::string> hosts,
+                                                    int port, ServerOptions options = {}) {
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
                                 std::move(hosts), port, options);
 }
 // The same on a socket that is bound already: `{.sock = socket}`.
 template <class F>
-Coroutine<Server> start_server(F&& handler, ServerOptions options) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, ServerOptions options) {
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
                                 {}, {}, options);
 }
@@ -446,8 +446,8 @@ Coroutine<Server> start_server(F&& handler, ServerOptions options) {
 // Raises: OSError, ValueError as the loop's create_unix_server.
 // If cancelled: what was opened is closed.
 template <class F>
-Coroutine<Server> start_unix_server(F&& handler, std::string_view path,
-                                    UnixServerOptions options = {}) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> start_unix_server(F&& handler, std::string_view path,
+                                                         UnixServerOptions options = {}) {
     return detail::start_unix_server(
         detail::stream_server_for(options.limit, std::forward<F>(handler)), path, options);
 }

@@ -347,23 +347,24 @@ auto subprocess_pipes(EventLoop& loop, F&& factory, std::vector<std::string> arg
 // If cancelled: the child is killed, and its end awaited (P-11).
 template <detail::ProcessArgument... A>
     requires(sizeof...(A) > 0)
-[[nodiscard]] Coroutine<Process> create_subprocess_exec(SubprocessOptions options,
-                                                        const A&... args) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(
+    SubprocessOptions options, const A&... args) {
     return detail::create_process(
         detail::plan_subprocess(detail::to_arguments(args...), false, options));
 }
 template <detail::ProcessArgument... A>
     requires(sizeof...(A) > 0)
-[[nodiscard]] Coroutine<Process> create_subprocess_exec(const A&... args) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(const A&... args) {
     return create_subprocess_exec(SubprocessOptions(), args...);
 }
 template <detail::ProcessArguments R>
-[[nodiscard]] Coroutine<Process> create_subprocess_exec(SubprocessOptions options, const R& args) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(
+    SubprocessOptions options, const R& args) {
     return detail::create_process(
         detail::plan_subprocess(detail::to_arguments(args), false, options));
 }
 template <detail::ProcessArguments R>
-[[nodiscard]] Coroutine<Process> create_subprocess_exec(const R& args) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(const R& args) {
     return create_subprocess_exec(SubprocessOptions(), args);
 }
 

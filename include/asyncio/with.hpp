@@ -59,7 +59,7 @@ concept TakesRvalue = requires(B& body, std::remove_reference_t<V>&& v) { body(s
 
 // Calls the body with what was entered, or with nothing.
 template <class B, class V>
-decltype(auto) call_body(B& body, Stored<V>& entered) {
+ASYNCIO_CORO_WRAPPER decltype(auto) call_body(B& body, Stored<V>& entered) {
     if constexpr (std::is_void_v<V>) {
         return body();
     } else if constexpr (std::is_reference_v<V>) {
@@ -291,7 +291,7 @@ concept AsyncContextManager =
 // If cancelled: the CancelledError reaches the body, then aexit(); in aenter() nothing is left to
 // leave.
 template <class M, class B>
-[[nodiscard]] auto with(M&& manager, B&& body) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] auto with(M&& manager, B&& body) {
     using Manager = std::remove_reference_t<M>;
     using Body = std::decay_t<B>;
     static_assert(AsyncContextManager<Manager>,
@@ -356,7 +356,7 @@ using KeptAwaitable =
 // body's exception as in Python; else what the body raises. If cancelled: the body gets the
 // CancelledError; `cleanup` may await as usual (S-48).
 template <Awaitable B, class C>
-[[nodiscard]] auto finally(B&& body, C&& cleanup) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] auto finally(B&& body, C&& cleanup) {
     static_assert(detail::kSafeTemporary<B> && detail::kSafeTemporary<C>,
                   "name this callable first (auto f = ...; co_await finally(body, f)), or capture "
                   "by reference: this compiler would copy its captures bitwise");

@@ -22,3 +22,14 @@
 #else
 #define ASYNCIO_COPIES_CLOSURES_BITWISE 0
 #endif
+
+// With -DASYNCIO_LIFETIMEBOUND clang warns where a coroutine or a task keeps what is gone before it
+// runs (docs/traps.md). Off by default, as every function that returns a Coroutine and is none must
+// then be marked ASYNCIO_CORO_WRAPPER.
+#if defined(ASYNCIO_LIFETIMEBOUND) && defined(__clang__)
+#define ASYNCIO_CORO_TYPE [[clang::coro_return_type]] [[clang::coro_lifetimebound]]
+#define ASYNCIO_CORO_WRAPPER [[clang::coro_wrapper]] [[clang::coro_disable_lifetimebound]]
+#else
+#define ASYNCIO_CORO_TYPE
+#define ASYNCIO_CORO_WRAPPER
+#endif

@@ -186,7 +186,7 @@ Coroutine<R> await_in_frame(A awaitable) {
 
 // The coroutine that runs `a`: itself, or a frame that owns it and awaits it.
 template <class A>
-auto to_coroutine(A&& a) {
+ASYNCIO_CORO_WRAPPER auto to_coroutine(A&& a) {
     using R = typename AwaitResultOf<A>::type;
     if constexpr (CoroutineLike<A>) {
         if (!a) throw_already_awaited();
@@ -288,6 +288,14 @@ template <Awaitable A>
 auto create_task(A&& awaitable) {
     return detail::start_task_here(std::forward<A>(awaitable));
 }
+
+#if defined(ASYNCIO_LIFETIMEBOUND) && defined(__clang__)
+// By value, so that clang sees through it what the coroutine keeps.
+template <class T>
+auto create_task(Coroutine<T> awaitable [[clang::lifetimebound]], const TaskOptions& options = {}) {
+    return detail::start_task(detail::running_core(), std::move(awaitable), options);
+}
+#endif
 
 // `x` itself if it is a future or task, else a task that runs it. Without a running loop it uses
 // get_event_loop(). T-31. Raises: ValueError if it belongs to another loop than `loop`.

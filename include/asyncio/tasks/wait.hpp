@@ -119,7 +119,7 @@ template <detail::AwaitableRange R>
 // The same for single tasks and futures of any types.
 template <FutureLike... F>
     requires(sizeof...(F) > 0)
-[[nodiscard]] auto wait(const F&... futures) {
+ASYNCIO_CORO_WRAPPER [[nodiscard]] auto wait(const F&... futures) {
     // AnyFuture, by a name that keeps its vector from being compiled where nobody waits.
     using H = std::conditional_t<(sizeof...(F) > 0), AnyFuture, void>;
     std::vector<H> handles;

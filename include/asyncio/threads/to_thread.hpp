@@ -189,7 +189,8 @@ auto EventLoop::run_in_executor(Executor* executor, F&& fn) {
 // If cancelled: it returns at once; a function that has not begun is not called, one that runs goes
 // on, and its result is dropped.
 template <class F, class... Args>
-auto to_thread(F&& fn, Args&&... args) -> Coroutine<detail::JobResult<F, Args...>> {
+ASYNCIO_CORO_WRAPPER auto to_thread(F&& fn, Args&&... args)
+    -> Coroutine<detail::JobResult<F, Args...>> {
     static_assert(detail::kSafeTemporary<F>,
                   "name this callable first (auto f = ...;): this compiler would copy its captures "
                   "bitwise inside a co_await expression");
