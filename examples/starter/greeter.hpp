@@ -13,9 +13,10 @@ inline asyncio::Coroutine<std::string> greeting(std::string name) {
     co_return name.empty() ? "who are you?" : "hello, " + name;
 }
 
-// Serves one client until it has sent its last line. An error of its connection ends this task, is logged, and
-// touches nobody else.
-inline asyncio::Coroutine<> serve_client(asyncio::StreamReader reader, asyncio::StreamWriter writer) {
+// Serves one client until it has sent its last line. An error of its connection ends this task, is
+// logged, and touches nobody else.
+inline asyncio::Coroutine<> serve_client(asyncio::StreamReader reader,
+                                         asyncio::StreamWriter writer) {
     for (;;) {
         std::string line = co_await reader.readline();
         if (line.empty()) break;

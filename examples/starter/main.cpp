@@ -1,4 +1,5 @@
-// starter [PORT]: serves greetings on 127.0.0.1, port 8888, until Ctrl-C. Try it with `nc 127.0.0.1 8888`.
+// starter [PORT]: serves greetings on 127.0.0.1, port 8888, until Ctrl-C. Try it with `nc 127.0.0.1
+// 8888`.
 #include <cstdlib>
 #include <iostream>
 
@@ -10,4 +11,6 @@ asyncio::Coroutine<> serve(int port) {
     co_await asyncio::sleep(std::nullopt);  // until Ctrl-C cancels it
 }
 
-int main(int argc, char** argv) { return asyncio::run_main(serve(argc > 1 ? std::atoi(argv[1]) : 8888)); }
+int main(int argc, char** argv) {
+    return asyncio::run_main(serve(argc > 1 ? std::atoi(argv[1]) : 8888));
+}

@@ -1,4 +1,5 @@
-// Tests without waiting: on virtual time a second passes at once. A real socket is tested on real time.
+// Tests without waiting: on virtual time a second passes at once. A real socket is tested on real
+// time.
 #include <stdexcept>
 
 #include "greeter.hpp"
@@ -26,8 +27,8 @@ asyncio::Coroutine<> serves_a_client() {
 }
 
 int main() {
-    const int alone =
-        asyncio::run_main(greets_after_a_second(), {.loop_factory = &asyncio::VirtualTimeEventLoop::create});
+    const int alone = asyncio::run_main(greets_after_a_second(),
+                                        {.loop_factory = &asyncio::VirtualTimeEventLoop::create});
     const int served = asyncio::run_main(serves_a_client());
     return alone != 0 ? alone : served;
 }

@@ -160,6 +160,8 @@ class ASYNCIO_API Lock {
     std::string repr() const;
 
   private:
+    template <class>
+    friend struct detail::DebugLayout;
     template <class L, class R>
     friend class detail::Acquire;
     friend class ScopedLock<Lock>;
@@ -276,6 +278,8 @@ class ASYNCIO_API Event {
     std::string repr() const;
 
   private:
+    template <class>
+    friend struct detail::DebugLayout;
     template <class E, class R>
     friend class detail::EventWait;
     friend class detail::QueueBase;
@@ -349,6 +353,8 @@ class ASYNCIO_API Condition {
     std::string repr() const;
 
   private:
+    template <class>
+    friend struct detail::DebugLayout;
     template <class R, class F>
     static Coroutine<R> wait_until_true(Condition& condition, F predicate) {
         for (bool waited = false;; waited = true) {
@@ -435,6 +441,8 @@ class ASYNCIO_API Semaphore {
     }
 
   private:
+    template <class>
+    friend struct detail::DebugLayout;
     template <class L, class R>
     friend class detail::Acquire;
     friend class ScopedLock<Semaphore>;

@@ -42,8 +42,8 @@ class FifoStore {
         give_back();
     }
 
-    // What a queue asks of its store. push() moves from `item` only on success, pop() takes the next
-    // one of a store that is not empty, each() calls `f` with every one.
+    // What a queue asks of its store. push() moves from `item` only on success, pop() takes the
+    // next one of a store that is not empty, each() calls `f` with every one.
     void push(T& item) {
         if (tail_ - head_ == capacity_) grow();
         std::construct_at(std::addressof(slot(tail_)), std::move(item));
@@ -113,8 +113,8 @@ class LifoStore {
     // For repr().
     static constexpr const char* name = "LifoQueue";
 
-    // What a queue asks of its store. push() moves from `item` only on success, pop() takes the next
-    // one of a store that is not empty, each() calls `f` with every one.
+    // What a queue asks of its store. push() moves from `item` only on success, pop() takes the
+    // next one of a store that is not empty, each() calls `f` with every one.
     void push(T& item) { items_.push_back(std::move(item)); }
     T pop() {
         T item(std::move(items_.back()));
@@ -143,8 +143,8 @@ class HeapStore {
     // `less(a, b)`: whether `a` comes before `b`.
     explicit HeapStore(Compare less) : less_(std::move(less)) {}
 
-    // What a queue asks of its store. push() moves from `item` only on success, pop() takes the next
-    // one of a store that is not empty, each() calls `f` with every one.
+    // What a queue asks of its store. push() moves from `item` only on success, pop() takes the
+    // next one of a store that is not empty, each() calls `f` with every one.
     void push(T& item) {
         std::size_t place = items_.size();
         while (place > 0 && less_(item, items_[parent(place)])) place = parent(place);

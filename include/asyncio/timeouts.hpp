@@ -194,9 +194,9 @@ namespace detail {
 
 // Cancels a future and waits until it has ended (T-20 with a timeout of 0). On the heap, since it
 // may still be in the ready queue when the waiter has gone.
-class ASYNCIO_API CancelAndWait final : public Linked<Waitable>, public Pooled {
+class ASYNCIO_API CancelAndWait final : public Serving<Waitable>, public Pooled {
   public:
-    CancelAndWait() noexcept = default;
+    CancelAndWait() noexcept : Serving(Serves::kWaiter, static_cast<SoleWaiter*>(&waiter_)) {}
     // Cancels `future`, and suspends `frame` until it is done.
     void begin(FutureBase& future, PromiseBase& frame);
     // The CancelledError to raise; null once the future is done.
@@ -207,7 +207,6 @@ class ASYNCIO_API CancelAndWait final : public Linked<Waitable>, public Pooled {
     void run() override;
     void drop() noexcept override;
     void scheduled(FutureBase&) noexcept override { queued_ = true; }
-    void awaiters(Awaiters& found) override;
     bool cancel_wait(const std::exception_ptr& error) override {
         return waiter_.cancel_wait(error);
     }

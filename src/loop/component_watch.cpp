@@ -6,8 +6,7 @@ namespace asyncio {
 inline namespace v1 {
 namespace component {
 
-Watches::Watches(EventLoop& loop, Callback ready)
-    : core_(loop.core()), ready_(std::move(ready)) {
+Watches::Watches(EventLoop& loop, Callback ready) : core_(loop.core()), ready_(std::move(ready)) {
     core_.attach();
 }
 

@@ -215,44 +215,55 @@ void forget_current(const EventLoop* loop) noexcept {
     if (current_loop.loop == loop) current_loop.loop = nullptr;
 }
 
-struct Registry {
-    std::mutex mutex;
-    std::vector<detail::Loop*> loops;
-};
-Registry& registry() {
-    static Registry* const r = new Registry;  // outlives every thread-local loop
-    return *r;
-}
+constinit std::mutex loops_mutex;
 
 }  // namespace
 
 namespace detail {
 
+constinit LoopList loop_list;
+
 void list_loop(Loop& loop) {
     forks();  // what a fork needs is there with the first loop
-    Registry& r = registry();
-    const std::lock_guard lock(r.mutex);
-    r.loops.push_back(&loop);
+    const std::lock_guard lock(loops_mutex);
+    loop.previous_loop = loop_list.last;
+    (loop_list.last ? loop_list.last->following_loop : loop_list.first) = &loop;
+    loop_list.last = &loop;
+    ++loop_list.count;
+    if (loop_list.made == 0) allow_tools_if_asked();
+    loop.number = ++loop_list.made;
 }
 
 void unlist_loop(Loop& loop) noexcept {
-    Registry& r = registry();
-    const std::lock_guard lock(r.mutex);
-    std::erase(r.loops, &loop);
+    const std::lock_guard lock(loops_mutex);
+    if (loop.number == 0) return;
+    (loop.previous_loop ? loop.previous_loop->following_loop : loop_list.first) =
+        loop.following_loop;
+    (loop.following_loop ? loop.following_loop->previous_loop : loop_list.last) =
+        loop.previous_loop;
+    --loop_list.count;
+    loop.number = 0;
 }
 
 namespace {
 
 void lock_loops() noexcept {
     LookAround::others_run();  // made now, and not while another thread makes it
-    registry().mutex.lock();
+    loops_mutex.lock();
 }
 
-void unlock_loops() noexcept { registry().mutex.unlock(); }
+void unlock_loops() noexcept { loops_mutex.unlock(); }
 
 void leave_loops_to_parent() noexcept {
-    for (Loop* loop : registry().loops) loop->leave_to_parent();
-    registry().loops.clear();
+    for (Loop* loop = loop_list.first; loop;) {
+        Loop* const following = loop->following_loop;
+        loop->number = 0;
+        loop->leave_to_parent();
+        loop = following;
+    }
+    loop_list.first = loop_list.last = nullptr;
+    loop_list.count = 0;
+    thread_state.id = 0;
     current_loop.loop = nullptr;
     if (current_loop.owned) current_loop.of_parent = current_loop.owned.release();
 }
@@ -265,10 +276,9 @@ constexpr ForkGuard kLoops{lock_loops, unlock_loops, leave_loops_to_parent};
 }  // namespace detail
 
 std::vector<EventLoop*> all_loops() {
-    Registry& r = registry();
-    const std::lock_guard lock(r.mutex);
+    const std::lock_guard lock(loops_mutex);
     std::vector<EventLoop*> loops;
-    for (detail::Loop* l : r.loops) {
+    for (const detail::Loop* l = detail::loop_list.first; l; l = l->following_loop) {
         if (l->loop) loops.push_back(l->loop);
     }
     return loops;

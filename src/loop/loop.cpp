@@ -36,6 +36,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "base/prefetch.hpp"
+#include "os/threads.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -54,7 +55,8 @@ Sentinel closed_inbox;
 
 Node* const Loop::kInboxClosed = &closed_inbox;
 
-Loop::Loop(std::unique_ptr<Backend> b) : backend(std::move(b)), virtual_(backend->is_virtual()) {
+Loop::Loop(std::unique_ptr<Backend> b)
+    : backend(std::move(b)), backend_name(backend->name()), virtual_(backend->is_virtual()) {
 #ifdef ASYNCIO_READY_ONCE
     ready.look_with(ready_nodes_);
 #endif
@@ -67,7 +69,10 @@ Loop::~Loop() = default;
 void Loop::own(bool running) noexcept {
     const std::lock_guard lock(idle_mutex_);
     owner_thread.store(&thread_state, std::memory_order_relaxed);
-    if (running) thread = &thread_state;
+    if (running) {
+        thread = &thread_state;
+        if (thread_state.id == 0) thread_state.id = thread_id();
+    }
     running_.store(running, std::memory_order_relaxed);
 }
 
@@ -207,6 +212,7 @@ void Loop::run_plain() {
             batch_ = n->next_;
             if (batch_) prefetch<0, 128>(batch_);
             ready.leaves(n);
+            ++steps_;
             n->run();
             take_posted();
             n = batch_;
@@ -245,6 +251,7 @@ void Loop::look() {
     if (timers.empty() && !backend->watches()) {
         // Nothing but tasks: what time it is matters to nobody until a timer or a descriptor comes.
         unlooked_ = true;
+        rounds_ += iterations_;
         iterations_ = 0;
         look_at_ = kMostWithoutNeed;
         return;
@@ -308,6 +315,7 @@ void Loop::wait_now(std::int64_t limit) {
 }
 
 void Loop::poll(std::int64_t timeout) {
+    rounds_ += iterations_;
     iterations_ = 0;
     look_at_ = 1;
     backend->forget_calls();
@@ -417,6 +425,7 @@ void Loop::run_batch() {
 
 void Loop::run_node(Node& node) {
     ready.leaves(&node);
+    ++steps_;
     if (debug) [[unlikely]] {
         run_watched(*this, node);
     } else {

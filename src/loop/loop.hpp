@@ -167,6 +167,12 @@ class Loop final : public LoopCore, public Pooled {
     // Raises: RuntimeError "File descriptor N is used by transport ..." (FD-01).
     void check_no_channel(int fd) const;
 
+    // In the list of the process's loops (list_loop).
+    Loop* previous_loop = nullptr;
+    Loop* following_loop = nullptr;
+    std::uint64_t number = 0;  // 1 for the first that was made; 0: not listed
+    const char* const backend_name;
+
     LoopMember* first_member = nullptr;
     Pages pipe_memory;  // what pipes are read into: one for all
 
@@ -210,6 +216,8 @@ class Loop final : public LoopCore, public Pooled {
     void poll(std::int64_t timeout);
     void queue_due_timers(std::int64_t now);
     friend struct LoopCore;
+    template <class>
+    friend struct DebugLayout;
     void take_inbox() noexcept;
     void sleep(std::int64_t timeout);
     bool expect_post(std::int64_t timeout) noexcept;
@@ -231,6 +239,8 @@ class Loop final : public LoopCore, public Pooled {
     bool virtual_ = false;          // kept, since the back end goes when the loop closes
     bool plain_ = false;            // no virtual time, debug mode, hook or stop: run_plain serves
     Node* batch_ = nullptr;         // what is left of the current iteration
+    std::uint64_t steps_ = 0;       // entries that began to run, in all: a tool looks at them
+    std::uint64_t rounds_ = 0;      // iterations before the last poll
     std::uint32_t iterations_ = 0;  // since the last poll
     std::uint32_t look_at_ = 0;     // the iteration after which the clock is looked at
     bool unlooked_ = false;         // there was nothing to look for
@@ -263,6 +273,19 @@ void report_callback_error(LoopCore& core, std::source_location where, const Han
 
 // Logs `text` and the exception that is being handled; without memory `text` alone.
 void log_current_exception(const char* text) noexcept;
+
+// The loops of the process that are not closed, in the order they were made. At a fixed address and
+// without a constructor, so that a tool outside of the process finds them (IN-05).
+struct LoopList {
+    Loop* first = nullptr;
+    Loop* last = nullptr;
+    std::uint64_t count = 0;
+    std::uint64_t made = 0;  // in all
+};
+extern constinit LoopList loop_list;
+
+// asyncio/inspect.hpp
+void allow_tools_if_asked() noexcept;
 
 // all_loops().
 void list_loop(Loop& loop);

@@ -66,6 +66,9 @@ class TimerHeap {
     }
 
   private:
+    template <class>
+    friend struct DebugLayout;
+
     struct Item {
         std::int64_t when;
         TimerEntry* entry;

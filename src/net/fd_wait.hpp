@@ -48,6 +48,8 @@ class FdWait {
 
   private:
     friend class FdWatch;
+    template <class>
+    friend struct DebugLayout;
     void wake() noexcept {
         if (waiter_.task() && !waiter_.done()) waiter_.set();
     }

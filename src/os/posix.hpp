@@ -56,6 +56,12 @@ class WakeEvent {
 
 std::int64_t monotonic_ns() noexcept;
 
+// Lets every process of this user trace this one: PR_SET_PTRACER of prctl(2).
+void allow_tracing() noexcept;
+// A variable of the environment; null if it is not set, or if this program runs with more rights
+// than whoever set it (secure_getenv(3)).
+const char* environment_if_safe(const char* name) noexcept;
+
 // Memory that begins with a page, for what the kernel copies in bulk: to an address that is no
 // multiple of 64 that takes twice as long on some processors (AMD Zen 3: 16 KiB in 1.8 times).
 struct FreePages {

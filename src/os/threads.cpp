@@ -10,7 +10,9 @@ namespace detail {
 
 void name_this_thread(const char* name) noexcept { ::pthread_setname_np(::pthread_self(), name); }
 
-bool in_main_thread() noexcept { return ::getpid() == ::syscall(SYS_gettid); }
+std::int32_t thread_id() noexcept { return static_cast<std::int32_t>(::syscall(SYS_gettid)); }
+
+bool in_main_thread() noexcept { return ::getpid() == thread_id(); }
 
 }  // namespace detail
 }  // namespace v1

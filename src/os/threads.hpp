@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace asyncio {
 inline namespace v1 {
@@ -11,6 +12,9 @@ namespace detail {
 // bytes is not set.
 void name_this_thread(const char* name) noexcept;
 inline constexpr std::size_t kLongestThreadName = 15;
+
+// The kernel's number of this thread: gettid(2).
+std::int32_t thread_id() noexcept;
 
 // Whether this is the thread on which main() runs: gettid(2).
 bool in_main_thread() noexcept;

@@ -42,10 +42,11 @@ class CompletionQueue {
     WaitingLine getters;
 
   private:
-    class FutureNode final : public DoneNode {
+    class FutureNode final : public Serving<Node> {
       public:
         void watch(CompletionQueue& q, FutureBase& f) {
             queue_ = &q;
+            serve(Serves::kLine, &q.getters);
             future_ = &f;
             linked_ = !f.done();
             f.add_node(this, true);
@@ -67,11 +68,6 @@ class CompletionQueue {
             if (std::exchange(held_, false)) queue_->release();  // may destroy this
         }
         const char* label() const noexcept override { return "as_completed()"; }
-        void awaiters(Awaiters& found) override {
-            queue_->getters.for_each([&](Waiter& w) {
-                if (!w.done()) found.add(w.task());
-            });
-        }
 
       private:
         CompletionQueue* queue_ = nullptr;

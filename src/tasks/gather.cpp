@@ -78,10 +78,11 @@ std::exception_ptr gathered_error(FutureBase& child) {
 
 // In the callback list of one child. It keeps the gather alive while a task will surely end; for a
 // plain future, which may never be set, only from the moment when it is done.
-class GatherBase::ChildNode final : public DoneNode {
+class GatherBase::ChildNode final : public Serving<Node> {
   public:
     void watch(GatherBase& gather, FutureBase& child) {
         gather_ = &gather;
+        serve(Serves::kThoseOf, static_cast<const FutureBase*>(&gather));
         child_ = &child;
         if (child.is_task() && !child.done()) hold();
         linked_ = !child.done();
@@ -104,7 +105,6 @@ class GatherBase::ChildNode final : public DoneNode {
         if (held_) let_go();
     }
     const char* label() const noexcept override { return "gather()"; }
-    void awaiters(Awaiters& found) override { found.add_those_of(*gather_); }
 
   private:
     void hold() noexcept {

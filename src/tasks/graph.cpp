@@ -9,6 +9,7 @@
 #include <iostream>
 #include <string_view>
 
+#include "asyncio/detail/waiter.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks.hpp"
 #include "base/function_name.hpp"
@@ -35,15 +36,35 @@ void Awaiters::add_those_of(const FutureBase& future) {
 
 void TaskBase::awaiters(Awaiters& found) { found.add(this); }
 
+void add_served(Awaiters& found, Serves how, const void* at) {
+    // Safe because serve() was given what `how` says, which lives as long as the callback.
+    switch (how) {
+        case Serves::kNobody:
+            return;
+        case Serves::kFuture:
+            return found.add(static_cast<FutureBase*>(const_cast<void*>(at)));
+        case Serves::kFutureAt:
+            return found.add(static_cast<const Ref<FutureBase>*>(at)->get());
+        case Serves::kThoseOf:
+            return found.add_those_of(*static_cast<const FutureBase*>(at));
+        case Serves::kWaiter:
+            return found.add(static_cast<const SoleWaiter*>(at)->task());
+        case Serves::kLine:
+            static_cast<WaitingLine*>(const_cast<void*>(at))->for_each([&](const Waiter& w) {
+                if (!w.done()) found.add(w.task());
+            });
+    }
+}
+
 namespace {
 
 // future_add_to_awaited_by().
-class AwaitedBy final : public DoneNode, public Pooled {
+class AwaitedBy final : public Serving<Node>, public Pooled {
   public:
-    explicit AwaitedBy(Ref<FutureBase> waiter) noexcept : waiter_(std::move(waiter)) {}
+    explicit AwaitedBy(Ref<FutureBase> waiter) noexcept
+        : Serving(Serves::kFuture, waiter.get()), waiter_(std::move(waiter)) {}
     void run() override { delete this; }
     void drop() noexcept override { delete this; }
-    void awaiters(Awaiters& found) override { found.add(waiter_.get()); }
     const char* label() const noexcept override { return "awaited_by"; }
 
     static AwaitedBy* find(const FutureBase& future, const FutureBase& waiter) noexcept {

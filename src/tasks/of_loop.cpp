@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "asyncio/detail/debug_block.hpp"
 #include "asyncio/detail/waiter.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/tasks.hpp"
@@ -13,7 +14,12 @@ namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
+extern "C" const DebugBlock asyncio_debug_block;
+
 namespace {
+
+// Each program with a loop has this file, and so the block.
+[[gnu::used]] const DebugBlock* const block_of_tasks = &asyncio_debug_block;
 
 // Where each frame waits, innermost last; the outermost is in the task's repr. Then what for, if it
 // is neither a future nor a task, which the repr shows.

@@ -66,8 +66,6 @@ ShieldBase::~ShieldBase() {
     if (!done()) drop_callbacks();  // one of them is on_outer_, which goes now
 }
 
-void ShieldBase::InnerNode::awaiters(Awaiters& found) { found.add_those_of(shield_); }
-
 void ShieldBase::InnerNode::hold() noexcept {
     if (std::exchange(held_, true)) return;
     shield_.retain();

@@ -53,6 +53,8 @@ class GroupState : public Pooled {
     LoopCore& core() const noexcept { return *core_; }
     bool has_parent() const noexcept { return static_cast<bool>(parent_); }
     TaskBase& parent() const noexcept { return static_cast<TaskBase&>(*parent_); }
+    // Serves::kFutureAt.
+    const Ref<FutureBase>* place_of_parent() const noexcept { return &parent_; }
 
     // For aexit().
     void check_can_exit() const;
@@ -97,9 +99,13 @@ class GroupState : public Pooled {
     std::exception_ptr base_error_;
 };
 
-class GroupChild final : public DoneNode, public Pooled {
+class GroupChild final : public Serving<Node>, public Pooled {
   public:
-    explicit GroupChild(GroupState& group) noexcept : group_(Ref<GroupState>::share(&group)) {}
+    // Whoever made it waits for its task from the start on, as in Python: also while the body of
+    // the group still runs.
+    explicit GroupChild(GroupState& group) noexcept
+        : Serving(Serves::kFutureAt, group.place_of_parent()),
+          group_(Ref<GroupState>::share(&group)) {}
 
     void scheduled(FutureBase& task) noexcept override { done_ = Ref<FutureBase>::share(&task); }
     void run() override {
@@ -112,7 +118,6 @@ class GroupChild final : public DoneNode, public Pooled {
         group_->remove(*this);
         delete this;
     }
-    void awaiters(Awaiters& found) override;
     // Safe to use until the callback is queued, since the loop owns a task that is not done, and
     // from then on since done_ does.
     FutureBase& task() const noexcept { return *task_; }
@@ -129,11 +134,6 @@ class GroupChild final : public DoneNode, public Pooled {
     Ref<FutureBase> done_;
     std::exception_ptr error_;  // once it failed
 };
-
-// The group's parent, from the child's start on, as in Python: also while the body still runs.
-void GroupChild::awaiters(Awaiters& found) {
-    if (group_->has_parent()) found.add(&group_->parent());
-}
 
 TaskBase* group_parent(const FutureBase& member) noexcept {
     Node* const last = member.callbacks_;

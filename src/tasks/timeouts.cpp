@@ -100,8 +100,6 @@ void CancelAndWait::begin(FutureBase& future, PromiseBase& frame) {
     waiter_.suspend(frame);
 }
 
-void CancelAndWait::awaiters(Awaiters& found) { found.add(waiter_.task()); }
-
 void CancelAndWait::run() {
     queued_ = false;
     if (abandoned_) {

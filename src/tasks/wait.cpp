@@ -47,10 +47,11 @@ class WaitState {
     Waiter waiter{WaitKind::kWait};
 
   private:
-    class FutureNode final : public DoneNode {
+    class FutureNode final : public Serving<Node> {
       public:
         void watch(WaitState& s, FutureBase& f) {
             state_ = &s;
+            serve(Serves::kWaiter, static_cast<const SoleWaiter*>(&s.waiter));
             future_ = &f;
             f.add_node(this, true);
         }
@@ -66,7 +67,6 @@ class WaitState {
             if (std::exchange(held_, false)) state_->release();  // may destroy this
         }
         const char* label() const noexcept override { return "wait()"; }
-        void awaiters(Awaiters& found) override { found.add(state_->waiter.task()); }
 
       private:
         WaitState* state_ = nullptr;

@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "asyncio/exceptions.hpp"
+#include "tasks/debug_block.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -32,57 +33,8 @@ std::exception_ptr SoleWaiter::resume_error() noexcept {
 }
 
 const char* name_of(WaitKind kind) noexcept {
-    switch (kind) {
-        case WaitKind::kSleep:
-            return "sleep";
-        case WaitKind::kLock:
-            return "Lock.acquire";
-        case WaitKind::kEvent:
-            return "Event.wait";
-        case WaitKind::kCondition:
-            return "Condition.wait";
-        case WaitKind::kSemaphore:
-            return "Semaphore.acquire";
-        case WaitKind::kQueueGet:
-            return "Queue.get";
-        case WaitKind::kQueuePut:
-            return "Queue.put";
-        case WaitKind::kQueueJoin:
-            return "Queue.join";
-        case WaitKind::kTaskGroup:
-            return "the tasks of a TaskGroup";
-        case WaitKind::kWait:
-            return "wait";
-        case WaitKind::kAsCompleted:
-            return "as_completed";
-        case WaitKind::kCancelledFuture:
-            return "the end of what it has cancelled";
-        case WaitKind::kStreamRead:
-            return "StreamReader.read";
-        case WaitKind::kStreamDrain:
-            return "StreamWriter.drain";
-        case WaitKind::kStreamClosed:
-            return "StreamWriter.wait_closed";
-        case WaitKind::kDatagramReceive:
-            return "DatagramEndpoint.receive";
-        case WaitKind::kDatagramSend:
-            return "DatagramEndpoint.send";
-        case WaitKind::kConnection:
-            return "a connection";
-        case WaitKind::kDescriptor:
-            return "a descriptor";
-        case WaitKind::kSignal:
-            return "a signal";
-        case WaitKind::kName:
-            return "getaddrinfo";
-        case WaitKind::kFile:
-            return "a file";
-        case WaitKind::kChannel:
-            return "Channel";
-        case WaitKind::kOther:
-            break;
-    }
-    return nullptr;
+    const char* const name = debug_wait(kind).name;
+    return name[0] ? name : nullptr;
 }
 
 }  // namespace detail

@@ -36,11 +36,11 @@ ROOMS = {
             'detail/transport_holder component/errors',
     'os': 'sockets component/io_channels component/process component/descriptors',
     'backend': 'component/backends',
-    'loop': 'events events/handles component/services component/post component/watch '
+    'loop': 'events events/handles inspect component/services component/post component/watch '
             'detail/call_timer',
     'tasks': 'futures coroutines generators tasks tasks/as_completed tasks/gather tasks/shield '
              'tasks/task tasks/wait timeouts taskgroups with runners graph signals '
-             'detail/future_base detail/promise detail/ranges detail/ready detail/wait_slot '
+             'detail/debug_block detail/future_base detail/promise detail/ranges detail/ready detail/wait_slot '
              'detail/waiter component/waiting',
     'sync': 'locks queues detail/queue_base',
     'threads': 'threads threads/concurrent_futures threads/executors threads/threadsafe '
@@ -203,7 +203,7 @@ def links(path, lines):
     code = False
     for number, line in enumerate(lines, 1):
         code ^= line.lstrip().startswith('```')
-        for target in () if code else re.findall(r'\]\(([^)\s]+)\)', line):
+        for target in () if code else re.findall(r'\]\(([^)\s]+)\)', re.sub('`[^`]*`', '``', line)):
             file = target.split('#')[0]
             if file and '://' not in target and not (path.parent / file).exists():
                 yield number, f'{target} leads nowhere'

@@ -23,6 +23,9 @@ namespace detail {
 
 class Awaiters;
 class DebugHooks;
+// Knows where members lie (detail/debug_block.hpp); each room of src/ has one of its own.
+template <class Room>
+struct DebugLayout;
 class FutureBase;
 class GatherBase;
 
@@ -74,6 +77,43 @@ class Linked : public Base {
     Node* previous_ = nullptr;
 };
 using DoneNode = Linked<Node>;
+
+// How a done callback leads to the tasks that the end of its future will wake.
+enum class Serves : std::uint8_t {
+    kNobody,
+    kFuture,    // a FutureBase, which waits
+    kFutureAt,  // a pointer to one; null: nobody
+    kThoseOf,   // a FutureBase: those who wait for it
+    kWaiter,    // a SoleWaiter: its task
+    kLine,      // a WaitingLine: the tasks of those in it that are not done
+};
+// Adds those that `how` and `at` lead to.
+ASYNCIO_API void add_served(Awaiters& found, Serves how, const void* at);
+
+// A done callback that stands for others who wait. It says so in data and not in code, so that a
+// tool can follow it from outside of the process, too (IN-01, IN-05).
+template <class Base>
+class Serving : public Linked<Base> {
+  public:
+    void awaiters(Awaiters& found) final { add_served(found, how_, at_); }
+
+  protected:
+    Serving() = default;
+    Serving(Serves how, const void* at) noexcept : at_(at), how_(how) {}
+    ~Serving() = default;
+
+    void serve(Serves how, const void* at) noexcept {
+        at_ = at;
+        how_ = how;
+    }
+
+  private:
+    template <class>
+    friend struct DebugLayout;
+
+    const void* at_ = nullptr;  // what `how_` says
+    Serves how_ = Serves::kNobody;
+};
 
 // What a task can wait for, seen from a cancel.
 class Waitable : public Node {

@@ -116,6 +116,8 @@ class ASYNCIO_API QueueBase {
 
   private:
     friend class QueueWait;
+    template <class>
+    friend struct DebugLayout;
 
     void check_threads() const;
     // A getter, or a putter, finds an item, or room.

@@ -39,6 +39,9 @@ class ASYNCIO_API FutureList {
     const Ref<FutureBase>* end() const noexcept { return items_ + size_; }
 
   private:
+    template <class>
+    friend struct DebugLayout;
+
     Ref<FutureBase>* items_ = nullptr;
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;

@@ -42,6 +42,7 @@ struct ThreadState {
     FreeBlock* free[kBlockClasses];
     ThreadPool* pool;  // where the free lists get their blocks; null before the first one
     bool pool_over;    // the thread ends: its lists take no blocks any more
+    std::int32_t id;   // gettid(2), once it has run a loop
 };
 
 // Safe because a task never leaves its thread: an address of this object that the compiler keeps

@@ -108,6 +108,8 @@ class ASYNCIO_API SoleWaiter : public Waitable {
     ~SoleWaiter() = default;
 
   private:
+    template <class>
+    friend struct DebugLayout;
     std::exception_ptr resume_error() noexcept;
 
     TaskBase* task_ = nullptr;
@@ -135,6 +137,8 @@ class ASYNCIO_API Waiter : public SoleWaiter, private LineLink {
 
   private:
     friend class WaitingLine;
+    template <class>
+    friend struct DebugLayout;
 
     WaitingLine* line_ = nullptr;
 };
@@ -237,6 +241,8 @@ class WaitingLine {
 
   private:
     friend class Waiter;
+    template <class>
+    friend struct DebugLayout;
 
     std::size_t count_from(const LineLink* link) const noexcept {
         std::size_t n = 0;

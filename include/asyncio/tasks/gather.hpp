@@ -49,6 +49,8 @@ class ASYNCIO_API GatherBase : public FutureBase {
   private:
     friend class CancelWalk;
     friend class CircleSearch;
+    template <class>
+    friend struct DebugLayout;
     friend void take_out(TaskBase& task, const std::vector<const TaskBase*>& circle);
     class ChildNode;
     // A request to cancel that passes through: where it came from and how far it is.

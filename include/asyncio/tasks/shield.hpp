@@ -27,11 +27,11 @@ class ASYNCIO_API ShieldBase : public FutureBase {
     virtual void copy_value(FutureBase& inner) = 0;
 
   private:
-    class InnerNode final : public DoneNode {
+    class InnerNode final : public Serving<Node> {
       public:
-        explicit InnerNode(ShieldBase& s) : shield_(s) {}
+        explicit InnerNode(ShieldBase& s)
+            : Serving(Serves::kThoseOf, static_cast<const FutureBase*>(&s)), shield_(s) {}
         void hold() noexcept;
-        void awaiters(Awaiters& found) override;
         const char* label() const noexcept override { return "shield()"; }
         void scheduled(FutureBase&) noexcept override;
         void run() override;

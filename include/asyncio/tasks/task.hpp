@@ -335,6 +335,8 @@ class ASYNCIO_API SleepTimer final : public SoleWaiter, public Pooled {
     void drop() noexcept override;
 
   private:
+    template <class>
+    friend struct DebugLayout;
     ~SleepTimer() = default;
 
     bool abandoned_ = false;  // first, where the base has room for it: a million of these sleep

@@ -1,0 +1,90 @@
+// How the loops and tasks of a process lie in its memory, as a table of offsets that is in every
+// program: a tool outside of the process (`asyncio ps`), a debugger or a reader of a core file
+// needs nothing else, and works on a stripped program (IN-05, IN-06).
+//
+// An ELF note leads to it: owner "asyncio", type 1; its content is one 64-bit distance from that
+// content to the block, so that it needs no symbol and no relocation. The tool uses the offsets of
+// the block and never its own. `format` changes where the meaning of something does, and then a
+// tool refuses; what is added comes at the end of a struct, and `minor` grows.
+#pragma once
+
+#include <cstdint>
+
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+
+inline constexpr char kDebugMagic[16] = "asyncio.debug\n\x1a";
+inline constexpr std::uint16_t kDebugFormat = 1;
+inline constexpr std::uint16_t kDebugMinor = 0;
+
+inline constexpr std::uint16_t kDebugNone = 0xffff;  // an offset: there is none
+
+// What a kind of wait stands on. Offsets in bytes.
+struct DebugWait {
+    char name[32];           // "Queue.get"; empty: the kind says nothing
+    std::uint16_t object;    // of the waiter's line in its object: Queue, Lock
+    std::uint16_t size;      // in the object, 64 bits: how many are in it
+    std::uint16_t capacity;  // the same: how many may be; 0: any number
+    std::uint16_t flag;      // the same, one byte: locked, set
+    std::uint16_t when;      // from the waiter: 64 bits, ns of the loop's clock
+    std::uint16_t fd;        // from the waiter: an int
+};
+
+struct DebugBlock {
+    char magic[16];          // kDebugMagic
+    std::uint32_t size;      // of this struct: what is beyond an older one's end is absent
+    std::uint16_t format;    // kDebugFormat
+    std::uint16_t minor;     // kDebugMinor
+    std::uint32_t library;   // 0x00MMmmpp
+    std::uint8_t pointer;    // bytes
+    std::uint8_t long_name;  // how a std::string lies there. 1: pointer, then size
+    std::uint16_t reserved;
+    std::uint32_t waits_count;  // kinds of waits, from 0 on
+    std::uint32_t waits_size;   // of a DebugWait
+    const DebugWait* const* waits;
+
+    // The loops of the process: {first, last, count, made}, 64 bits each.
+    const void* loops;
+
+    struct Loop {
+        std::uint16_t following, number, closed, debug, running, asleep, first_task, ready, batch,
+            inbox, timers, timer_size, owner, steps, rounds, iterations, clock, backend_name;
+    } loop;
+    struct Thread {  // what `owner` of a loop leads to
+        std::uint16_t loop, task, id;
+    } thread;
+    struct Future {
+        std::uint16_t state, flags, callbacks, waiting, place, next;
+        std::uint16_t is_task, must_cancel, started, done_nodes;  // bits of flags
+        std::uint8_t pending, finished, failed, cancelled;        // values of state
+    } future;
+    struct Task {
+        std::uint16_t leaf, name, following, previous, cancels, extra_name;
+    } task;
+    struct Frame {
+        std::uint16_t link, place, head;
+        std::uint16_t bits, nested, root, outcome, generator;  // of link
+    } frame;
+    struct Place {  // what a frame's and a future's place lead to
+        std::uint16_t file, function, line, column;
+    } place;
+    struct Waiter {
+        std::uint16_t task, state, kind, line, pending;  // line: of one that may stand in a line
+        std::uint16_t line_first, following, waiter;     // of a line, of a link; link to waiter
+    } waiter;
+    struct Serving {
+        std::uint16_t how, at;
+        std::uint8_t future, future_at, those_of, waiter, line, reserved;  // values of how
+    } serving;
+    struct Gather {
+        std::uint16_t items, count, finished;
+    } gather;
+    // Mangled names by which a node is known: its type or a base of that.
+    char task_type[48], future_type[48], waiter_type[48], lined_type[48], serving_type[64],
+        gather_type[48];
+};
+
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

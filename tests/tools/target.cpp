@@ -1,0 +1,196 @@
+// What `asyncio ps` is tried on: a program with a task in each kind of wait. It prints what it
+// knows of its tasks itself, a line of JSON each, then `ready`, and waits until its input ends.
+//
+//   target              one loop, tasks of all kinds
+//   target many N       N sleeping tasks more
+//   target busy N       N tasks more that never wait
+//   target stuck        a task that never gives the loop back
+//   target threads N    the same on N threads, a loop each
+#include <sys/socket.h>
+#include <unistd.h>
+#include <asyncio.hpp>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using asyncio::Coroutine;
+using asyncio::create_task;
+
+std::string quoted(const std::string& text) {
+    std::string json = "\"";
+    for (const char c : text) {
+        const auto u = static_cast<unsigned char>(c);
+        if (c == '"' || c == '\\') {
+            json += {'\\', c};
+        } else if (u < 0x20) {
+            char escaped[8];
+            std::snprintf(escaped, sizeof escaped, "\\u%04x", unsigned{u});
+            json += escaped;
+        } else {
+            json += c;
+        }
+    }
+    return json + '"';
+}
+
+// The name, where each frame waits, and the tasks that wait for it.
+void tell(const asyncio::AnyTask& task) {
+    const auto graph = asyncio::capture_call_graph(task);
+    std::string line = "{\"name\":" + quoted(task.get_name()) + ",\"stack\":[";
+    const char* comma = "";
+    for (auto frame = graph->call_stack.rbegin(); frame != graph->call_stack.rend(); ++frame) {
+        line += comma + ('[' + quoted(frame->frame.file_name())) + ',' +
+                std::to_string(frame->frame.line()) + ']';
+        comma = ",";
+    }
+    line += "],\"awaited_by\":[";
+    comma = "";
+    for (const auto& waiter : graph->awaited_by) {
+        if (const asyncio::AnyTask by = asyncio::as_task(waiter.future)) {
+            line += comma + quoted(by.get_name());
+            comma = ",";
+        }
+    }
+    std::cout << line + "]}\n";
+}
+
+Coroutine<> nap() { co_await asyncio::sleep(3600s); }
+Coroutine<int> fetch(int n) {
+    co_await nap();
+    co_return n;
+}
+Coroutine<> consumer(asyncio::Queue<int>& queue) {
+    for (;;) co_await queue.get();
+}
+Coroutine<> producer(asyncio::Queue<int>& queue) {
+    for (int i = 0;; ++i) co_await queue.put(i);
+}
+Coroutine<> gatherer() { co_await asyncio::gather(fetch(1), fetch(2)); }
+Coroutine<> shielded() { co_await asyncio::shield(create_task(fetch(3), {.name = "inner"})); }
+Coroutine<> locked(asyncio::Lock& lock) {
+    const auto held = co_await lock.scoped();
+    co_await nap();
+}
+Coroutine<> told(asyncio::Event& event) { co_await event.wait(); }
+Coroutine<> notified(asyncio::Condition& condition) {
+    co_await condition.acquire();
+    co_await condition.wait();
+}
+Coroutine<> group() {
+    co_await asyncio::with(asyncio::TaskGroup(), [](asyncio::TaskGroup& tasks) -> Coroutine<> {
+        tasks.create_task(fetch(4), {.name = "member"});
+        co_return;
+    });
+}
+Coroutine<> waiter(asyncio::Task<int> other) {
+    std::vector<asyncio::Task<int>> tasks{other};
+    co_await asyncio::wait(tasks);
+}
+Coroutine<> limited() { co_await asyncio::wait_for(fetch(5), 1800s); }
+Coroutine<> awaiting(asyncio::Task<int> other) { co_await other; }
+Coroutine<> promised(asyncio::Future<int> future) { co_await future; }
+Coroutine<> receiving(int fd) { co_await asyncio::get_running_loop().sock_recv(fd, 1); }
+Coroutine<> busy() {
+    for (;;) co_await asyncio::sleep(0s);
+}
+
+struct Objects {
+    asyncio::Queue<int> empty{10};
+    asyncio::Queue<int> full{1};
+    asyncio::Lock lock;
+    asyncio::Event event;
+    asyncio::Condition condition;
+};
+
+class Arguments {
+  public:
+    Arguments(int argc, char** argv) : words_(argv + 1, argv + argc) {}
+    bool is(const char* word) const { return !words_.empty() && words_[0] == word; }
+    int count(const char* word) const { return is(word) ? std::atoi(words_.at(1).c_str()) : 0; }
+
+  private:
+    std::vector<std::string> words_;
+};
+
+std::atomic<int> ready{0};
+
+// Ends when standard input does.
+void wait_for_the_end() {
+    char byte;
+    while (::read(0, &byte, 1) > 0) {
+    }
+}
+
+Coroutine<> program(const Arguments& arguments, bool speaks) {
+    Objects o;
+    std::vector<asyncio::Task<>> tasks;
+    const auto start = [&](Coroutine<> c, std::string name) {
+        tasks.push_back(create_task(std::move(c), {.name = name}));
+    };
+    const auto slow = create_task(fetch(0), {.name = "slow"});
+    start(consumer(o.empty), "consumer of the long-named queue");
+    start(consumer(o.empty), "another consumer");
+    start(producer(o.full), "producer");
+    start(gatherer(), "gatherer");
+    start(shielded(), "shielded");
+    start(locked(o.lock), "holder");
+    start(locked(o.lock), "locked out");
+    start(told(o.event), "told");
+    start(notified(o.condition), "notified");
+    start(group(), "group");
+    start(waiter(slow), "waiter");
+    start(limited(), "limited");
+    start(awaiting(slow), "awaiting");
+    start(promised(asyncio::get_running_loop().create_future<int>()), "promised");
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) != 0) throw std::bad_alloc();
+    start(receiving(pair[0]), "receiving");
+    start(nap(), "<script>alert(1)</script>\x1b[31m");
+    for (int i = 0; i < arguments.count("many"); ++i) tasks.push_back(create_task(nap()));
+    for (int i = 0; i < arguments.count("busy"); ++i) tasks.push_back(create_task(busy()));
+    for (int i = 0; i < 10; ++i) co_await asyncio::sleep(0s);
+    if (speaks) {
+        for (const auto& task : asyncio::all_tasks()) {
+            if (task != asyncio::current_task() && !arguments.is("many")) tell(task);
+        }
+    }
+    ready.fetch_add(1);
+    if (arguments.is("stuck")) wait_for_the_end();
+    if (speaks) {
+        co_await asyncio::to_thread(wait_for_the_end);
+    } else {
+        co_await asyncio::Event().wait();
+    }
+    for (const auto& task : asyncio::all_tasks()) {
+        if (task != asyncio::current_task()) task.cancel();
+    }
+    for (int i = 0; i < 10; ++i) co_await asyncio::sleep(0s);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const Arguments arguments(argc, argv);
+    std::vector<std::thread> others;
+    for (int i = 1; i < arguments.count("threads"); ++i) {
+        others.emplace_back([&] { asyncio::run(program(arguments, false)); });
+    }
+    std::thread announcing([&] {
+        while (ready.load() < std::max(1, arguments.count("threads")))
+            std::this_thread::sleep_for(1ms);
+        std::cout << "ready" << std::endl;
+    });
+    asyncio::run(program(arguments, true));
+    announcing.join();
+    if (!others.empty()) std::_Exit(0);  // their loops wait for ever
+    return 0;
+}

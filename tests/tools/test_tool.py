@@ -1,0 +1,265 @@
+"""The program `asyncio` on programs of every kind: what it says of their tasks is what they say themselves.
+
+    test_tool.py TOOL TARGET [unittest arguments]
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TOOL, TARGET = sys.argv[1], sys.argv[2]
+SANITIZED = os.environ.get('ASYNCIO_SANITIZED') == '1'
+
+
+class Target:
+    """A process of the target program, which has told of its tasks and waits."""
+
+    def __init__(self, *arguments, program=TARGET, **options):
+        self.process = subprocess.Popen([program, *map(str, arguments)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, **options)
+        self.told = []
+        for line in self.process.stdout:
+            if line.strip() == b'ready':
+                return
+            self.told.append(json.loads(line))
+        raise AssertionError(f'the target ended with {self.process.wait()}')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        if self.process.poll() is None:
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    @property
+    def pid(self):
+        return str(self.process.pid)
+
+
+def tool(*arguments, **options):
+    return subprocess.run([TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def tasks_of(answer):
+    assert answer.returncode == 0, (answer.returncode, answer.stderr)
+    loops = json.loads(answer.stdout)['loops']
+    return {task['name']: task for loop in loops for task in loop['tasks']}, loops
+
+
+class Tool(unittest.TestCase):
+    maxDiff = None
+
+    def compare(self, told, answer):
+        """Each task as the program tells of it: name, places, who waits for it."""
+        seen, _ = tasks_of(answer)
+        names = {task['id']: name for name, task in seen.items()}
+        self.assertEqual(sorted(seen), sorted([*(t['name'] for t in told), 'Task-1']))
+        for task in told:
+            found = seen[task['name']]
+            self.assertEqual([frame[1:] for frame in found['stack']],
+                             [frame for frame in task['stack'] if frame[0].endswith('target.cpp')], task['name'])
+            self.assertEqual(sorted(names[i] for i in found['awaited_by']), sorted(task['awaited_by']),
+                             task['name'])
+
+    def test_tells_what_the_program_tells(self):
+        with Target() as target:
+            self.compare(target.told, tool('ps', '--json', target.pid))
+
+    def test_says_what_is_waited_for(self):
+        with Target() as target:
+            tasks, loops = tasks_of(tool('ps', '--json', target.pid))
+            waits = {name: task.get('waits', {}).get('detail', '') for name, task in tasks.items()}
+            self.assertRegex(waits['consumer of the long-named queue'],
+                             r'^Queue\.get of 0x[0-9a-f]+ \(0 of 10, 2 waiting\)$')
+            self.assertEqual(tasks['another consumer']['waits']['object'],
+                             tasks['consumer of the long-named queue']['waits']['object'])
+            self.assertRegex(waits['producer'], r'^Queue\.put of 0x[0-9a-f]+ \(1 of 1, 1 waiting\)$')
+            self.assertEqual(waits['gatherer'], 'gather (0 of 2 done)')
+            self.assertRegex(waits['slow'], r'^sleep, 3[56]\d\d\.\d s left$')
+            self.assertRegex(waits['locked out'], r'^Lock\.acquire of 0x[0-9a-f]+ \(1 waiting\)$')
+            self.assertRegex(waits['told'], r'^Event\.wait of ')
+            self.assertRegex(waits['notified'], r'^Condition\.wait of ')
+            self.assertRegex(waits['receiving'], r'^a descriptor \d+$')
+            self.assertEqual(waits['group'], 'the tasks of a TaskGroup')
+            self.assertEqual(waits['waiter'], 'wait')
+            self.assertEqual(waits['awaiting'], 'slow')
+            self.assertRegex(waits['promised'], r'^Future 0x[0-9a-f]+ made at .*target\.cpp:\d+$')
+            self.assertEqual(loops[0]['state'], 'asleep')
+            self.assertTrue(loops[0]['exact'])
+            self.assertEqual(tasks['slow']['stack'][-1][0], 'nap')
+
+    def test_the_tree_shows_who_awaits_whom(self):
+        with Target() as target:
+            answer = tool('pstree', target.pid)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            lines = answer.stdout.splitlines()
+            self.assertIn('* shielded', lines)
+            self.assertIn('    * inner', lines)
+            self.assertIn('    * member', lines)
+            self.assertEqual([line for line in lines if '* slow' in line],
+                             ['    * slow', '    * slow (see above)'])
+
+    def test_a_stack_by_name_and_by_id(self):
+        with Target() as target:
+            answer = tool('stack', 'slow', target.pid)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertRegex(answer.stdout, r'in fetch\n.*in nap\nwaits for sleep, ')
+            tasks, _ = tasks_of(tool('ps', '--json', target.pid))
+            self.assertIn('in nap\n', tool('stack', tasks['slow']['id'], target.pid).stdout)
+            self.assertEqual(tool('stack', 'nobody', target.pid).stderr, 'asyncio: no task is called nobody\n')
+
+    def test_names_cannot_speak_to_the_terminal_or_the_page(self):
+        with Target() as target:
+            for answer in (tool('ps', target.pid), tool('pstree', target.pid)):
+                self.assertNotIn('\x1b', answer.stdout)
+                self.assertIn('\\x1b[31m', answer.stdout)
+            answer = tool('ps', '--json', target.pid)
+            self.assertNotIn('<script>', answer.stdout)
+            self.assertIn('<script>alert(1)</script>\x1b[31m', tasks_of(answer)[0])
+
+    def test_a_filter_shows_some(self):
+        with Target() as target:
+            tasks, _ = tasks_of(tool('ps', '--json', '--filter', 'Queue.get', target.pid))
+            self.assertEqual(sorted(tasks), ['another consumer', 'consumer of the long-named queue'])
+            answer = tool('ps', '--loop', 2, target.pid)
+            self.assertEqual((answer.returncode, answer.stdout), (0, ''))
+
+    def test_all_loops_of_a_process(self):
+        with Target('threads', 3) as target:
+            _, loops = tasks_of(tool('ps', '--json', target.pid))
+            self.assertEqual([len(loop['tasks']) for loop in loops], [len(target.told) + 1] * 3)
+            self.assertEqual(len({loop['thread'] for loop in loops}), 3)
+
+    def test_a_loop_that_is_stuck(self):
+        with Target('stuck') as target:
+            tasks, loops = tasks_of(tool('ps', '--json', target.pid))
+            self.assertEqual((loops[0]['state'], tasks['Task-1']['state']), ('running', 'running'))
+            self.assertEqual(tasks['Task-1']['stack'][0][0], 'program')
+            self.compare(target.told, tool('ps', '--json', '--stop', target.pid))
+
+    def test_a_busy_loop_is_never_torn(self):
+        with Target('busy', 500) as target:
+            names = {task['name'] for task in target.told} | {'Task-1'}
+            for _ in range(10 if SANITIZED else 100):
+                tasks, loops = tasks_of(tool('ps', '--json', target.pid))
+                self.assertEqual(set(tasks), names)
+                self.assertTrue(all(loop['exact'] for loop in loops))
+
+    def test_what_was_not_exact_says_so(self):
+        with Target('busy', 500) as target:
+            answers = [tool('ps', '--no-stop', '--retries', 0, target.pid) for _ in range(20)]
+            self.assertIn(2, [answer.returncode for answer in answers])
+            for answer in answers:
+                self.assertEqual('it ran while it was read' in answer.stdout, answer.returncode == 2)
+
+    def test_the_program_is_not_disturbed(self):
+        with Target('busy', 5) as target:
+            for _ in range(20):
+                self.assertEqual(tool('ps', '--stop', target.pid).returncode, 0)
+            target.process.stdin.close()
+            self.assertEqual(target.process.wait(30), 0)
+
+    @unittest.skipIf(SANITIZED, 'a sanitizer maps too much for a core file')
+    def test_a_core_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            def dump():
+                resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
+
+            program = os.path.join(folder, 'program')
+            with open(TARGET, 'rb') as from_, open(program, 'wb') as to:
+                to.write(from_.read())
+            os.chmod(program, 0o755)
+            with Target(program=program, cwd=folder, preexec_fn=dump) as target:
+                target.process.send_signal(signal.SIGABRT)
+                target.process.wait()
+                told = target.told
+            cores = [name for name in os.listdir(folder) if name.startswith('core')]
+            if not cores:
+                self.skipTest('this system puts core files elsewhere')
+            core = os.path.join(folder, cores[0])
+            self.compare(told, tool('ps', '--json', 'core', core))
+            self.compare(told, tool('ps', '--json', 'core', core, program))
+            self.hostile(core)
+            os.remove(program)
+            answer = tool('ps', 'core', core)
+            self.assertEqual(answer.returncode, 1)
+            self.assertIn(program, answer.stderr)
+
+    def hostile(self, core):
+        """Whatever stands in a core file: an answer or an error, no crash, no hang."""
+        seed = int(os.environ.get('ASYNCIO_TOOL_SEED', '1'))
+        chance = random.Random(seed)
+        with open(core, 'rb') as file:
+            image = bytearray(file.read())
+        with tempfile.NamedTemporaryFile() as changed:
+            for _ in range(int(os.environ.get('ASYNCIO_TOOL_FLIPS', '40'))):
+                bits = [chance.randrange(len(image) * 8) for _ in range(chance.choice((1, 100, 10_000)))]
+                for bit in bits:
+                    image[bit // 8] ^= 1 << bit % 8
+                changed.seek(0)
+                changed.write(image)
+                changed.flush()
+                started = time.monotonic()
+                for command in ('ps', 'pstree'):
+                    answer = subprocess.run([TOOL, command, 'core', changed.name], capture_output=True, timeout=60)
+                    self.assertIn(answer.returncode, (0, 1, 2), (seed, answer.stderr[-1000:]))
+                self.assertLess(time.monotonic() - started, 20)
+                for bit in bits:
+                    image[bit // 8] ^= 1 << bit % 8
+
+    def test_a_stripped_program(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, 'stripped')
+            subprocess.run(['strip', '-s', '-o', program, TARGET], check=True)
+            with Target(program=program) as target:
+                os.remove(program)
+                self.compare(target.told, tool('ps', '--json', target.pid))
+
+    def test_who_may_not_is_told_what_to_do(self):
+        if os.geteuid() != 0:
+            self.skipTest('needs root to become somebody else')
+        with Target() as target:
+            answer = tool('ps', target.pid, user=65534, group=65534, extra_groups=[])
+            self.assertEqual(answer.returncode, 1)
+            self.assertIn('may not be read by this user', answer.stderr)
+
+    def test_what_is_wrong_is_said_in_a_sentence(self):
+        gone = subprocess.Popen(['true'])
+        gone.wait()
+        for arguments, error in (
+                (('ps', gone.pid), f'there is no process {gone.pid}'),
+                (('ps', os.getpid()), 'has no libasyncio'),
+                (('ps', '12x'), '12x is no process id'),
+                (('ps', '-1'), '-1 is no process id'),
+                (('ps', '0'), '0 is no process id'),
+                (('ps', '99999999999999999999'), '99999999999999999999 is no process id'),
+                (('ps',), 'missing: the process'),
+                ((), 'missing: a command'),
+                (('look', '1'), 'unknown command look'),
+                (('ps', '--fast', '1'), 'unknown option --fast'),
+                (('ps', '--loop', 'x', '1'), 'x is no number of a loop'),
+                (('ps', '1', '2'), 'too much: 2'),
+                (('ps', 'core', '/nonexistent'), '/nonexistent: No such file or directory'),
+                (('ps', 'core', '/'), '/ is no file that can be read'),
+                (('ps', 'core', TOOL), 'is no core file'),
+        ):
+            answer = tool(*arguments)
+            self.assertEqual((answer.returncode, answer.stdout), (1, ''), arguments)
+            self.assertIn(error, answer.stderr.splitlines()[0], arguments)
+
+
+if __name__ == '__main__':
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)

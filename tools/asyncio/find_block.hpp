@@ -1,0 +1,17 @@
+// Where the library has put its table of offsets (asyncio/detail/debug_block.hpp).
+#pragma once
+
+#include <vector>
+
+#include "asyncio/detail/debug_block.hpp"
+#include "memory.hpp"
+
+namespace tool {
+
+using Block = asyncio::detail::DebugBlock;
+
+// The blocks of all copies of the library in a process: a plug-in may have brought its own.
+// Raises: Failure if there is none, or if one is of a library that this tool does not know.
+std::vector<Block> find_blocks(Memory& memory);
+
+}  // namespace tool

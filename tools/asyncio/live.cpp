@@ -1,0 +1,86 @@
+// The memory of a process that runs: process_vm_readv(2), proc(5).
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "memory.hpp"
+
+namespace tool {
+
+namespace {
+
+std::string file_of(int pid, const char* name) {
+    return "/proc/" + std::to_string(pid) + '/' + name;
+}
+
+// Why the system refuses, and what to do.
+[[noreturn]] void refused(int pid, int error) {
+    const std::string process = "process " + std::to_string(pid);
+    if (error == ESRCH || error == ENOENT) throw Failure("there is no " + process);
+    if (error != EPERM && error != EACCES) throw Failure(process + ": " + std::strerror(error));
+    throw Failure(
+        process +
+        " may not be read by this user. Run the tool as the user of that process, or as root; "
+        "where the system "
+        "allows it to parents only (/proc/sys/kernel/yama/ptrace_scope is 1), let the program call "
+        "asyncio::inspect::allow_tools() or start it with ASYNCIO_ALLOW_TOOLS=1; in a container, "
+        "give it the "
+        "capability SYS_PTRACE");
+}
+
+class LiveMemory final : public Memory {
+  public:
+    explicit LiveMemory(int pid) : pid_(pid) {
+        std::ifstream maps(file_of(pid, "maps"));
+        if (!maps) refused(pid, errno);
+        std::string line;
+        while (std::getline(maps, line)) add(line);
+        if (mappings_.empty()) refused(pid, maps.bad() ? errno : EACCES);
+    }
+
+    const std::vector<Mapping>& mappings() const override { return mappings_; }
+
+  private:
+    // 55d0c0a00000-55d0c0a21000 r--p 00000000 fe:00 1234   /usr/bin/program
+    void add(const std::string& line) {
+        std::istringstream in(line);
+        Mapping m;
+        char dash;
+        std::string access, device, inode;
+        in >> std::hex >> m.begin >> dash >> m.end >> access >> m.offset >> device >> inode;
+        if (!in || access.empty() || access[0] != 'r') return;
+        std::getline(in >> std::ws, m.file);
+        mappings_.push_back(std::move(m));
+    }
+
+    std::uint32_t fetch(Address address, char* to) override {
+        iovec local{to, kPage * kPages};
+        iovec remote[kPages];
+        for (std::size_t i = 0; i < kPages; ++i) {
+            // Safe because the kernel looks at these addresses, and nobody here.
+            remote[i] = {reinterpret_cast<void*>(address + i * kPage), kPage};
+        }
+        std::uint32_t pages = 0;
+        for (std::size_t from = 0; from < kPages;) {
+            local = {to + from * kPage, (kPages - from) * kPage};
+            const ssize_t n = ::process_vm_readv(pid_, &local, 1, remote + from, kPages - from, 0);
+            if (n < 0 && errno != EFAULT) refused(pid_, errno);
+            const std::size_t whole = n < 0 ? 0 : static_cast<std::size_t>(n) / kPage;
+            for (std::size_t i = 0; i < whole; ++i) pages |= 1u << (from + i);
+            from += whole + 1;  // the one at which it stopped is not there
+        }
+        return pages;
+    }
+
+    int pid_;
+    std::vector<Mapping> mappings_;
+};
+
+}  // namespace
+
+std::unique_ptr<Memory> live_memory(int pid) { return std::make_unique<LiveMemory>(pid); }
+
+}  // namespace tool

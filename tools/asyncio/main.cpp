@@ -1,0 +1,140 @@
+// asyncio: looks into a program that uses libasyncio, from outside, as python -m asyncio ps does.
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "output.hpp"
+#include "snapshot.hpp"
+
+namespace {
+
+constexpr const char* kUsage =
+    "usage: asyncio ps|pstree PID             the tasks of a process, and where they wait\n"
+    "       asyncio stack TASK PID            the frames of one, by its name or id\n"
+    "       asyncio ps|pstree core FILE [PROGRAM]\n"
+    "       asyncio stack TASK core FILE [PROGRAM]\n"
+    "options:\n"
+    "  --json         as one JSON object (docs/inspect.md)\n"
+    "  --filter TEXT  only tasks in whose name, place, state or wait TEXT occurs\n"
+    "  --loop N       only loop N\n"
+    "  --all          the library's own frames, too\n"
+    "  --stop         stop the threads of running loops for the reading at once\n"
+    "  --no-stop      never stop one, though the answer may then be wrong\n"
+    "  --retries N    tries before a thread is stopped (3)\n";
+
+struct Command {
+    std::string name;
+    std::string task;
+    int pid = 0;
+    std::string core;
+    std::string program;
+    bool json = false;
+    tool::ShowOptions show;
+    tool::TakeOptions take;
+};
+
+[[noreturn]] void wrong(const std::string& why) { throw tool::Failure(why + "\n" + kUsage); }
+
+template <class N>
+N number(const std::string& text, const char* what) {
+    N n{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+    if (error != std::errc() || end != text.data() + text.size() || n < N{}) {
+        wrong(tool::printable(text) + " is no " + what);
+    }
+    return n;
+}
+
+Command parse(std::vector<std::string> arguments) {
+    Command command;
+    std::vector<std::string> plain;
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const std::string& a = arguments[i];
+        const auto following = [&]() -> const std::string& {
+            if (++i == arguments.size()) wrong(a + " needs a value");
+            return arguments[i];
+        };
+        if (a == "--json") {
+            command.json = true;
+        } else if (a == "--all") {
+            command.show.all = true;
+        } else if (a == "--stop") {
+            command.take.stop = true;
+        } else if (a == "--no-stop") {
+            command.take.no_stop = true;
+        } else if (a == "--filter") {
+            command.show.filter = following();
+        } else if (a == "--loop") {
+            command.show.loop = number<std::uint64_t>(following(), "number of a loop");
+        } else if (a == "--retries") {
+            command.take.retries = number<int>(following(), "number of tries");
+        } else if (a.starts_with("--")) {
+            wrong("unknown option " + tool::printable(a));
+        } else {
+            plain.push_back(a);
+        }
+    }
+    std::size_t next = 0;
+    const auto take = [&](const char* what) {
+        if (next == plain.size()) wrong(std::string("missing: ") + what);
+        return plain[next++];
+    };
+    command.name = take("a command");
+    if (command.name != "ps" && command.name != "pstree" && command.name != "stack") {
+        wrong("unknown command " + tool::printable(command.name));
+    }
+    if (command.name == "stack") command.task = take("the name or id of a task");
+    const std::string target = take("the process");
+    if (target == "core") {
+        command.core = take("the core file");
+        if (next < plain.size()) command.program = plain[next++];
+    } else {
+        command.pid = number<int>(target, "process id");
+        if (command.pid == 0) wrong("0 is no process id");
+    }
+    if (next < plain.size()) wrong("too much: " + tool::printable(plain[next]));
+    return command;
+}
+
+int run(const Command& command) {
+    const tool::Snapshot snapshot = command.core.empty()
+                                        ? tool::take_live(command.pid, command.take)
+                                        : tool::take_core(command.core, command.program);
+    bool torn = false;
+    for (const tool::Loop& loop : snapshot.loops) torn |= loop.torn;
+    if (command.json) {
+        tool::print_json(std::cout, snapshot, command.show);
+    } else if (command.name == "ps") {
+        tool::print_table(std::cout, snapshot, command.show);
+    } else if (command.name == "pstree") {
+        tool::print_tree(std::cout, snapshot, command.show);
+    } else if (!tool::print_stack(std::cout, snapshot, command.task, command.show)) {
+        throw tool::Failure("no task is called " + tool::printable(command.task));
+    }
+    std::cout.flush();
+    if (!std::cout) throw tool::Failure(std::string("the output failed: ") + std::strerror(errno));
+    return torn ? 2 : 0;
+}
+
+}  // namespace
+
+// 0: done. 1: it could not be, and a sentence says why. 2: a loop ran while it was read, so that
+// what was printed may be wrong.
+int main(int argc, char** argv) {
+    const std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (arguments.size() == 1 && (arguments[0] == "--help" || arguments[0] == "help")) {
+        std::fputs(kUsage, stdout);
+        return 0;
+    }
+    try {
+        return run(parse(arguments));
+    } catch (const tool::Failure& e) {
+        std::fprintf(stderr, "asyncio: %s\n", e.what());
+    } catch (const std::bad_alloc&) {
+        std::fputs("asyncio: out of memory\n", stderr);
+    }
+    return 1;
+}

@@ -1,0 +1,36 @@
+// A snapshot as people, and as programs, read it. All text comes from another process: control
+// characters are shown and not sent to the terminal.
+#pragma once
+
+#include <cstddef>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "snapshot.hpp"
+
+namespace tool {
+
+struct ShowOptions {
+    bool all = false;    // frames of the library's own, too
+    std::string filter;  // only tasks in which this occurs
+    std::optional<std::uint64_t> loop;
+};
+
+// A copy of `text` in which what is no printable UTF-8 stands as \xNN.
+std::string printable(std::string_view text);
+// `text` as a string of JSON, with its quotes; what is no UTF-8 becomes U+FFFD.
+std::string json_string(std::string_view text);
+
+// A line a task.
+void print_table(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+// Who awaits whom, from those that nobody awaits.
+void print_tree(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+// The frames of the tasks called `task`, by name or by id. False: there is none.
+bool print_stack(std::ostream& out, const Snapshot& snapshot, const std::string& task,
+                 const ShowOptions& options);
+// Everything, as one object; its members are described in docs/inspect.md.
+void print_json(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+
+}  // namespace tool

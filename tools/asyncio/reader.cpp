@@ -1,0 +1,391 @@
+#include "reader.hpp"
+
+#include <cxxabi.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "base/function_name.hpp"
+
+namespace tool {
+
+namespace {
+
+// A process that lies, or that was caught in the middle of a change, must not keep us for ever.
+constexpr std::size_t kMostLoops = 100'000;
+constexpr std::size_t kMostTasks = 20'000'000;
+constexpr std::size_t kMostReady = 20'000'000;
+constexpr std::size_t kMostFrames = 10'000;
+constexpr std::size_t kMostCallbacks = 100'000;
+constexpr std::size_t kMostAwaiters = 1'000;
+constexpr int kDeepest = 32;  // gathers within gathers
+constexpr std::size_t kMostBases = 16;
+
+Address address_of(const void* theirs) { return reinterpret_cast<Address>(theirs); }
+
+std::string hex(Address address) {
+    char text[24];
+    std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
+    return text;
+}
+
+std::string seconds(double s) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.1f s", s);
+    return text;
+}
+
+// N7asyncio2v16detail8TaskBaseE -> asyncio::v1::detail::TaskBase
+std::string demangled(const std::string& name) {
+    // Demanglers were broken by long names of little sense.
+    if (name.size() > 1000) return name.substr(0, 1000) + "...";
+    int status = 0;
+    const std::unique_ptr<char, decltype(&std::free)> text(
+        abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), std::free);
+    return status == 0 && text ? text.get() : name;
+}
+
+// What the block says, which may not end.
+template <std::size_t kSize>
+std::string_view text_of(const char (&text)[kSize]) {
+    return {text, ::strnlen(text, kSize)};
+}
+
+std::string without_namespace(std::string name) {
+    for (const char* prefix : {"asyncio::v1::detail::", "asyncio::v1::"}) {
+        if (name.starts_with(prefix)) return name.substr(std::char_traits<char>::length(prefix));
+    }
+    return name;
+}
+
+}  // namespace
+
+bool Reader::unchanged(const Loop& loop) {
+    const bool running = value<std::uint8_t>(loop.id, block_.loop.running) != 0;
+    const bool asleep = value<std::uint8_t>(loop.id, block_.loop.asleep) != 0;
+    return loop.asleep == asleep && loop.running == running && (asleep || !running) &&
+           loop.steps == value<std::uint64_t>(loop.id, block_.loop.steps);
+}
+
+void Reader::read_loops(std::vector<Loop>& loops) {
+    Address loop = memory_.get<Address>(address_of(block_.loops)).value_or(0);
+    std::unordered_set<Address> seen;
+    while (loop != 0 && seen.size() < kMostLoops && seen.insert(loop).second) {
+        loops.push_back(read_loop(loop));
+        loop = pointer(loop, block_.loop.following);
+    }
+}
+
+// What time it is for the loop, ns.
+std::int64_t Reader::now_of(Address loop) {
+    const auto at = value<std::int64_t>(loop, block_.loop.clock);
+    return reading_.now ? std::max(*reading_.now, at) : at;
+}
+
+Loop Reader::read_loop(Address at) {
+    Loop loop;
+    loop.id = at;
+    loop.running = value<std::uint8_t>(at, block_.loop.running) != 0;
+    loop.asleep = value<std::uint8_t>(at, block_.loop.asleep) != 0;
+    loop.steps = value<std::uint64_t>(at, block_.loop.steps);
+    loop.number = value<std::uint64_t>(at, block_.loop.number);
+    loop.backend = memory_.text(pointer(at, block_.loop.backend_name), 32);
+    loop.debug = value<std::uint8_t>(at, block_.loop.debug) != 0;
+    loop.iterations = value<std::uint64_t>(at, block_.loop.rounds) +
+                      value<std::uint32_t>(at, block_.loop.iterations);
+    const bool is_virtual = loop.backend == "virtual";
+    const std::int64_t now = is_virtual ? value<std::int64_t>(at, block_.loop.clock) : now_of(at);
+    read_timers(at, loop, now);
+
+    ready_.clear();
+    read_ready(pointer(at, block_.loop.ready));
+    read_ready(pointer(at, block_.loop.batch));
+    loop.ready = ready_.size();
+
+    Address running = 0;
+    if (const Address thread = pointer(at, block_.loop.owner)) {
+        loop.thread = value<std::int32_t>(thread, block_.thread.id);
+        if (loop.running && pointer(thread, block_.thread.loop) == at) {
+            running = pointer(thread, block_.thread.task);
+        }
+    }
+    std::unordered_set<Address> seen;
+    for (Address task = pointer(at, block_.loop.first_task);
+         task != 0 && seen.size() < kMostTasks && seen.insert(task).second;
+         task = pointer(task, block_.task.following)) {
+        loop.tasks.push_back(read_task(task, running, now));
+    }
+    return loop;
+}
+
+void Reader::read_timers(Address at, Loop& loop, std::int64_t now) {
+    const Address begin = pointer(at, block_.loop.timers);
+    const Address end = pointer(at, block_.loop.timers + sizeof(Address));
+    if (begin == 0 || end <= begin || block_.loop.timer_size == 0) return;
+    loop.timers = (end - begin) / block_.loop.timer_size;
+    const auto when = memory_.get<std::int64_t>(begin).value_or(0);
+    if (when == INT64_MAX) return;  // never
+    loop.next_timer = (static_cast<double>(when) - static_cast<double>(now)) * 1e-9;
+}
+
+void Reader::read_ready(Address node) {
+    while (node != 0 && ready_.size() < kMostReady && ready_.insert(node).second) {
+        node = pointer(node, block_.future.next);
+    }
+}
+
+bool Reader::is_done(Address future) {
+    return value<std::uint8_t>(future, block_.future.state) != block_.future.pending;
+}
+
+Task Reader::read_task(Address at, Address running, std::int64_t now) {
+    Task task;
+    task.id = at;
+    task.name = name_of_task(at);
+    const auto flags = value<std::uint16_t>(at, block_.future.flags);
+    task.cancelling = (flags & block_.future.must_cancel) != 0;
+    const Address waiting = is_done(at) ? 0 : pointer(at, block_.future.waiting);
+    const Address leaf = pointer(at, block_.task.leaf);
+    if (at == running) {
+        task.state = TaskState::kRunning;
+    } else if (ready_.contains(at)) {
+        task.state = TaskState::kReady;
+    } else if (waiting != 0) {
+        task.state = TaskState::kWaiting;
+    }
+    read_stack(at, leaf, task);
+    if (task.stack.empty()) task.stack.push_back(place(pointer(at, block_.future.place)));
+    if (task.state == TaskState::kWaiting) describe_wait(waiting, task, now);
+    awaiters(at, task.awaited_by, 0);
+    return task;
+}
+
+// An odd number is twice that of the name, and one; an even one leads to what was given.
+std::string Reader::name_of_task(Address task) {
+    const Address name = pointer(task, block_.task.name);
+    if (name & 1) return "Task-" + std::to_string(name >> 1);
+    if (block_.long_name != 1) return "?";
+    const Address text = name + block_.task.extra_name;
+    const auto size = memory_.get<std::uint64_t>(text + sizeof(Address)).value_or(0);
+    std::string given(std::min<std::uint64_t>(size, 1000), '\0');
+    if (!memory_.read(memory_.get<Address>(text).value_or(0), given.data(), given.size()))
+        return "?";
+    if (size > given.size()) given += "...";
+    return given;
+}
+
+// From the innermost frame outwards; the outermost leads back to its task, or the chain is not one.
+void Reader::read_stack(Address task, Address frame, Task& into) {
+    const auto& f = block_.frame;
+    while (frame != 0 && into.stack.size() < kMostFrames) {
+        const auto link = memory_.get<Address>(frame + f.link);
+        if (!link) break;
+        into.stack.push_back(place(pointer(frame, f.place)));
+        const Address outer = *link & ~Address{f.bits};
+        if (*link & f.root) {
+            if (outer != task) into.stack.clear();
+            break;
+        }
+        frame = outer;
+    }
+    std::reverse(into.stack.begin(), into.stack.end());
+}
+
+Place Reader::place(Address at) {
+    const auto known = places_.find(at);
+    if (known != places_.end()) return known->second;
+    Place p;
+    if (at != 0) {
+        const std::string function = memory_.text(pointer(at, block_.place.function));
+        p.helper = asyncio::detail::is_helper(function) || asyncio::detail::is_of_library(function);
+        p.function = asyncio::detail::function_name(function);
+        p.file = memory_.text(pointer(at, block_.place.file));
+        p.line = value<std::uint32_t>(at, block_.place.line);
+    }
+    return places_[at] = p;
+}
+
+// ---- what is waited for ------------------------------------------------------------------------
+
+void Reader::describe_wait(Address waiting, Task& task, std::int64_t now) {
+    const Kind& kind = kind_of(waiting);
+    task.object = waiting;
+    task.kind = kind.name;
+    if (kind.waiter) return describe_waiter(waiting, kind, task, now);
+    task.waits_for = kind.name;
+    if (kind.task) {
+        task.kind = "Task";
+        task.waits_for = name_of_task(waiting);
+    } else if (kind.gather) {
+        task.kind = "gather";
+        task.waits_for =
+            "gather (" + std::to_string(value<std::uint64_t>(waiting, block_.gather.finished)) +
+            " of " + std::to_string(value<std::uint64_t>(waiting, block_.gather.count)) + " done)";
+    } else if (kind.future) {
+        const Place made = place(pointer(waiting, block_.future.place));
+        task.kind = "Future";
+        task.waits_for = "Future " + hex(waiting);
+        if (!made.file.empty()) {
+            task.waits_for += " made at " + made.file + ':' + std::to_string(made.line);
+        }
+    }
+}
+
+std::optional<asyncio::detail::DebugWait> Reader::wait_of(std::uint8_t kind) {
+    if (kind >= block_.waits_count) return std::nullopt;
+    const Address at =
+        memory_.get<Address>(address_of(block_.waits) + kind * sizeof(Address)).value_or(0);
+    asyncio::detail::DebugWait wait;
+    // NOLINTNEXTLINE(bugprone-undefined-memory-manipulation): bytes of a plain struct
+    if (block_.waits_size < sizeof wait || !memory_.read(at, &wait, sizeof wait))
+        return std::nullopt;
+    wait.name[sizeof wait.name - 1] = '\0';
+    return wait;
+}
+
+void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::int64_t now) {
+    using asyncio::detail::kDebugNone;
+    const auto wait = wait_of(value<std::uint8_t>(waiter, block_.waiter.kind));
+    if (!wait || wait->name[0] == '\0') {
+        task.waits_for = kind.name;
+        return;
+    }
+    task.kind = task.waits_for = wait->name;
+    if (wait->when != kDebugNone) {
+        const auto when = value<std::int64_t>(waiter, wait->when);
+        if (when == INT64_MAX) {
+            task.waits_for += " for ever";
+            return;
+        }
+        task.until = (static_cast<double>(when) - static_cast<double>(now)) * 1e-9;
+        task.waits_for += ", " + seconds(std::max(0.0, *task.until)) + " left";
+    }
+    if (wait->fd != kDebugNone) {
+        task.waits_for += ' ' + std::to_string(value<std::int32_t>(waiter, wait->fd));
+    }
+    if (wait->object != kDebugNone && kind.lined) {
+        task.waits_for += describe_object(waiter, *wait, task);
+    }
+}
+
+// " of 0x7ffd.. (0 of 10, 3 waiting)"
+std::string Reader::describe_object(Address waiter, const asyncio::detail::DebugWait& wait,
+                                    Task& task) {
+    using asyncio::detail::kDebugNone;
+    const Address line = pointer(waiter, block_.waiter.line);
+    if (line == 0) return "";
+    const Address object = line - wait.object;
+    task.object = object;
+    std::string text = " of " + hex(object) + " (";
+    if (wait.size != kDebugNone) {
+        text += std::to_string(value<std::uint64_t>(object, wait.size));
+        const auto capacity =
+            wait.capacity == kDebugNone ? 0 : value<std::uint64_t>(object, wait.capacity);
+        if (capacity != 0) text += " of " + std::to_string(capacity);
+        text += ", ";
+    }
+    const Address end = line + block_.waiter.line_first - block_.waiter.following;
+    std::size_t waiting = 0;
+    for (Address link = pointer(line, block_.waiter.line_first);
+         link != end && link != 0 && waiting < kMostCallbacks;
+         link = pointer(link, block_.waiter.following)) {
+        ++waiting;
+    }
+    return text + std::to_string(waiting) + " waiting)";
+}
+
+// ---- what a node is ----------------------------------------------------------------------------
+
+const Reader::Kind& Reader::kind_of(Address node) {
+    const Address table = memory_.get<Address>(node).value_or(0);
+    const auto known = kinds_.find(table);
+    if (known != kinds_.end()) return known->second;
+    // What an object's class is stands before the table of its virtual functions (C++ ABI, 2.9.4).
+    const Address type = table ? memory_.get<Address>(table - sizeof(Address)).value_or(0) : 0;
+    return kinds_[table] = read_kind(type);
+}
+
+// The type of the first base, as std::type_info's own classes lay it out (C++ ABI, 2.9.5): with one
+// base its type follows the name; with several, flags and their number, then each with its offset.
+Address Reader::base_of(Address type) {
+    const auto next = memory_.get<Address>(type + 2 * sizeof(Address)).value_or(0);
+    const std::uint64_t flags = next & 0xffffffff;
+    const std::uint64_t count = next >> 32;
+    if (flags > 3 || count == 0 || count > kMostBases) return next;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const Address at = type + 3 * sizeof(Address) + i * 2 * sizeof(Address);
+        const auto offset = memory_.get<std::int64_t>(at + sizeof(Address)).value_or(-1) >> 8;
+        if (offset == 0) return memory_.get<Address>(at).value_or(0);
+    }
+    return 0;
+}
+
+Reader::Kind Reader::read_kind(Address type) {
+    Kind kind;
+    for (std::size_t i = 0; type != 0 && i < kMostBases; ++i, type = base_of(type)) {
+        std::string name = memory_.text(memory_.get<Address>(type + sizeof(Address)).value_or(0));
+        if (name.starts_with('*')) name.erase(0, 1);  // of a class that one file knows
+        if (kind.name.empty()) kind.name = without_namespace(demangled(name));
+        kind.task |= name == text_of(block_.task_type);
+        kind.gather |= name == text_of(block_.gather_type);
+        kind.lined |= name == text_of(block_.lined_type);
+        kind.waiter |= name == text_of(block_.waiter_type);
+        kind.serving |= name.starts_with(text_of(block_.serving_type));
+        kind.future |= name == text_of(block_.future_type);
+        if (kind.waiter || kind.serving || kind.future) break;
+    }
+    return kind;
+}
+
+// ---- who waits for it --------------------------------------------------------------------------
+
+void Reader::add(Address waiter, std::vector<Address>& found) {
+    if (waiter == 0 || found.size() >= kMostAwaiters) return;
+    if (std::find(found.begin(), found.end(), waiter) == found.end()) found.push_back(waiter);
+}
+
+void Reader::awaiters(Address future, std::vector<Address>& found, int depth) {
+    if (is_done(future) || depth == kDeepest) return;
+    const Address last = pointer(future, block_.future.callbacks);
+    Address node = last;
+    for (std::size_t i = 0; node != 0 && i < kMostCallbacks; ++i) {
+        node = pointer(node, block_.future.next);
+        if (node != 0) awaiters_of_node(node, found, depth);
+        if (node == last) return;
+    }
+}
+
+void Reader::awaiters_of_node(Address node, std::vector<Address>& found, int depth) {
+    const Kind& kind = kind_of(node);
+    if (kind.task) return add(node, found);
+    if (!kind.serving) return;
+    const auto& s = block_.serving;
+    const auto how = value<std::uint8_t>(node, s.how);
+    const Address at = pointer(node, s.at);
+    if (at == 0) return;
+    if (how == s.future) {
+        add(at, found);
+    } else if (how == s.future_at) {
+        add(memory_.get<Address>(at).value_or(0), found);
+    } else if (how == s.those_of) {
+        awaiters(at, found, depth + 1);
+    } else if (how == s.waiter) {
+        add(pointer(at, block_.waiter.task), found);
+    } else if (how == s.line) {
+        const Address end = at + block_.waiter.line_first - block_.waiter.following;
+        std::size_t count = 0;
+        for (Address link = pointer(at, block_.waiter.line_first);
+             link != end && link != 0 && ++count < kMostCallbacks;
+             link = pointer(link, block_.waiter.following)) {
+            const Address waiter = link - block_.waiter.waiter;
+            if (value<std::uint8_t>(waiter, block_.waiter.state) == block_.waiter.pending) {
+                add(pointer(waiter, block_.waiter.task), found);
+            }
+        }
+    }
+}
+
+}  // namespace tool

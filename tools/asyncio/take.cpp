@@ -1,0 +1,156 @@
+// Taking a snapshot, and stopping a thread for it: ptrace(2).
+#include <dirent.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "reader.hpp"
+#include "snapshot.hpp"
+
+namespace tool {
+
+namespace {
+
+std::int64_t monotonic_now() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+// One thread of another process, which stands still while this lives.
+class Stopped {
+  public:
+    explicit Stopped(int thread) : thread_(thread) {
+        if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) {
+            const int error = errno;
+            // Who could read its memory may stop it, or somebody else is doing so.
+            throw Failure(
+                "thread " + std::to_string(thread) +
+                " cannot be stopped for the reading: " + std::strerror(error) +
+                (error == EPERM ? " (does a debugger hold it?); --no-stop does without" : ""));
+        }
+        if (::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0 ||
+            ::waitpid(thread, nullptr, __WALL) != thread) {
+            ::ptrace(PTRACE_DETACH, thread, nullptr, nullptr);
+            throw Failure("thread " + std::to_string(thread) + " ended meanwhile");
+        }
+    }
+    Stopped(const Stopped&) = delete;
+    Stopped& operator=(const Stopped&) = delete;
+    ~Stopped() { ::ptrace(PTRACE_DETACH, thread_, nullptr, nullptr); }
+
+  private:
+    int thread_;
+};
+
+// The number that this system gives to the thread that is `inner` within its container.
+int outer_thread(int pid, int inner) {
+    const std::string folder = "/proc/" + std::to_string(pid) + "/task";
+    DIR* const tasks = ::opendir(folder.c_str());
+    if (!tasks) return inner;
+    int found = inner;
+    while (const dirent* const entry = ::readdir(tasks)) {
+        if (entry->d_name[0] == '.') continue;
+        std::ifstream status(folder + '/' + entry->d_name + "/status");
+        std::string line;
+        while (std::getline(status, line)) {
+            if (!line.starts_with("NSpid:")) continue;
+            const std::size_t last = line.find_last_of(" \t");
+            if (std::atoi(line.c_str() + last + 1) == inner) found = std::atoi(entry->d_name);
+            break;
+        }
+    }
+    ::closedir(tasks);
+    return found;
+}
+
+class Taking {
+  public:
+    explicit Taking(int pid)
+        : memory_(live_memory(pid)), blocks_(find_blocks(*memory_)), pid_(pid) {}
+
+    Snapshot take(const TakeOptions& options) {
+        for (int i = 0; !options.stop; ++i) {
+            Snapshot snapshot = read();
+            if (check(snapshot)) return snapshot;
+            if (i < options.retries) continue;
+            if (options.no_stop) return snapshot;
+            break;
+        }
+        return read_stopped();
+    }
+
+  private:
+    Snapshot read() {
+        memory_->forget();
+        reading_.now = monotonic_now();
+        Snapshot snapshot;
+        for (const Block& block : blocks_) {
+            snapshot.library = block.library;
+            Reader(*memory_, block, reading_).read_loops(snapshot.loops);
+        }
+        return snapshot;
+    }
+
+    // Marks the loops that ran meanwhile. True: there are none.
+    bool check(Snapshot& snapshot) {
+        memory_->forget();
+        bool all = true;
+        for (Loop& loop : snapshot.loops) {
+            loop.torn = true;
+            for (const Block& block : blocks_) {
+                if (Reader(*memory_, block, reading_).unchanged(loop)) loop.torn = false;
+            }
+            if (loop.torn) all = false;
+        }
+        return all;
+    }
+
+    // Stops the threads of the loops that run. A loop that begins to run only now is torn.
+    Snapshot read_stopped() {
+        std::vector<std::unique_ptr<Stopped>> threads;
+        Snapshot snapshot;
+        {
+            std::vector<int> numbers;
+            for (const Loop& loop : read().loops) {
+                if (!loop.running || loop.thread <= 0) continue;
+                const int thread = outer_thread(pid_, loop.thread);
+                if (std::find(numbers.begin(), numbers.end(), thread) == numbers.end()) {
+                    numbers.push_back(thread);
+                }
+            }
+            for (const int thread : numbers) threads.push_back(std::make_unique<Stopped>(thread));
+            snapshot = read();
+        }
+        return snapshot;
+    }
+
+    std::unique_ptr<Memory> memory_;
+    std::vector<Block> blocks_;
+    int pid_;
+    Reading reading_;
+};
+
+}  // namespace
+
+Snapshot take_live(int pid, const TakeOptions& options) { return Taking(pid).take(options); }
+
+Snapshot take_core(const std::string& path, const std::string& program) {
+    const std::unique_ptr<Memory> memory = core_memory(path, program);
+    Snapshot snapshot;
+    for (const Block& block : find_blocks(*memory)) {
+        snapshot.library = block.library;
+        Reader(*memory, block, {}).read_loops(snapshot.loops);
+    }
+    return snapshot;
+}
+
+}  // namespace tool
