@@ -16,6 +16,7 @@
 
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/function.hpp"
+#include "asyncio/detail/identity.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/sockets.hpp"
 #include "asyncio/time.hpp"
@@ -124,6 +125,8 @@ struct Connected {
 // start_unix_server.
 class ASYNCIO_API Server {
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     Server() noexcept = default;
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
@@ -202,7 +205,21 @@ ASYNCIO_API Coroutine<Server> create_unix_server(EventLoop& loop, ProtocolFactor
 
 // What a protocol factory makes.
 template <class F>
-using ProtocolOf = typename std::invoke_result_t<std::decay_t<F>&>::element_type;
+struct ProtocolMade {
+    using type = BaseProtocol;
+    static constexpr bool kGood = false;
+};
+template <class F>
+    requires requires(F& factory) {
+        typename decltype(factory())::element_type;
+        std::shared_ptr<BaseProtocol>(factory());
+    }
+struct ProtocolMade<F> {
+    using type = typename std::invoke_result_t<F&>::element_type;
+    static constexpr bool kGood = true;
+};
+template <class F>
+using ProtocolOf = typename ProtocolMade<std::decay_t<F>>::type;
 
 // For a call that takes `sock` over: it is closed if this throws.
 template <class F>
@@ -210,12 +227,17 @@ ProtocolFactory protocol_factory(F&& factory, OwnedDescriptor sock) {
     static_assert(kSafeTemporary<F>,
                   "name this factory first (auto f = ...;): this compiler would copy its captures "
                   "bitwise inside a co_await expression");
-    static_assert(std::is_convertible_v<ProtocolOf<F>*, BaseProtocol*>,
-                  "a protocol factory takes nothing and returns a std::shared_ptr to a protocol");
-    Socket kept(sock.fileno());
-    ProtocolFactory made(std::forward<F>(factory));
-    kept.detach();
-    return made;
+    if constexpr (ProtocolMade<std::decay_t<F>>::kGood) {
+        Socket kept(sock.fileno());
+        ProtocolFactory made(std::forward<F>(factory));
+        kept.detach();
+        return made;
+    } else {
+        static_assert(kRight<F>,
+                      "a protocol factory takes nothing and returns a std::shared_ptr to a "
+                      "protocol");
+        return {};
+    }
 }
 
 // A coroutine that another one takes along. If that never begins, since its task is cancelled

@@ -10,10 +10,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/refcount.hpp"
+#include "asyncio/detail/refused.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -144,6 +146,9 @@ class Token : public detail::TokenBase {
     Token() noexcept = default;
     // The value before the `set`, if there was one.
     std::optional<T> old_value() const {
+        static_assert(std::is_copy_constructible_v<T>,
+                      "a context variable's value is copied to whoever asks: let it be a "
+                      "std::shared_ptr, or a pointer");
         auto* v = static_cast<detail::ContextValueOf<T>*>(detail::TokenBase::old_value());
         return v ? std::optional<T>(v->value) : std::nullopt;
     }
@@ -174,12 +179,12 @@ class ASYNCIO_API Context {
     // A context of its own with the same values.
     Context copy() const;
 
-    // Calls `fn()` with this as the current context and returns its result.
+    // Calls `fn(args...)` with this as the current context and returns its result.
     // Raises: RuntimeError "cannot enter context: ... is already entered"; what `fn` throws.
-    template <class F>
-    decltype(auto) run(F&& fn) const {
+    template <class F, class... A>
+    decltype(auto) run(F&& fn, A&&... args) const {
         Entered entered(*this);
-        return std::forward<F>(fn)();
+        return std::forward<F>(fn)(std::forward<A>(args)...);
     }
 
     bool operator==(const Context& o) const noexcept { return box_ == o.box_; }
@@ -227,9 +232,16 @@ class ContextVar : public detail::ContextVarBase {
     // The value in the current context, else the default.
     // Raises: LookupError if there is neither.
     T get() const {
-        if (auto* v = find_current()) return static_cast<Value*>(v)->value;
-        if (!default_) throw_lookup_error();
-        return *default_;
+        static_assert(std::is_copy_constructible_v<T>,
+                      "a context variable's value is copied to whoever asks: let it be a "
+                      "std::shared_ptr, or a pointer");
+        if constexpr (std::is_copy_constructible_v<T>) {
+            if (auto* v = find_current()) return static_cast<Value*>(v)->value;
+            if (!default_) throw_lookup_error();
+            return *default_;
+        } else {
+            return detail::Refused();
+        }
     }
     // The value in the current context, else `default_value`.
     T get(T default_value) const {

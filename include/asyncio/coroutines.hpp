@@ -3,15 +3,19 @@
 
 #include <concepts>
 #include <coroutine>
+#include <cstddef>
 #include <exception>
+#include <iosfwd>
 #include <memory>
 #include <new>
 #include <source_location>
+#include <string>
 #include <type_traits>
 #include <utility>
 
 #include "asyncio/detail/aligned.hpp"
 #include "asyncio/detail/promise.hpp"
+#include "asyncio/detail/refused.hpp"
 #include "asyncio/detail/take.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/result.hpp"
@@ -30,6 +34,8 @@ ASYNCIO_API void drop_never_awaited(PromiseBase& promise) noexcept;
 // `error` moved; if null: RuntimeError "f() ended without co_return (FILE:LINE)".
 ASYNCIO_API std::exception_ptr take_error_of(const PromiseBase& promise,
                                              std::exception_ptr* error) noexcept;
+ASYNCIO_API std::string repr_coroutine(const PromiseBase* promise);
+ASYNCIO_API std::ostream& print_coroutine(std::ostream& out, const PromiseBase* promise);
 
 // The promise without its return statement: head of the frame, then the result.
 template <class T>
@@ -108,6 +114,11 @@ class PromiseReturn : public PromiseOf<T> {
     void return_value(V&& value) {
         this->set_value(std::forward<V>(value));
     }
+    template <class V>
+        requires(!std::is_constructible_v<T, V &&>)
+    void return_value(const V&) {
+        static_assert(kRight<V>, "co_return of another type than the coroutine's");
+    }
 };
 template <class T>
 class PromiseReturn<T&> : public PromiseOf<T&> {
@@ -122,7 +133,7 @@ class PromiseReturn<void> : public PromiseOf<void> {
 
 // Awaits a coroutine: a call (AG-01).
 template <class T>
-class [[nodiscard]] CoroutineAwaiter {
+class [[nodiscard("co_await it")]] CoroutineAwaiter {
   public:
     using asyncio_native = void;
 
@@ -194,6 +205,11 @@ class [[nodiscard("co_await it, or give it to create_task")]] ASYNCIO_CORO_TYPE 
     }
     // True until it is awaited, moved from or closed.
     explicit operator bool() const noexcept { return promise_ != nullptr; }
+    // `<coroutine object f at 0x...>`; of one that was awaited `<coroutine object (awaited)>`.
+    std::string repr() const { return detail::repr_coroutine(promise_); }
+    friend std::ostream& operator<<(std::ostream& out, const Coroutine& c) {
+        return detail::print_coroutine(out, c.promise_);
+    }
 
     auto asyncio_awaiter() { return detail::CoroutineAwaiter<T>(release()); }
 
@@ -415,27 +431,45 @@ decltype(auto) awaiter_for(A&& a) {
         using W = decltype(foreign_awaiter(std::declval<A>()));
         return ForeignAwaiter<W>(std::forward<A>(a));
     } else {
-        static_assert(AwaitableFactory<A>,
-                      "this cannot be awaited: a Coroutine, Task, Future, an awaiter, or a nullary "
-                      "callable that returns one of them is needed");
         using F = std::decay_t<A>;
         return run_callable<typename AwaitResultOf<A>::type, F>(F(std::forward<A>(a)))
             .asyncio_awaiter();
     }
 }
 
+// Says what to write in place of `co_await a`.
+template <class A>
+Refused refuse_to_await() {
+    constexpr bool kLock = requires(A& a) { a.scoped(); };
+    constexpr bool kGenerator = requires(A& a) { a.aclose(); };
+    constexpr bool kManager = requires(A& a) { a.aexit(nullptr); } && !kLock;
+    constexpr bool kRange = requires(A& a) { a.begin() != a.end(); } && !kGenerator;
+    static_assert(!kLock, "to hold it: auto guard = co_await lock.scoped();");
+    static_assert(!kGenerator, "drive it: while (auto x = co_await generator.next())");
+    static_assert(!kManager, "give it to with(): co_await with(manager, body)");
+    static_assert(!kRange, "to await several: co_await gather(range)");
+    static_assert(kLock || kGenerator || kManager || kRange,
+                  "this cannot be awaited: a Coroutine, Task, Future, an awaiter, or a callable "
+                  "without parameters that returns one of them is needed");
+    return {};
+}
+
 // The same for the promise `p` of a frame, at `where`. kDirect: see kAwaitersByReference.
 template <bool kDirect, class A>
 decltype(auto) awaiter_in(PromiseBase& p, A&& a, std::source_location where) {
-    static_assert(
-        std::is_lvalue_reference_v<A> || alignof(std::remove_cvref_t<A>) <= kBlockUnit,
-        "what stands after co_await is aligned to more than 16 bytes, and a coroutine's frame may "
-        "be aligned to less: make it with std::make_unique, and await that object");
-    p.place = where;
-    if constexpr (kDirect && NativeAwaiter<A>) {
-        return static_cast<std::remove_reference_t<A>&>(a);
+    if constexpr (!DirectAwaitable<A> && !AwaitableFactory<A>) {
+        return refuse_to_await<A>();
     } else {
-        return awaiter_for(std::forward<A>(a));
+        static_assert(
+            std::is_lvalue_reference_v<A> || alignof(std::remove_cvref_t<A>) <= kBlockUnit,
+            "what stands after co_await is aligned to more than 16 bytes, and a coroutine's frame "
+            "may be aligned to less: make it with std::make_unique, and await that object");
+        p.place = where;
+        if constexpr (kDirect && NativeAwaiter<A>) {
+            return static_cast<std::remove_reference_t<A>&>(a);
+        } else {
+            return awaiter_for(std::forward<A>(a));
+        }
     }
 }
 
@@ -471,6 +505,22 @@ Result<R> result_of(W& awaiter) {
 // (T-34).
 template <class A>
 concept Awaitable = detail::DirectAwaitable<A> || detail::AwaitableFactory<A>;
+
+namespace detail {
+
+// The arguments of a call: N of them, the first of which may be awaited.
+template <std::size_t N, class... A>
+inline constexpr bool kAwaits = false;
+template <std::size_t N, class A, class... More>
+inline constexpr bool kAwaits<N, A, More...> = N == 1 + sizeof...(More) && Awaitable<A>;
+
+// The arguments of a call: x, or x and options.
+template <class Options, class... A>
+inline constexpr bool kWithOptions = sizeof...(A) == 1;
+template <class Options, class A, class O>
+inline constexpr bool kWithOptions<Options, A, O> = std::is_convertible_v<O, const Options&>;
+
+}  // namespace detail
 
 // A coroutine object (T-32, `iscoroutine`).
 template <class A>
@@ -513,7 +563,7 @@ inline constexpr bool kSafeTemporary =
 
 // Awaits A and gives its outcome as a Result.
 template <class A>
-class [[nodiscard]] AsResult {
+class [[nodiscard("co_await it")]] AsResult {
     using Awaiter = AwaiterFor<A>;
     using R = typename AwaitResultOf<A>::type;
 
@@ -577,14 +627,14 @@ class [[nodiscard]] AsResult {
 // callable with captures that need a destructor on compilers that would copy those bitwise
 // (docs/traps.md).
 template <class F>
-[[nodiscard]] detail::NamedCallable<std::decay_t<F>> callable(F&& fn) {
+[[nodiscard("it is what the call gives")]] detail::NamedCallable<std::decay_t<F>> callable(F&& fn) {
     return detail::NamedCallable<std::decay_t<F>>(std::forward<F>(fn));
 }
 
 // Makes a T, aggregates included, in a way that is safe inside a co_await expression everywhere:
 // `co_await queue.put(make<Job>("a", 20))`.
 template <class T, class... Args>
-[[nodiscard]] T make(Args&&... args) {
+[[nodiscard("it is what the call gives")]] T make(Args&&... args) {
     return T{std::forward<Args>(args)...};
 }
 
@@ -593,11 +643,17 @@ template <class T, class... Args>
 // co_await. If cancelled: gives a Result that holds the CancelledError; raise it again once cleaned
 // up.
 template <Awaitable A>
-[[nodiscard]] detail::AsResult<A> as_result(A&& x) {
+[[nodiscard("co_await it")]] detail::AsResult<A> as_result(A&& x) {
     static_assert(detail::kSafeTemporary<A>,
                   "name this callable first (auto f = ...; co_await as_result(f)): this compiler "
                   "would copy its captures bitwise");
     return detail::AsResult<A>(std::forward<A>(x));
+}
+template <class... A>
+    requires(!detail::kAwaits<1, A...>)
+detail::Refused as_result(A&&...) {
+    static_assert(detail::kRight<A...>, "as_result() takes what may be awaited: as_result(f())");
+    return {};
 }
 
 }  // namespace v1

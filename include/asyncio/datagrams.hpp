@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/identity.hpp"
 #include "asyncio/detail/take.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/protocols.hpp"
@@ -76,6 +77,12 @@ struct ASYNCIO_API DatagramRequest {
     bool allow_broadcast = false;
 };
 
+template <class F>
+concept MakesDatagramProtocol = requires(F& factory) {
+    typename decltype(factory())::element_type;
+    std::shared_ptr<DatagramProtocol>(factory());
+};
+
 using DatagramFactory = Function<std::shared_ptr<DatagramProtocol>()>;
 
 ASYNCIO_API Coroutine<DatagramTransport> create_datagram_transport(EventLoop& loop,
@@ -105,6 +112,8 @@ class Endpoint;
 // endpoint.
 class ASYNCIO_API DatagramEndpoint {
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     DatagramEndpoint() noexcept = default;
     DatagramEndpoint(const DatagramEndpoint& other) noexcept;
     DatagramEndpoint(DatagramEndpoint&& other) noexcept
@@ -181,15 +190,20 @@ auto EventLoop::create_datagram_endpoint(F&& factory, DatagramOptions options) {
     static_assert(detail::kSafeTemporary<F>,
                   "name this callable first (auto f = ...; create_datagram_endpoint(f)): this "
                   "compiler would copy its captures bitwise inside a co_await expression");
-    using Made = std::invoke_result_t<std::decay_t<F>&>;
-    using P = typename Made::element_type;
-    static_assert(
-        std::is_same_v<Made, std::shared_ptr<P>> && std::is_base_of_v<DatagramProtocol, P>,
-        "the factory gives a std::shared_ptr to a class derived from DatagramProtocol");
-    return detail::create_datagram_pair<P, std::decay_t<F>>(*this, detail::DatagramRequest(options),
-                                                            std::forward<F>(factory));
+    using Factory = std::decay_t<F>;
+    if constexpr (detail::MakesDatagramProtocol<Factory>) {
+        using P = typename std::invoke_result_t<Factory&>::element_type;
+        return detail::create_datagram_pair<P, Factory>(*this, detail::DatagramRequest(options),
+                                                        std::forward<F>(factory));
+    } else {
+        static_assert(
+            detail::kRight<F>,
+            "the factory gives a std::shared_ptr to a class derived from DatagramProtocol");
+        return detail::Refused();
+    }
 }
 template <class F>
+    requires detail::GivesPointer<F>
 auto EventLoop::create_datagram_endpoint(F&& factory) {
     return create_datagram_endpoint(std::forward<F>(factory), DatagramOptions());
 }

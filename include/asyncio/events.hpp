@@ -64,6 +64,22 @@ namespace detail {
 class Loop;
 class FutureBase;
 
+// Calling it makes a coroutine.
+template <class F>
+inline constexpr bool kMakesCoroutine =
+    requires(F& f) { f().asyncio_awaiter(); } && !requires(F& f) { f().id(); };
+
+// The arguments of call_soon: a callback, and options perhaps.
+template <class F, class... A>
+inline constexpr bool kCallback = std::is_invocable_v<F&> && !kMakesCoroutine<F>;
+template <class F, class A, class... More>
+inline constexpr bool kCallback<F, A, More...> =
+    kCallback<F> && std::is_convertible_v<A, CallbackOptions>;
+
+// A factory of protocols, perhaps.
+template <class F>
+concept GivesPointer = requires(F& factory) { typename decltype(factory())::element_type; };
+
 // Runs the loop until `future` is done (LC-02, S-11). `hidden`: made here, so not reported if the
 // loop is stopped before.
 ASYNCIO_API void run_until_done(EventLoop& loop, FutureBase& future, bool hidden);
@@ -114,27 +130,58 @@ class ASYNCIO_API EventLoop {
     // Calls `fn()` in the next iteration, in a copy of the current context. SC-01.
     // Raises: RuntimeError "Event loop is closed"; in debug mode RuntimeError from another thread.
     template <class F>
+        requires detail::kCallback<F>
     Handle call_soon(F fn, CallbackOptions options = {},
                      std::source_location where = std::source_location::current()) {
         auto state = make_handle(std::move(fn), options, where, false);
         add_handle(*state);
         return Handle(std::move(state));
     }
+    template <class F, class... A>
+        requires(!detail::kCallback<F, A...>)
+    Handle call_soon(F, A...) {
+        static_assert(!detail::kMakesCoroutine<F>, "a coroutine is no callback: use create_task");
+        static_assert(detail::kMakesCoroutine<F>,
+                      "a callback is a function without parameters, which captures what it needs: "
+                      "call_soon([=] { f(x); })");
+        return {};
+    }
     // The same from any thread; wakes the loop. SC-02. Raises: RuntimeError "Event loop is closed".
     template <class F>
+        requires detail::kCallback<F>
     Handle call_soon_threadsafe(F fn, CallbackOptions options = {},
                                 std::source_location where = std::source_location::current()) {
         auto state = make_handle<true>(std::move(fn), options, where, false);
         add_handle_threadsafe(*state);
         return Handle(std::move(state));
     }
+    template <class F, class... A>
+        requires(!detail::kCallback<F, A...>)
+    Handle call_soon_threadsafe(F, A...) {
+        static_assert(!detail::kMakesCoroutine<F>,
+                      "a coroutine is no callback: use run_coroutine_threadsafe");
+        static_assert(detail::kMakesCoroutine<F>,
+                      "a callback is a function without parameters, which captures what it needs: "
+                      "call_soon_threadsafe([=] { f(x); })");
+        return {};
+    }
     // Calls `fn()` after `delay`. SC-03. Raises: TypeError "delay must not be None"; as call_soon.
     template <class F>
+        requires detail::kCallback<F>
     TimerHandle call_later(Delay delay, F fn, CallbackOptions options = {},
                            std::source_location where = std::source_location::current()) {
         auto state = make_handle(std::move(fn), options, where, true);
         add_timer_after(*state, delay);
         return TimerHandle(std::move(state));
+    }
+    template <class D, class F, class... A>
+        requires(!detail::kCallback<F, A...>)
+    TimerHandle call_later(const D&, F, A...) {
+        static_assert(!detail::kMakesCoroutine<F>, "a coroutine is no callback: use create_task");
+        static_assert(detail::kMakesCoroutine<F>,
+                      "call_later() takes a delay, and a function without parameters, which "
+                      "captures what it needs: call_later(1s, [=] { f(x); })");
+        return {};
     }
     // Calls `fn()` at `when`, or in the next iteration if that is past. SC-04, S-06.
     // Raises: TypeError "when cannot be None"; as call_soon.
@@ -303,6 +350,14 @@ class ASYNCIO_API EventLoop {
     auto create_connection(F&& factory, std::string_view host, int port);
     template <class F>
     auto create_connection(F&& factory, ConnectionOptions options);
+    template <class F, class... A>
+        requires(!detail::GivesPointer<F>)
+    detail::Refused create_connection(F&&, A&&...) {
+        static_assert(
+            detail::kRight<F>,
+            "a protocol factory takes nothing and returns a std::shared_ptr to a protocol");
+        return {};
+    }
     // The same to a unix socket; `path` beginning with NUL is an abstract name. Without a path:
     // `options.sock`. CN-07. Raises: ValueError; OSError; SSLError.
     // If cancelled: the socket is closed.
@@ -349,6 +404,14 @@ class ASYNCIO_API EventLoop {
     Coroutine<Server> create_server(F&& factory, std::vector<std::string> hosts, int port);
     template <class F>
     Coroutine<Server> create_server(F&& factory, ServerOptions options);
+    template <class F, class... A>
+        requires(!detail::GivesPointer<F>)
+    detail::Refused create_server(F&&, A&&...) {
+        static_assert(
+            detail::kRight<F>,
+            "a protocol factory takes nothing and returns a std::shared_ptr to a protocol");
+        return {};
+    }
     // The same at a unix socket. A socket's file that is left over at `path` is removed first.
     // SV-03. Raises: ValueError; OSError "Address ... is already in use".
     // If cancelled: the socket is closed.
@@ -369,7 +432,16 @@ class ASYNCIO_API EventLoop {
     template <class F>
     auto create_datagram_endpoint(F&& factory, DatagramOptions options);
     template <class F>
+        requires detail::GivesPointer<F>
     auto create_datagram_endpoint(F&& factory);
+    template <class F, class... A>
+        requires(!detail::GivesPointer<F>)
+    detail::Refused create_datagram_endpoint(F&&, A&&...) {
+        static_assert(
+            detail::kRight<F>,
+            "the factory gives a std::shared_ptr to a class derived from DatagramProtocol");
+        return {};
+    }
     // Sends a file, or a part of it, through a transport, behind what is buffered there; gives how
     // many bytes were sent. `file`: a descriptor, borrowed, whose position is behind them in the
     // end. Meanwhile nothing is received, and write() raises RuntimeError "unable to write;
@@ -409,6 +481,14 @@ class ASYNCIO_API EventLoop {
     template <class F>
     auto run_in_executor(std::nullptr_t, F&& fn) {
         return run_in_executor(static_cast<Executor*>(nullptr), std::forward<F>(fn));
+    }
+    template <class... A>
+        requires(sizeof...(A) != 2)
+    detail::Refused run_in_executor(A&&...) {
+        static_assert(detail::kRight<A...>,
+                      "run_in_executor() takes an executor, nullptr for the loop's own, and a "
+                      "function: run_in_executor(nullptr, [=] { return f(x); })");
+        return {};
     }
     // EF-05. The loop shares it; shutdown_default_executor and close end it.
     void set_default_executor(std::shared_ptr<ThreadPoolExecutor> executor);
@@ -459,13 +539,18 @@ class ASYNCIO_API EventLoop {
     template <bool kPosted = false, class F>
     detail::Ref<detail::HandleState> make_handle(F fn, CallbackOptions options,
                                                  std::source_location where, bool timer) {
-        static_assert(std::is_invocable_v<F&>, "a callback takes no arguments: capture them");
-        using Returned = std::invoke_result_t<F&>;
-        static_assert(
-            !requires(Returned r) { r.asyncio_awaiter(); } || requires(Returned r) { r.id(); },
-            "coroutines cannot be used with call_soon() or add_signal_handler(): use create_task");
-        return detail::Ref<detail::HandleState>::adopt(new detail::HandleStateOf<F, kPosted>(
-            core(), detail::ContextSlot::use(options.context), where, timer, std::move(fn)));
+        if constexpr (std::is_invocable_v<F&>) {
+            static_assert(!detail::kMakesCoroutine<F>,
+                          "coroutines cannot be used with call_soon() or add_signal_handler(): "
+                          "use create_task");
+            return detail::Ref<detail::HandleState>::adopt(new detail::HandleStateOf<F, kPosted>(
+                core(), detail::ContextSlot::use(options.context), where, timer, std::move(fn)));
+        } else {
+            static_assert(detail::kRight<F>,
+                          "a callback is a function without parameters: capture what it needs, as "
+                          "in [=] { f(x); }");
+            return {};
+        }
     }
     void add_handle(detail::HandleState& handle);
     void add_handle_threadsafe(detail::HandleState& handle);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/path_view.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/generators.hpp"
@@ -209,19 +210,19 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const File& file);
 // Raises: ValueError "invalid mode: 'q'", "embedded null byte", ...; OSError and its kin, with the
 // path: FileNotFoundError "[Errno 2] No such file or directory: 'x'".
 // If cancelled: a file that is being opened is closed again; one made by "w" stays.
-[[nodiscard]] ASYNCIO_API Coroutine<File> open_file(std::string_view path,
-                                                    std::string_view mode = "r",
-                                                    OpenOptions options = {});
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<File> open_file(PathView path,
+                                                                   std::string_view mode = "r",
+                                                                   OpenOptions options = {});
 
 // ---- whole files -------------------------------------------------------------------------------
 
 // All of a file. Raises: OSError and its kin, with the path.
 // If cancelled: what is read is dropped.
-[[nodiscard]] ASYNCIO_API Coroutine<std::string> read_file(std::string_view path);
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<std::string> read_file(PathView path);
 // Makes or empties a file and writes `data`; to a FIFO when somebody reads it. Raises: OSError and
 // its kin, with the path.
 // If cancelled: what has begun goes on to its end; a wait for a FIFO's reader ends.
-[[nodiscard]] ASYNCIO_API Coroutine<> write_file(std::string_view path, std::string data);
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<> write_file(PathView path, std::string data);
 
 // Of replace_file().
 struct ReplaceOptions {
@@ -241,8 +242,8 @@ struct ReplaceOptions {
 // socket; then the old file is there, and no temporary one. Only a disk that fails (EIO) when the
 // directory is written says so of a file that is replaced already.
 // If cancelled: what has begun goes on to its end: one of both, never a part.
-[[nodiscard]] ASYNCIO_API Coroutine<> replace_file(std::string_view path, std::string data,
-                                                   ReplaceOptions options = {});
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<> replace_file(PathView path, std::string data,
+                                                                  ReplaceOptions options = {});
 
 // Of copy_file().
 struct CopyOptions {
@@ -251,13 +252,13 @@ struct CopyOptions {
 };
 // Copies a file's bytes inside the system where it can (copy_file_range(2), sendfile(2)), else
 // through memory, in pieces, so that neither the loop nor other files wait; gives their number.
+// Holes of a regular file, which take no room on the disk, are holes in the copy.
 // Permissions are set before the first byte; where they may not be, nothing is copied.
 // A FIFO is copied, from or to, when somebody is at its other end.
 // Raises: OSError and its kin, with the path, also if both are the same file.
 // If cancelled: the copy ends after the piece it is at, and what was copied stays.
-[[nodiscard]] ASYNCIO_API Coroutine<std::int64_t> copy_file(std::string_view from,
-                                                            std::string_view to,
-                                                            CopyOptions options = {});
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<std::int64_t> copy_file(
+    PathView from, PathView to, CopyOptions options = {});
 
 // ---- directories -------------------------------------------------------------------------------
 
@@ -275,7 +276,9 @@ struct DirEntry {
 // The entries of a directory but "." and "..", in the system's order, read as they are asked for.
 // Raises, from next(): OSError and its kin, with the path.
 // If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
-[[nodiscard]] ASYNCIO_API AsyncGenerator<DirEntry> list_dir(std::string_view path = ".");
+[[nodiscard(
+    "drive it: while (auto x = co_await generator.next())")]] ASYNCIO_API AsyncGenerator<DirEntry>
+list_dir(PathView path = ".");
 
 // A directory of a walk, with the names in it, sorted.
 struct WalkEntry {
@@ -293,20 +296,22 @@ struct WalkOptions {
 // `directories` before it asks for the next: the walk does not enter those.
 // Raises, from next(): OSError and its kin, with the path; directories that vanish are left out.
 // If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
-[[nodiscard]] ASYNCIO_API AsyncGenerator<WalkEntry&> walk(std::string_view path,
-                                                          WalkOptions options = {});
+[[nodiscard(
+    "drive it: while (auto x = co_await generator.next())")]] ASYNCIO_API AsyncGenerator<WalkEntry&>
+walk(PathView path, WalkOptions options = {});
 
 // ---- temporary ---------------------------------------------------------------------------------
 
 // Of temporary_file() and temporary_directory().
 struct TemporaryOptions {
-    std::string_view dir = {};        // default: $TMPDIR, else /tmp
+    PathView dir = {};                // default: $TMPDIR, else /tmp
     std::string_view prefix = "tmp";  // of a directory's name
 };
 // A new file without a name, open for reading and writing ("w+"): it is gone when it is closed,
 // also after a crash. Raises: OSError and its kin, with the directory.
 // If cancelled: there is no file.
-[[nodiscard]] ASYNCIO_API Coroutine<File> temporary_file(TemporaryOptions options = {});
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<File> temporary_file(
+    TemporaryOptions options = {});
 
 // A directory that is removed with all that is in it: by cleanup(), at the end of `with`, or, if
 // there was none, by the destructor, which blocks meanwhile. Move-only.
@@ -342,7 +347,7 @@ class ASYNCIO_API TemporaryDirectory {
 };
 // Makes one with a new name, for this user alone. Raises: OSError and its kin, with the path.
 // If cancelled: there is no directory.
-[[nodiscard]] ASYNCIO_API Coroutine<TemporaryDirectory> temporary_directory(
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<TemporaryDirectory> temporary_directory(
     TemporaryOptions options = {});
 
 }  // namespace v1

@@ -17,6 +17,7 @@
 #include "asyncio/contextvars.hpp"
 #include "asyncio/detail/destroy.hpp"
 #include "asyncio/detail/future_base.hpp"
+#include "asyncio/detail/identity.hpp"
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
@@ -150,6 +151,9 @@ std::uint64_t callback_key(const F& f) noexcept {
     }
 }
 
+template <class F, class Handle>
+inline constexpr bool kDoneCallback = std::is_invocable_v<F&, Handle> || std::is_invocable_v<F&>;
+
 // Raises: RuntimeError "Event loop is closed" if a callback could no longer be scheduled.
 ASYNCIO_API void check_can_schedule(const FutureBase& future);
 // The exception to raise in place of the value: `task` was suspended for `future`, which has none,
@@ -163,7 +167,7 @@ ASYNCIO_API void suspend_badly(TaskBase& task, PromiseBase& frame, Ref<FutureBas
 
 // Awaits a future or task (F-11, S-16 to S-18, S-44).
 template <class T, bool kMove>
-class [[nodiscard]] FutureAwaiter {
+class [[nodiscard("co_await it")]] FutureAwaiter {
   public:
     using asyncio_native = void;
 
@@ -246,6 +250,8 @@ class [[nodiscard]] FutureAwaiter {
 // Not thread-safe but for copying and dropping (TH-03).
 class ASYNCIO_API AnyFuture {
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     // An empty handle.
     AnyFuture() noexcept = default;
     AnyFuture(std::nullptr_t) noexcept {}
@@ -281,6 +287,8 @@ class ASYNCIO_API AnyFuture {
     CallbackId add_done_callback(
         F fn, CallbackOptions options = {},
         std::source_location where = std::source_location::current()) const {
+        static_assert(detail::kDoneCallback<F, AnyFuture>,
+                      "a done callback takes the future or task that it was added to, or nothing");
         return add_callback_for<AnyFuture>(std::move(fn), options, where);
     }
     // F-09: removes a callback; returns how many were removed.
@@ -323,15 +331,17 @@ class ASYNCIO_API AnyFuture {
 
     template <class H, class F>
     CallbackId add_callback_for(F fn, CallbackOptions options, std::source_location where) const {
-        static_assert(std::is_invocable_v<F&, H> || std::is_invocable_v<F&>,
-                      "a done callback takes the future or task that it was added to, or nothing");
-        detail::FutureBase& b = base();
-        if (b.done()) detail::check_can_schedule(b);
-        const std::uint64_t key = detail::callback_key(fn);
-        auto* node = new detail::DoneCallbackOf<H, F>(
-            key, detail::ContextSlot::use(options.context), where, std::move(fn));
-        b.add_node(node, true);
-        return CallbackId(key);
+        if constexpr (detail::kDoneCallback<F, H>) {
+            detail::FutureBase& b = base();
+            if (b.done()) detail::check_can_schedule(b);
+            const std::uint64_t key = detail::callback_key(fn);
+            auto* node = new detail::DoneCallbackOf<H, F>(
+                key, detail::ContextSlot::use(options.context), where, std::move(fn));
+            b.add_node(node, true);
+            return CallbackId(key);
+        } else {
+            return {};
+        }
     }
 
     detail::Ref<detail::FutureBase> state_;
@@ -397,6 +407,13 @@ class Future : public AnyFuture {
         }
         b.finish_value();
     }
+    template <class... V>
+        requires(!std::is_constructible_v<detail::Stored<T>, V && ...> &&
+                 !(std::is_reference_v<T> && sizeof...(V) == 1))
+    void set_result(V&&...) const {
+        static_assert(detail::kRight<V...>,
+                      "set_result() takes a value of the future's type, none for Future<void>");
+    }
     // F-05: an exception object or an exception_ptr.
     // Raises: InvalidStateError if done; TypeError "invalid exception object" for a null pointer.
     void set_exception(std::exception_ptr error) const { base().set_exception(std::move(error)); }
@@ -411,6 +428,8 @@ class Future : public AnyFuture {
     CallbackId add_done_callback(
         F fn, CallbackOptions options = {},
         std::source_location where = std::source_location::current()) const {
+        static_assert(detail::kDoneCallback<F, Future>,
+                      "a done callback takes the future or task that it was added to, or nothing");
         return add_callback_for<Future>(std::move(fn), options, where);
     }
 
@@ -458,9 +477,3 @@ Future<T> EventLoop::create_future(std::source_location where) {
 
 }  // namespace v1
 }  // namespace asyncio
-
-template <class F>
-    requires std::derived_from<F, asyncio::AnyFuture>
-struct std::hash<F> {
-    std::size_t operator()(const F& f) const noexcept { return std::hash<const void*>()(f.id()); }
-};

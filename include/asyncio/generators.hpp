@@ -20,6 +20,7 @@
 
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/braced.hpp"
+#include "asyncio/detail/identity.hpp"
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/detail/refcount.hpp"
 
@@ -344,7 +345,7 @@ class GeneratorItemCall : public GeneratorCall {
 
 // kNeedsValue: the co_yield gives something that has no default, so next() can only begin the body.
 template <class T, bool kNeedsValue>
-class [[nodiscard]] GeneratorNext : public GeneratorItemCall<T> {
+class [[nodiscard("co_await it")]] GeneratorNext : public GeneratorItemCall<T> {
     using Base = GeneratorItemCall<T>;
     static constexpr AsyncGenState kAllowed =
         kNeedsValue ? AsyncGenState::AGEN_CREATED : AsyncGenState::AGEN_SUSPENDED;
@@ -369,7 +370,7 @@ bool is_none(const S& value) noexcept {
 }
 
 template <class T, class S>
-class [[nodiscard]] GeneratorSend : public GeneratorItemCall<T> {
+class [[nodiscard("co_await it")]] GeneratorSend : public GeneratorItemCall<T> {
     using Base = GeneratorItemCall<T>;
 
   public:
@@ -397,7 +398,7 @@ class [[nodiscard]] GeneratorSend : public GeneratorItemCall<T> {
 };
 
 template <class T>
-class [[nodiscard]] GeneratorThrow : public GeneratorItemCall<T> {
+class [[nodiscard("co_await it")]] GeneratorThrow : public GeneratorItemCall<T> {
     using Base = GeneratorItemCall<T>;
 
   public:
@@ -422,7 +423,7 @@ class [[nodiscard]] GeneratorThrow : public GeneratorItemCall<T> {
     std::exception_ptr error_;
 };
 
-class [[nodiscard]] GeneratorClose : public GeneratorCall {
+class [[nodiscard("co_await it")]] GeneratorClose : public GeneratorCall {
   public:
     explicit GeneratorClose(AsyncGenStateBase* state) : GeneratorCall(state) {}
 
@@ -521,11 +522,13 @@ class GeneratorPromiseOf : public GeneratorPromise {
 // suspended at a co_yield, the loop makes a task that closes it (AG-03); without a running loop its
 // frame is destroyed. Not thread-safe but for copying and dropping handles (TH-03).
 template <class T, class S = void>
-class [[nodiscard]] AsyncGenerator {
+class [[nodiscard("drive it: while (auto x = co_await generator.next())")]] AsyncGenerator {
     static_assert(!std::is_void_v<T> && !std::is_rvalue_reference_v<T>,
                   "a generator yields values or lvalue references");
 
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     using value_type = T;
     struct promise_type : detail::GeneratorPromiseOf<T, S> {
         AsyncGenerator get_return_object(
@@ -593,6 +596,15 @@ class [[nodiscard]] AsyncGenerator {
     // yields again, and from then on StopAsyncIteration; RuntimeError "aclose(): asynchronous
     // generator is already running".
     auto aclose() const { return detail::GeneratorClose(state_.get()); }
+
+    // A plain `for` is refused.
+    template <class Never = T>
+    detail::Refused* begin() const {
+        static_assert(detail::kRight<Never>,
+                      "drive it: while (auto x = co_await generator.next())");
+        return nullptr;
+    }
+    detail::Refused* end() const noexcept { return nullptr; }
 
     // `<async_generator object f at 0x...>`.
     std::string repr() const { return state_ ? state_->repr() : "<async_generator empty>"; }

@@ -58,7 +58,7 @@ ASYNCIO_API std::optional<FutureCallGraph> capture_call_graph(
 namespace detail {
 
 // Awaitable of current_call_graph().
-class [[nodiscard]] CurrentCallGraph {
+class [[nodiscard("co_await it")]] CurrentCallGraph {
   public:
     using asyncio_native = void;
 
@@ -82,7 +82,8 @@ class [[nodiscard]] CurrentCallGraph {
 // Never suspends. IN-01.
 // Raises: as capture_call_graph.
 // If cancelled: goes on, as there is no wait; what is awaited next is cancelled.
-[[nodiscard]] inline detail::CurrentCallGraph current_call_graph(CallGraphOptions options = {}) {
+[[nodiscard("co_await it")]] inline detail::CurrentCallGraph current_call_graph(
+    CallGraphOptions options = {}) {
     return detail::CurrentCallGraph(options);
 }
 

@@ -30,6 +30,31 @@ inline namespace v1 {
 
 class Condition;
 
+namespace detail {
+
+// What std::lock_guard and its kin ask for, which a lock for tasks has not: it would have to wait
+// without co_await.
+template <class L>
+struct NoMutex {
+    // Refused by a sentence.
+    template <class Never = L>
+    void lock() {
+        static_assert(kRight<Never>,
+                      "a lock for tasks is awaited: auto guard = co_await lock.scoped();");
+    }
+    // Refused by a sentence.
+    template <class Never = L>
+    bool try_lock() {
+        static_assert(kRight<Never>,
+                      "a lock for tasks is awaited: auto guard = co_await lock.scoped();");
+        return false;
+    }
+    // Refused by a sentence.
+    [[gnu::error("release() frees a lock for tasks")]] void unlock();
+};
+
+}  // namespace detail
+
 // Holds a Lock, or a unit of a Semaphore, and gives it back when it goes: what `co_await
 // lock.scoped()` gives. Movable. `lock` must outlive it.
 template <class L>
@@ -122,7 +147,7 @@ class [[nodiscard("co_await it")]] Acquire {
 }  // namespace detail
 
 // A mutual exclusion lock for tasks. Nobody owns it: any task may release it. L-01.
-class ASYNCIO_API Lock {
+class ASYNCIO_API Lock : public detail::NoMutex<Lock> {
   public:
     Lock() noexcept = default;
     Lock(const Lock&) = delete;
@@ -297,7 +322,7 @@ class ASYNCIO_API Event {
 };
 
 // Lets tasks wait, under a lock, until another one tells them to look again. L-06.
-class ASYNCIO_API Condition {
+class ASYNCIO_API Condition : public detail::NoMutex<Condition> {
   public:
     // With a lock of its own.
     Condition() noexcept : lock_(&own_) {}
@@ -382,7 +407,7 @@ class ASYNCIO_API Condition {
 };
 
 // A counter of units that tasks take and give back. L-10.
-class ASYNCIO_API Semaphore {
+class ASYNCIO_API Semaphore : public detail::NoMutex<Semaphore> {
   public:
     Semaphore() noexcept = default;
     // `value`: how many units there are.
@@ -496,6 +521,10 @@ class ASYNCIO_API Barrier {
     // Raises: ValueError "parties must be >= 1", "... <= 2147483647".
     template <std::integral N>
     explicit Barrier(N parties) : Barrier(Checked{checked(parties)}) {}
+    template <class Never = void>
+    Barrier() : Barrier(1) {
+        static_assert(detail::kRight<Never>, "Barrier(n) says how many tasks pass it together");
+    }
     Barrier(const Barrier&) = delete;
     Barrier& operator=(const Barrier&) = delete;
     ~Barrier();

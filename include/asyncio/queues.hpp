@@ -130,6 +130,15 @@ class LifoStore {
     std::vector<T> items_;
 };
 
+namespace detail {
+
+// False where std::less has no operator<, so that a sentence can say so.
+template <class T, class Compare>
+inline constexpr bool kOrdered =
+    !std::is_same_v<Compare, std::less<T>> || requires(const T& a) { static_cast<bool>(a < a); };
+
+}  // namespace detail
+
 // The least first. A binary heap that compares and orders as Python's heapq does, equal items
 // included; all comparisons come before the first move, so that one that throws changes nothing.
 template <class T, class Compare>
@@ -147,7 +156,7 @@ class HeapStore {
     // next one of a store that is not empty, each() calls `f` with every one.
     void push(T& item) {
         std::size_t place = items_.size();
-        while (place > 0 && less_(item, items_[parent(place)])) place = parent(place);
+        while (place > 0 && before(item, items_[parent(place)])) place = parent(place);
         std::size_t i = items_.size();
         items_.push_back(std::move(item));
         if (place == i) return;
@@ -175,6 +184,13 @@ class HeapStore {
 
   private:
     static std::size_t parent(std::size_t i) noexcept { return (i - 1) / 2; }
+    bool before(const T& a, const T& b) {
+        if constexpr (detail::kOrdered<T, Compare>) {
+            return less_(a, b);
+        } else {
+            return false;
+        }
+    }
 
     // Takes the place of the last item away again, of which the items above have moved down as far
     // as from place `hole` on. One that cannot be moved back is lost.
@@ -200,10 +216,10 @@ class HeapStore {
         const T& last = items_.back();
         std::size_t place = 0;
         for (std::size_t child = 1; child < end; child = 2 * place + 1) {
-            if (child + 1 < end && !less_(items_[child], items_[child + 1])) ++child;
+            if (child + 1 < end && !before(items_[child], items_[child + 1])) ++child;
             place = child;
         }
-        while (place > 0 && less_(last, items_[place])) place = parent(place);
+        while (place > 0 && before(last, items_[place])) place = parent(place);
         return place;
     }
     // Everything on the way from `place` to the root moves up by one.
@@ -480,15 +496,42 @@ class Queue : public detail::QueueBase {
     Store store_;
 };
 
+// There is none of these.
+template <class T, class Store>
+    requires(std::is_void_v<T> || std::is_reference_v<T>)
+class Queue<T, Store> {
+    static_assert(detail::kRight<Store>,
+                  "a queue holds objects: an int or a std::monostate for signals, pointers for "
+                  "what is shared");
+
+  public:
+    template <class... A>
+    explicit Queue(const A&...);
+    template <class... A>
+    detail::Refused put(const A&...);
+    template <class... A>
+    void put_nowait(const A&...);
+    detail::Refused get();
+    detail::Refused get_nowait();
+};
+
 // A Queue that gives the least item first; which of equal ones comes first is not said. Q-09.
 template <class T, class Compare = std::less<T>>
 class PriorityQueue : public Queue<T, HeapStore<T, Compare>> {
     using Base = Queue<T, HeapStore<T, Compare>>;
 
   public:
-    PriorityQueue() = default;
+    PriorityQueue() {
+        static_assert(detail::kOrdered<T, Compare>,
+                      "a PriorityQueue needs an order of its items: operator<, or a class that "
+                      "compares them as its second template argument");
+    }
     template <std::integral N>
-    explicit PriorityQueue(N maxsize) : Base(maxsize) {}
+    explicit PriorityQueue(N maxsize) : Base(maxsize) {
+        static_assert(detail::kOrdered<T, Compare>,
+                      "a PriorityQueue needs an order of its items: operator<, or a class that "
+                      "compares them as its second template argument");
+    }
     // `less(a, b)`: true if a comes before b.
     template <std::integral N>
     PriorityQueue(N maxsize, Compare less) : Base(maxsize, std::in_place, std::move(less)) {}

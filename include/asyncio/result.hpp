@@ -55,7 +55,7 @@ inline constexpr bool kCopyable<T> =
 
 // A value of type T or an exception. Made by the library; `Result<void>` exists.
 template <class T = void>
-class [[nodiscard]] Result {
+class [[nodiscard("look at the outcome, or take its value()")]] Result {
     using Value = detail::Stored<T>;
 
   public:

@@ -39,6 +39,10 @@ ASYNCIO_API int report_uncaught(const std::exception_ptr& error) noexcept;
 class RunAccess;
 class InterruptScope;
 
+// The arguments of run(): a program, and options perhaps.
+template <class... A>
+inline constexpr bool kRuns = kAwaits<1, A...> || kAwaits<2, A...>;
+
 }  // namespace detail
 
 // A loop that several run() calls share, made when it is first needed and closed with the runner.
@@ -62,6 +66,14 @@ class ASYNCIO_API Runner {
         auto task = start(std::forward<A>(main), options);
         run_task(*task.state());
         return std::move(task).result();
+    }
+    template <class... A>
+        requires(!detail::kRuns<A...>)
+    detail::Refused run(A&&...) {
+        static_assert(detail::kRight<A...>,
+                      "run() takes a coroutine, or a function without parameters that returns "
+                      "one: runner.run(program())");
+        return {};
     }
     // The runner's loop, made now if need be. R-06. Raises: RuntimeError "Runner is closed".
     EventLoop& get_loop();
@@ -126,6 +138,14 @@ await_result_t<A> run(A&& main, RunOptions options = {}) {
     detail::check_no_running_loop("asyncio.run() cannot be called from a running event loop");
     return detail::RunAccess::run(std::forward<A>(main), options);
 }
+template <class... A>
+    requires(!detail::kRuns<A...>)
+detail::Refused run(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "run() takes a coroutine, or a function without parameters that returns one: "
+                  "run(program())");
+    return {};
+}
 
 // The same for a program's main(): an error that nobody caught is printed to standard error as
 // Python does. Returns the program's exit code: 0; 1 after an error; 130 after KeyboardInterrupt;
@@ -139,6 +159,14 @@ int run_main(A&& main, RunOptions options = {}) {
         // The program ends here: whatever it is, it is printed and becomes the exit code.
         return detail::report_uncaught(std::current_exception());
     }
+}
+template <class... A>
+    requires(!detail::kRuns<A...>)
+int run_main(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "run_main() takes a coroutine, or a function without parameters that returns "
+                  "one: run_main(program())");
+    return 1;
 }
 
 }  // namespace v1

@@ -39,7 +39,7 @@ namespace signals {
 // Raises: ValueError "invalid signal number N"; when awaited, RuntimeError "sig N cannot be
 // caught". If cancelled: the signal is caught no more.
 template <std::convertible_to<int>... S>
-ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<int> wait(int signal, S... more) {
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] Coroutine<int> wait(int signal, S... more) {
     const int all[] = {signal, static_cast<int>(more)...};
     return detail::wait_for_signal(detail::signal_set(all, 1 + sizeof...(S)));
 }
@@ -51,7 +51,8 @@ ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<int> wait(int signal, S... more) {
 // event loop".
 // If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
 template <std::convertible_to<int>... S>
-[[nodiscard]] AsyncGenerator<int> watch(int signal, S... more) {
+[[nodiscard("drive it: while (auto x = co_await generator.next())")]] AsyncGenerator<int> watch(
+    int signal, S... more) {
     const int all[] = {signal, static_cast<int>(more)...};
     return detail::watch_signals(detail::signal_set(all, 1 + sizeof...(S)));
 }

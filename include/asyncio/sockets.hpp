@@ -2,9 +2,11 @@
 // getaddrinfo, getnameinfo. RS-*, DN-*.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <iosfwd>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,6 +57,11 @@ class ASYNCIO_API SocketAddress {
     // `('127.0.0.1', 80)`, `('::1', 80, 0, 0)`, `'/path'`, `b'\x00name'`.
     std::string repr() const;
     friend ASYNCIO_API bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept;
+    // By family, then by address, port, flow label and scope, or by path.
+    friend ASYNCIO_API std::strong_ordering operator<=>(const SocketAddress& a,
+                                                        const SocketAddress& b) noexcept;
+    // What std::hash gives.
+    std::size_t hash() const noexcept;
 
   private:
     alignas(8) unsigned char bytes_[112] = {};
@@ -245,3 +252,10 @@ struct AddrInfo {
 
 }  // namespace v1
 }  // namespace asyncio
+
+template <>
+struct std::hash<asyncio::SocketAddress> {
+    std::size_t operator()(const asyncio::SocketAddress& address) const noexcept {
+        return address.hash();
+    }
+};

@@ -36,7 +36,7 @@ ASYNCIO_API Coroutine<StdioStreams> open_stdio(std::size_t limit);
 // what is still buffered when the loop closes is lost.
 // Raises: OSError; on virtual time NotImplementedError.
 // If cancelled: what was opened is closed.
-ASYNCIO_CORO_WRAPPER [[nodiscard]] inline Coroutine<StdioStreams> stdio_streams(
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] inline Coroutine<StdioStreams> stdio_streams(
     StdioOptions options = {}) {
     return detail::open_stdio(options.limit);
 }

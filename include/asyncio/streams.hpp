@@ -20,6 +20,7 @@
 
 #include "asyncio/base_events.hpp"
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/identity.hpp"
 #include "asyncio/detail/stream.hpp"
 #include "asyncio/events.hpp"
 #include "asyncio/protocols.hpp"
@@ -57,6 +58,8 @@ concept RangeOfText = !std::convertible_to<R, std::string_view> && requires(R&& 
 // read raises that error (ST-05).
 class ASYNCIO_API StreamReader {
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     StreamReader() noexcept = default;
     // One that is fed by hand, or by a StreamReaderProtocol. `limit`: bytes, see readuntil().
     // Raises: ValueError "Limit cannot be <= 0". ST-04.
@@ -68,7 +71,7 @@ class ASYNCIO_API StreamReader {
     // the end. ST-05.
     // Raises: the connection's error; RuntimeError if another task reads.
     // If cancelled: no byte is lost, the next read gets it.
-    [[nodiscard]] detail::ReadBytes read(std::ptrdiff_t n = -1) const {
+    [[nodiscard("co_await it")]] detail::ReadBytes read(std::ptrdiff_t n = -1) const {
         using Kind = detail::StreamRead::Kind;
         return {&stream(), n < 0 ? Kind::kAll : Kind::kSome, n};
     }
@@ -76,17 +79,19 @@ class ASYNCIO_API StreamReader {
     // Raises: ValueError if the line is longer than the limit (it is dropped as far as it is
     // there); as read().
     // If cancelled: no byte is lost.
-    [[nodiscard]] detail::ReadBytes readline() const {
+    [[nodiscard("co_await it")]] detail::ReadBytes readline() const {
         return {&stream(), detail::StreamRead::Kind::kLine, 0};
     }
     // As readline(), but nothing at the end: `while (auto line = co_await reader.next())`. ST-11.
     // If cancelled: no byte is lost.
-    [[nodiscard]] detail::ReadNext next() const { return detail::ReadNext(&stream()); }
+    [[nodiscard("co_await it")]] detail::ReadNext next() const {
+        return detail::ReadNext(&stream());
+    }
     // Exactly `n` bytes. ST-07.
     // Raises: IncompleteReadError with what came before the end; ValueError "readexactly size can
     // not be less than zero"; as read().
     // If cancelled: no byte is lost.
-    [[nodiscard]] detail::ReadBytes readexactly(std::ptrdiff_t n) const {
+    [[nodiscard("co_await it")]] detail::ReadBytes readexactly(std::ptrdiff_t n) const {
         check_size(n);
         return {&stream(), detail::StreamRead::Kind::kExactly, n};
     }
@@ -95,14 +100,15 @@ class ASYNCIO_API StreamReader {
     // before the separator is longer than the limit (the bytes stay, `consumed` of them are known
     // not to be one); ValueError for an empty separator; as read().
     // If cancelled: no byte is lost.
-    [[nodiscard]] detail::ReadUntil readuntil(std::string_view separator = "\n") const {
+    [[nodiscard("co_await it")]] detail::ReadUntil readuntil(
+        std::string_view separator = "\n") const {
         return {&stream(), detail::Separators(separator)};
     }
     // The same with several ones, a range of texts: the match that ends first counts.
     // If cancelled: no byte is lost.
     template <class R>
         requires detail::RangeOfText<R>
-    [[nodiscard]] detail::ReadUntil readuntil(R&& separators) const {
+    [[nodiscard("co_await it")]] detail::ReadUntil readuntil(R&& separators) const {
         detail::Separators all;
         for (auto&& s : separators) all.add(s);
         return {&stream(), std::move(all)};
@@ -113,11 +119,11 @@ class ASYNCIO_API StreamReader {
     // them. `into` must stay until it returns.
     // Raises: as read().
     // If cancelled: no byte is lost; `into` may hold bytes that the next read gives again.
-    [[nodiscard]] detail::ReadCount read_into(std::span<std::byte> into) const {
+    [[nodiscard("co_await it")]] detail::ReadCount read_into(std::span<std::byte> into) const {
         // Safe because bytes may be written as chars.
         return {&stream(), {reinterpret_cast<char*>(into.data()), into.size()}};
     }
-    [[nodiscard]] detail::ReadCount read_into(std::span<char> into) const {
+    [[nodiscard("co_await it")]] detail::ReadCount read_into(std::span<char> into) const {
         return {&stream(), into};
     }
     // Without any copy: calls `function(std::string_view)` with the bytes that are there, at least
@@ -132,11 +138,18 @@ class ASYNCIO_API StreamReader {
     // If cancelled: what the function used is used, no other byte is lost. If the function itself
     // cancels the task, this gives what it used and the next wait raises CancelledError.
     template <class F>
-    [[nodiscard]] auto read_with(F&& function) const {
+    [[nodiscard("co_await it")]] auto read_with(F&& function) const {
         static_assert(detail::kSafeTemporary<F>,
                       "name this callable first (auto f = ...; co_await reader.read_with(f)): this "
                       "compiler would copy its captures bitwise");
-        return detail::ReadWith<std::decay_t<F>>(&stream(), std::forward<F>(function));
+        if constexpr (std::is_invocable_r_v<std::size_t, std::decay_t<F>&, std::string_view>) {
+            return detail::ReadWith<std::decay_t<F>>(&stream(), std::forward<F>(function));
+        } else {
+            static_assert(detail::kRight<F>,
+                          "read_with() takes a function of a std::string_view that returns how "
+                          "many bytes it used");
+            return detail::Refused();
+        }
     }
 
     // The end was reached and all is read. ST-09.
@@ -203,6 +216,8 @@ struct StartTlsOptions {
 // connection was not closed, it is closed then, with a debug line in the log (ST-17).
 class ASYNCIO_API StreamWriter {
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     StreamWriter() noexcept = default;
     // Writes to `transport`, which `protocol` serves. ST-18.
     StreamWriter(const BaseTransport& transport,
@@ -225,6 +240,11 @@ class ASYNCIO_API StreamWriter {
     // Raises: RuntimeError "Cannot call write() after write_eof()".
     void write(std::string_view data) const { used().write(data); }
     void write(std::span<const std::byte> data) const { used().write(detail::as_chars(data)); }
+    template <class T>
+        requires(!detail::ByteString<const T&>)
+    void write(const T&) const {
+        static_assert(detail::kRight<T>, "write() takes text or bytes: write(std::to_string(n))");
+    }
     // The same for a range of pieces, each of which write() takes, in one system call where that
     // can be.
     template <class R>
@@ -232,6 +252,12 @@ class ASYNCIO_API StreamWriter {
     void writelines(R&& pieces) const {
         detail::Pieces all(pieces);
         all.write_to(used());
+    }
+    template <class R>
+        requires(!detail::RangeOfBytes<R>)
+    void writelines(R&&) const {
+        static_assert(detail::kRight<R>,
+                      "writelines() takes a range of texts or bytes; one text: write(text)");
     }
     void writelines(std::initializer_list<std::string_view> pieces) const {
         used().writelines({pieces.begin(), pieces.size()});
@@ -241,7 +267,7 @@ class ASYNCIO_API StreamWriter {
     // tasks may wait. ST-13.
     // Raises: the connection's error; ConnectionResetError "Connection lost".
     // If cancelled: what was written stays in the buffer and will be sent.
-    [[nodiscard]] detail::Drain drain() const { return detail::Drain(&stream()); }
+    [[nodiscard("co_await it")]] detail::Drain drain() const { return detail::Drain(&stream()); }
 
     // Sends what is buffered, then closes. ST-14.
     void close() const { used().close(); }
@@ -250,7 +276,9 @@ class ASYNCIO_API StreamWriter {
     // Waits until the connection has ended. ST-14.
     // Raises: the error that ended it.
     // If cancelled: it goes on closing.
-    [[nodiscard]] detail::WaitClosed wait_closed() const { return detail::WaitClosed(&stream()); }
+    [[nodiscard("co_await it")]] detail::WaitClosed wait_closed() const {
+        return detail::WaitClosed(&stream());
+    }
 
     // Whether write_eof() can be called: not with TLS.
     bool can_write_eof() const { return transport_base().can_write_eof(); }
@@ -321,6 +349,9 @@ template <class F>
 concept StreamHandler = std::invocable<std::decay_t<F>&, StreamReader, StreamWriter>;
 
 template <class F>
+inline constexpr bool kStreamHandler = StreamHandler<F>;
+
+template <class F>
 class StreamServerOf final : public StreamServer {
   public:
     StreamServerOf(std::size_t limit, F handler)
@@ -389,6 +420,14 @@ ASYNCIO_API Coroutine<StreamPair> open_connection(std::string_view host, int por
 // The same over a socket that is connected already: `{.sock = socket}`.
 // If cancelled: the socket is closed.
 ASYNCIO_API Coroutine<StreamPair> open_connection(ConnectionOptions options);
+template <class... Port>
+    requires(sizeof...(Port) == 0 || (std::convertible_to<Port, std::string_view> || ...))
+Coroutine<StreamPair> open_connection(std::string_view, const Port&...) {
+    static_assert(detail::kRight<Port...>,
+                  "open_connection() takes a host and a port, a number: open_connection(\"::1\", "
+                  "8888)");
+    return detail::Refused();
+}
 // The same to a unix socket; a path that begins with NUL is an abstract name. ST-03.
 // Raises: OSError, SSLError, ValueError as the loop's create_unix_connection.
 // If cancelled: what was opened is closed.
@@ -405,13 +444,14 @@ ASYNCIO_API Coroutine<Server> start_unix_server(Ref<StreamServer> handler, std::
 
 template <class F>
 Ref<StreamServer> stream_server_for(std::size_t limit, F&& handler) {
-    static_assert(StreamHandler<F>,
-                  "a handler takes a StreamReader and a StreamWriter, by value, and returns a "
-                  "Coroutine or nothing");
     static_assert(kSafeTemporary<F>,
                   "name this handler first (auto f = ...; co_await start_server(f, ...)): this "
                   "compiler would copy its captures bitwise");
-    return make_stream_server(limit, std::forward<F>(handler));
+    if constexpr (StreamHandler<F>) {
+        return make_stream_server(limit, std::forward<F>(handler));
+    } else {
+        return Ref<StreamServer>();
+    }
 }
 
 }  // namespace detail
@@ -427,20 +467,35 @@ Ref<StreamServer> stream_server_for(std::size_t limit, F&& handler) {
 template <class F>
 ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, std::string_view host, int port,
                                                     ServerOptions options = {}) {
+    static_assert(detail::kStreamHandler<F>,
+                  "a handler takes a StreamReader and a StreamWriter, by value, and returns a "
+                  "Coroutine or nothing");
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
                                 detail::one_host(host), port, options);
 }
 template <class F>
 ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, std::vector<std::string> hosts,
                                                     int port, ServerOptions options = {}) {
+    static_assert(detail::kStreamHandler<F>,
+                  "a handler takes a StreamReader and a StreamWriter, by value, and returns a "
+                  "Coroutine or nothing");
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
                                 std::move(hosts), port, options);
 }
 // The same on a socket that is bound already: `{.sock = socket}`.
 template <class F>
 ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, ServerOptions options) {
+    static_assert(detail::kStreamHandler<F>,
+                  "a handler takes a StreamReader and a StreamWriter, by value, and returns a "
+                  "Coroutine or nothing");
     return detail::start_server(detail::stream_server_for(options.limit, std::forward<F>(handler)),
                                 {}, {}, options);
+}
+template <class... A>
+Coroutine<Server> start_server(std::string_view, const A&...) {
+    static_assert(detail::kRight<A...>,
+                  "start_server() takes the handler first: start_server(handle, \"::1\", 8888)");
+    return detail::Refused();
 }
 // The same on a unix socket; a path that begins with NUL is an abstract name. ST-03.
 // Raises: OSError, ValueError as the loop's create_unix_server.
@@ -448,6 +503,9 @@ ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, ServerOptions o
 template <class F>
 ASYNCIO_CORO_WRAPPER Coroutine<Server> start_unix_server(F&& handler, std::string_view path,
                                                          UnixServerOptions options = {}) {
+    static_assert(detail::kStreamHandler<F>,
+                  "a handler takes a StreamReader and a StreamWriter, by value, and returns a "
+                  "Coroutine or nothing");
     return detail::start_unix_server(
         detail::stream_server_for(options.limit, std::forward<F>(handler)), path, options);
 }

@@ -188,6 +188,15 @@ concept ProcessArguments = !ProcessArgument<R> && requires(const R& r) {
     { *std::begin(r) } -> ProcessArgument;
 };
 
+template <class... A>
+inline constexpr bool kStartsProcess = (ProcessArgument<A> && ...);
+template <>
+inline constexpr bool kStartsProcess<> = false;
+template <class A>
+inline constexpr bool kStartsProcess<A> = ProcessArgument<A> || ProcessArguments<A>;
+template <class... A>
+inline constexpr bool kStartsProcess<SubprocessOptions, A...> = kStartsProcess<A...>;
+
 template <class A>
 std::string to_argument(const A& a) {
     if constexpr (std::convertible_to<const A&, std::string_view>) {
@@ -263,15 +272,16 @@ class ASYNCIO_API Process {
     // Waits until it has ended; gives the returncode. Its pipes may still be open, if others hold
     // them. Many tasks may wait. P-05.
     // If cancelled: the process runs on.
-    [[nodiscard]] Coroutine<int> wait() const;
+    [[nodiscard("co_await it")]] Coroutine<int> wait() const;
     // Writes `input` to its standard input and closes that, reads its standard output and error to
     // their ends, all at once, and waits for its end. That it does not read its input is no error.
     // P-06.
     // Raises: what reading its output raises.
     // If cancelled: the process runs on; what was read of a pipe that is not at its end stays in
     // its reader.
-    [[nodiscard]] Coroutine<CommunicateResult> communicate() const;
-    [[nodiscard]] Coroutine<CommunicateResult> communicate(std::string_view input) const;
+    [[nodiscard("co_await it")]] Coroutine<CommunicateResult> communicate() const;
+    [[nodiscard("co_await it")]] Coroutine<CommunicateResult> communicate(
+        std::string_view input) const;
     // Send it a signal, SIGTERM, SIGKILL. P-07. Do nothing if it has ended and its pipes are still
     // open.
     // Raises: ProcessLookupError if it has ended; OSError for a wrong number.
@@ -347,31 +357,41 @@ auto subprocess_pipes(EventLoop& loop, F&& factory, std::vector<std::string> arg
 // If cancelled: the child is killed, and its end awaited (P-11).
 template <detail::ProcessArgument... A>
     requires(sizeof...(A) > 0)
-ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] Coroutine<Process> create_subprocess_exec(
     SubprocessOptions options, const A&... args) {
     return detail::create_process(
         detail::plan_subprocess(detail::to_arguments(args...), false, options));
 }
 template <detail::ProcessArgument... A>
     requires(sizeof...(A) > 0)
-ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(const A&... args) {
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] Coroutine<Process> create_subprocess_exec(
+    const A&... args) {
     return create_subprocess_exec(SubprocessOptions(), args...);
 }
 template <detail::ProcessArguments R>
-ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] Coroutine<Process> create_subprocess_exec(
     SubprocessOptions options, const R& args) {
     return detail::create_process(
         detail::plan_subprocess(detail::to_arguments(args), false, options));
 }
 template <detail::ProcessArguments R>
-ASYNCIO_CORO_WRAPPER [[nodiscard]] Coroutine<Process> create_subprocess_exec(const R& args) {
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] Coroutine<Process> create_subprocess_exec(
+    const R& args) {
     return create_subprocess_exec(SubprocessOptions(), args);
+}
+template <class... A>
+    requires(!detail::kStartsProcess<A...>)
+Coroutine<Process> create_subprocess_exec(const A&...) {
+    static_assert(detail::kRight<A...>,
+                  "create_subprocess_exec() takes options, if any, then a program and its "
+                  "arguments, texts all of them: create_subprocess_exec(options, \"ls\", \"-l\")");
+    return detail::Refused();
 }
 
 // Runs `command` by /bin/sh. P-02.
 // Raises: as create_subprocess_exec.
 // If cancelled: the shell is killed, and its end awaited (P-11).
-[[nodiscard]] ASYNCIO_API Coroutine<Process> create_subprocess_shell(
+[[nodiscard("co_await it")]] ASYNCIO_API Coroutine<Process> create_subprocess_shell(
     std::string_view command, SubprocessOptions options = {});
 
 template <class F, class... A>

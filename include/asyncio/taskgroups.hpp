@@ -57,7 +57,7 @@ class ASYNCIO_API TaskGroup {
     // Raises: RuntimeError "TaskGroup ... has not been entered", "... is finished", "... is
     // shutting down", and of a group that was moved from; std::bad_alloc. The coroutine is closed
     // then.
-    template <Awaitable A>
+    template <class A>
     auto create_task(A&& awaitable, const TaskOptions& options) {
         detail::GroupPlace place;
         if (std::exception_ptr refusal = place.take(state_.get())) {
@@ -68,9 +68,16 @@ class ASYNCIO_API TaskGroup {
         place.fill(*task.state());
         return task;
     }
-    template <Awaitable A>
+    template <class A>
     auto create_task(A&& awaitable) {
-        return create_task(std::forward<A>(awaitable), TaskOptions());
+        if constexpr (Awaitable<A>) {
+            return create_task(std::forward<A>(awaitable), TaskOptions());
+        } else {
+            static_assert(detail::kRight<A>,
+                          "create_task() takes a coroutine, or a function without parameters that "
+                          "returns one: create_task(f(x))");
+            return Task<>();
+        }
     }
     // Cancels the tasks and the body; the scope then ends without CancelledError, unless the task
     // was cancelled by others too. Before it is entered: takes effect when it is. After the end:
@@ -98,7 +105,7 @@ class ASYNCIO_API TaskGroup {
     detail::Ref<detail::GroupState> state_;
 };
 
-class [[nodiscard]] TaskGroup::Enter {
+class [[nodiscard("co_await it")]] TaskGroup::Enter {
   public:
     using asyncio_native = void;
     explicit Enter(TaskGroup& g) noexcept : group_(g) {}

@@ -4,11 +4,14 @@
 #include <chrono>
 #include <concepts>
 #include <cstdint>
+#include <iosfwd>
 #include <limits>
 #include <optional>
+#include <string>
 #include <type_traits>
 
 #include "asyncio/detail/config.hpp"
+#include "asyncio/detail/refused.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -73,6 +76,17 @@ class Delay {
     template <class Rep, class Period>
     constexpr Delay(std::chrono::duration<Rep, Period> d)
         : ns_(detail::to_nanoseconds(d)), none_(false) {}
+    // Whatever else is given is refused by a sentence.
+    template <class T>
+    constexpr Delay(const T&) : Delay(std::nullopt) {
+        static_assert(detail::kRight<T>, "write the unit: 1s, 500ms or std::chrono::seconds(n)");
+    }
+    template <class C, class D>
+    constexpr Delay(std::chrono::time_point<C, D>) : Delay(std::nullopt) {
+        static_assert(detail::kRight<D>,
+                      "this is a point in time, and a delay is needed: give the difference, or use "
+                      "timeout_at() or call_at()");
+    }
 
     // True if made from `std::nullopt`.
     constexpr bool is_none() const noexcept { return none_; }
@@ -81,7 +95,18 @@ class Delay {
     // The same as a duration.
     constexpr Duration duration() const noexcept { return Duration(ns_); }
 
+    friend constexpr bool operator==(const Delay& a, const Delay& b) noexcept {
+        return a.ns_ == b.ns_ && a.none_ == b.none_;
+    }
+    // Seconds as Python prints them, `0.25`, and `None`.
+    ASYNCIO_API std::string repr() const;
+    friend std::ostream& operator<<(std::ostream& out, const Delay& delay) {
+        return delay.print(out);
+    }
+
   private:
+    ASYNCIO_API std::ostream& print(std::ostream& out) const;
+
     std::int64_t ns_;
     bool none_;
 };
@@ -99,6 +124,13 @@ class Deadline {
     template <std::same_as<std::optional<TimePoint>> O>
     constexpr Deadline(const O& t)
         : ns_(t ? t->time_since_epoch().count() : detail::kNever), none_(!t) {}
+    // Whatever else is given is refused by a sentence.
+    template <class T>
+        requires(!std::same_as<T, std::optional<TimePoint>>)
+    constexpr Deadline(const T&) : Deadline(std::nullopt) {
+        static_assert(detail::kRight<T>,
+                      "a point in time is needed, of the loop's clock: loop.time() + 5s");
+    }
 
     // True if made from `std::nullopt`.
     constexpr bool is_none() const noexcept { return none_; }

@@ -88,6 +88,7 @@ class ASYNCIO_API TimeoutScope {
 }  // namespace detail
 
 class Timeout;
+// Explained below.
 ASYNCIO_API Timeout timeout(Delay delay);
 
 // A scope with a deadline; made by timeout() or timeout_at(), used with `with`. T-24. If the
@@ -143,7 +144,7 @@ class ASYNCIO_API Timeout {
     detail::Ref<detail::FutureBase> task_;  // while entered: scope_ may outlive the task's frames
 };
 
-class [[nodiscard]] Timeout::Enter {
+class [[nodiscard("co_await it")]] Timeout::Enter {
   public:
     using asyncio_native = void;
     explicit Enter(Timeout& t) noexcept : timeout_(t) {}
@@ -156,7 +157,7 @@ class [[nodiscard]] Timeout::Enter {
     Timeout& timeout_;
 };
 
-class [[nodiscard]] Timeout::Exit {
+class [[nodiscard("co_await it")]] Timeout::Exit {
   public:
     using asyncio_native = void;
     Exit(Timeout& t, std::exception_ptr e) noexcept : timeout_(t), error_(std::move(e)) {}
@@ -186,9 +187,11 @@ ASYNCIO_API std::ostream& operator<<(std::ostream& out, const Timeout& t);
 // first wait inside it. T-22:
 //     co_await with(timeout(1s), [&](Timeout& cm) -> Coroutine<> { ... });
 // Raises: RuntimeError "no running event loop".
-ASYNCIO_API Timeout timeout(Delay delay);
+[[nodiscard("give it to with()")]] ASYNCIO_API Timeout timeout(Delay delay);
 // The same, until a point of the loop's time. T-23.
-inline Timeout timeout_at(Deadline when) noexcept { return Timeout(when); }
+[[nodiscard("give it to with()")]] inline Timeout timeout_at(Deadline when) noexcept {
+    return Timeout(when);
+}
 
 namespace detail {
 
@@ -228,7 +231,7 @@ ASYNCIO_API std::exception_ptr overdue_error(FutureBase& future, bool waited) no
 // is entered only when it has to be called or waited for. With no time at all: `future_` is
 // cancelled.
 template <class A>
-class [[nodiscard]] WaitFor {
+class [[nodiscard("co_await it")]] WaitFor {
     using Awaiter = AwaiterFor<A>;
     using R = typename AwaitResultOf<A>::type;
     using Handle = decltype(future_for(std::declval<LoopCore&>(), std::declval<A>()));
@@ -374,12 +377,19 @@ struct AwaitResultOf<WaitFor<A>&> : AwaitResultOf<A> {};
 // is done already (B-22). T-20, S-87. Raises: TimeoutError, with the CancelledError as its cause;
 // what `x` raises. If cancelled: `x` is cancelled too, and its CancelledError raised.
 template <Awaitable A>
-[[nodiscard]] detail::WaitFor<A> wait_for(A&& x, Delay timeout) {
+[[nodiscard("co_await it")]] detail::WaitFor<A> wait_for(A&& x, Delay timeout) {
     static_assert(
         detail::kSafeTemporary<A>,
         "name this callable first (auto f = ...; co_await wait_for(f, 1s)): this compiler "
         "would copy its captures bitwise");
     return detail::WaitFor<A>(std::forward<A>(x), timeout);
+}
+template <class... A>
+    requires(!detail::kAwaits<2, A...>)
+detail::Refused wait_for(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "wait_for() takes what may be awaited, and a limit: wait_for(f(), 1s)");
+    return {};
 }
 
 }  // namespace v1

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "asyncio/detail/config.hpp"
+#include "asyncio/detail/identity.hpp"
 #include "asyncio/detail/loop_core.hpp"
 #include "asyncio/detail/refcount.hpp"
 #include "asyncio/detail/thread_state.hpp"
@@ -173,6 +174,8 @@ class ASYNCIO_API Pieces {
 // connection open: it belongs to its loop.
 class ASYNCIO_API BaseTransport {
   public:
+    // std::hash goes by id().
+    using asyncio_identified = void;
     BaseTransport() noexcept = default;
     explicit BaseTransport(detail::Ref<detail::TransportBase> impl) noexcept
         : impl_(std::move(impl)) {}

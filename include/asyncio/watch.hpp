@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
+#include "asyncio/detail/path_view.hpp"
 #include "asyncio/generators.hpp"
 
 namespace asyncio {
@@ -49,7 +49,9 @@ struct FileEvent {
 // reached (fs.inotify.max_user_watches, fs.inotify.max_user_instances); ValueError "embedded null
 // byte"; NotImplementedError on virtual time; RuntimeError in another loop while its own is open.
 // If cancelled: a next() that is cancelled ends the generator, as it does with every generator.
-[[nodiscard]] ASYNCIO_API AsyncGenerator<FileEvent> watch(std::string_view path);
+[[nodiscard(
+    "drive it: while (auto x = co_await generator.next())")]] ASYNCIO_API AsyncGenerator<FileEvent>
+watch(PathView path);
 
 }  // namespace v1
 }  // namespace asyncio

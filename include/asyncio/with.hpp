@@ -197,7 +197,7 @@ Coroutine<R> with_in_frame(M manager, B body) {
 
 // `with` for a manager that never suspends: no frame.
 template <class R, class M, class B>
-class [[nodiscard]] WithAtOnce {
+class [[nodiscard("co_await it")]] WithAtOnce {
     using Manager = std::remove_reference_t<M>;
     using Body = std::remove_reference_t<B>;
     using Entered = decltype(std::declval<Manager&>().asyncio_enter());
@@ -281,6 +281,19 @@ concept AsyncContextManager =
     } && (std::is_void_v<detail::ExitVerdict<std::remove_reference_t<M>>> ||
           std::is_convertible_v<detail::ExitVerdict<std::remove_reference_t<M>>, bool>);
 
+namespace detail {
+
+// What with() gives.
+template <class M, class B>
+struct WithResult {
+    using type = Refused;
+};
+template <AsyncContextManager M, BodyFor<EnteredBy<M>> B>
+    requires DirectAwaitable<BodyAwaitable<B, EnteredBy<M>>>
+struct WithResult<M, B> : AwaitResultOf<BodyAwaitable<B, EnteredBy<M>>> {};
+
+}  // namespace detail
+
 // `async with manager as x: body`. Enters the manager, calls `body(x)` (or `body()`), awaits what
 // it returned, leaves the manager, and gives the body's result:
 //     int n = co_await with(timeout(1s), [&](Timeout&) -> Coroutine<int> { ... });
@@ -291,32 +304,40 @@ concept AsyncContextManager =
 // If cancelled: the CancelledError reaches the body, then aexit(); in aenter() nothing is left to
 // leave.
 template <class M, class B>
-ASYNCIO_CORO_WRAPPER [[nodiscard]] auto with(M&& manager, B&& body) {
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] auto with(M&& manager, B&& body) {
     using Manager = std::remove_reference_t<M>;
     using Body = std::decay_t<B>;
-    static_assert(AsyncContextManager<Manager>,
-                  "with() needs an object with aenter() and aexit(std::exception_ptr), and aexit "
-                  "gives a bool or nothing");
     static_assert(
         detail::kSafeTemporary<B>,
         "name this body first (auto body = ...; co_await with(manager, body)), or capture "
         "by reference: this compiler would copy its captures bitwise");
-    using Entered = detail::EnteredBy<Manager>;
-    static_assert(detail::BodyFor<Body, Entered>,
-                  "the body of with() is called with what aenter() gave, or with nothing");
-    using Returned = detail::BodyAwaitable<Body, Entered>;
-    static_assert(detail::DirectAwaitable<Returned>,
-                  "the body of with() must return an awaitable: write `-> asyncio::Coroutine<>`");
-    using R = typename detail::AwaitResultOf<Returned>::type;
+    using R = typename detail::WithResult<Manager, Body>::type;
     using KeptM = detail::KeptManager<M>;
     using KeptB = detail::KeptBody<B>;
-    if constexpr (detail::EntersAtOnce<Manager>) {
+    if constexpr (std::is_same_v<R, detail::Refused>) {
+        constexpr bool kManager = AsyncContextManager<Manager>;
+        static_assert(kManager,
+                      "with() needs an object with aenter() and aexit(std::exception_ptr), and "
+                      "aexit gives a bool or nothing");
+        static_assert(!kManager,
+                      "the body of with() takes what aenter() gave, or nothing, and returns an "
+                      "awaitable: [&](auto& x) -> asyncio::Coroutine<> { ... }");
+        return R();
+    } else if constexpr (detail::EntersAtOnce<Manager>) {
         return detail::WithAtOnce<R, KeptM, KeptB>(std::forward<M>(manager),
                                                    KeptB(std::forward<B>(body)));
     } else {
         return detail::with_in_frame<R, KeptM, KeptB>(std::forward<M>(manager),
                                                       std::forward<B>(body));
     }
+}
+template <class... A>
+    requires(sizeof...(A) != 2)
+detail::Refused with(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "with() takes a manager and a body: with(lock, [&]() -> asyncio::Coroutine<> "
+                  "{ ... })");
+    return {};
 }
 
 namespace detail {
@@ -356,7 +377,7 @@ using KeptAwaitable =
 // body's exception as in Python; else what the body raises. If cancelled: the body gets the
 // CancelledError; `cleanup` may await as usual (S-48).
 template <Awaitable B, class C>
-ASYNCIO_CORO_WRAPPER [[nodiscard]] auto finally(B&& body, C&& cleanup) {
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] auto finally(B&& body, C&& cleanup) {
     static_assert(detail::kSafeTemporary<B> && detail::kSafeTemporary<C>,
                   "name this callable first (auto f = ...; co_await finally(body, f)), or capture "
                   "by reference: this compiler would copy its captures bitwise");
@@ -367,6 +388,13 @@ ASYNCIO_CORO_WRAPPER [[nodiscard]] auto finally(B&& body, C&& cleanup) {
     using KeptC = detail::KeptAwaitable<C>;
     return detail::finally_in_frame<R, KeptB, KeptC>(std::forward<B>(body),
                                                      std::forward<C>(cleanup));
+}
+template <class... A>
+    requires(!detail::kAwaits<2, A...>)
+detail::Refused finally(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "finally() takes a body that may be awaited, and a clean-up: finally(f(), g())");
+    return {};
 }
 
 namespace detail {
@@ -388,8 +416,13 @@ class Aclosing {
 // `co_await with(aclosing(gen), ...)`. An lvalue is borrowed, an rvalue moved in. If cancelled: the
 // generator is closed all the same.
 template <class G>
-[[nodiscard]] auto aclosing(G&& generator) {
-    return detail::Aclosing<detail::KeptManager<G>>(std::forward<G>(generator));
+[[nodiscard("give it to with()")]] auto aclosing(G&& generator) {
+    if constexpr (requires { generator.aclose(); }) {
+        return detail::Aclosing<detail::KeptManager<G>>(std::forward<G>(generator));
+    } else {
+        static_assert(detail::kRight<G>, "aclosing() takes an asynchronous generator");
+        return detail::Refused();
+    }
 }
 
 }  // namespace v1

@@ -1,8 +1,10 @@
 #include "asyncio/time.hpp"
 
 #include <cmath>
+#include <ostream>
 
 #include "asyncio/exceptions.hpp"
+#include "asyncio/repr.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -25,5 +27,12 @@ std::int64_t nanoseconds_from(long double value, std::intmax_t numerator, std::i
 }
 
 }  // namespace detail
+
+std::string Delay::repr() const {
+    return none_ ? "None" : detail::repr_double(static_cast<double>(ns_) / 1e9);
+}
+
+std::ostream& Delay::print(std::ostream& out) const { return out << repr(); }
+
 }  // namespace v1
 }  // namespace asyncio

@@ -1,4 +1,5 @@
 // Copies of files, in pieces: between two of them the copy may be given up.
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -54,6 +55,7 @@ class Copy {
                           " are the same file");
         }
         if (!S_ISREG(target.st_mode)) return;
+        sparse_ = !stream_ && source.st_blocks * std::int64_t{512} < source.st_size;
         if (options_.permissions && (source.st_mode & 07777) != (target.st_mode & 07777)) {
             mode_ = source.st_mode & 07777;
             // Not yet those bits that a write takes away again.
@@ -71,14 +73,22 @@ class Copy {
             return static_cast<std::int64_t>(size);
         }
         if (stream_ && !opening_->await_bytes()) throw_file_error(opening_->error, from_);
-        while (true) {
-            const ssize_t n = method_ == Method::kRange  ? copy_range()
-                              : method_ == Method::kSend ? send()
-                                                         : through_memory();
-            if (n >= 0) return n;
+        std::int64_t hole = 0;
+        std::size_t most = kPiece;
+        if (sparse_) {
+            hole = skip_hole();
+            if (at_end_) return hole;
+            most = data_ahead();
         }
+        const std::int64_t n = copy_some(most);
+        // Cut short meanwhile: what was skipped is not there any more.
+        if (n == 0) return 0;
+        place_ += hole + n;
+        return hole + n;
     }
     void end() {
+        // A hole at the end is made by the size alone.
+        if (sparse_ && ::ftruncate(out_->get(), place_) != 0) throw_file_error(errno, to_);
         if ((mode_ & ~mode_t{0777}) != 0 && ::fchmod(out_->get(), mode_) != 0) {
             throw_file_error(errno, to_);
         }
@@ -90,9 +100,41 @@ class Copy {
     // So much that a thread is not asked often, so little that a cancel is not late.
     static constexpr std::size_t kPiece = 8 * 1024 * 1024;
 
+    // From `place_` on: gives how long the hole there is, and has both files stand behind it.
+    // Raises: OSError.
+    std::int64_t skip_hole() {
+        off_t data = ::lseek(in_->get(), place_, SEEK_DATA);
+        at_end_ = data < 0 && errno == ENXIO;
+        if (at_end_) {
+            // Nothing but a hole is left, if anything: another one may have cut the file short.
+            data = std::max<off_t>(::lseek(in_->get(), 0, SEEK_END), place_);
+            return data - std::exchange(place_, data);
+        }
+        if (data < 0) data = place_;  // this file system tells of no holes
+        if (::lseek(in_->get(), data, SEEK_SET) < 0) throw_file_error(errno, from_);
+        if (::lseek(out_->get(), data, SEEK_SET) < 0) throw_file_error(errno, to_);
+        return data - place_;
+    }
+    // How much may be copied at once, where the data begin.
+    std::size_t data_ahead() {
+        const off_t data = ::lseek(in_->get(), 0, SEEK_CUR);
+        const off_t end = ::lseek(in_->get(), data, SEEK_HOLE);
+        if (::lseek(in_->get(), data, SEEK_SET) < 0) throw_file_error(errno, from_);
+        return end <= data ? kPiece : std::min(kPiece, static_cast<std::size_t>(end - data));
+    }
+
+    // Up to `most` bytes; 0 at the end. Raises: OSError.
+    std::int64_t copy_some(std::size_t most) {
+        while (true) {
+            const ssize_t n = method_ == Method::kRange  ? copy_range(most)
+                              : method_ == Method::kSend ? send(most)
+                                                         : through_memory(most);
+            if (n >= 0) return n;
+        }
+    }
     // -1: tries again, perhaps another way.
-    ssize_t copy_range() {
-        const ssize_t n = copy_by_file_system(in_->get(), out_->get(), kPiece);
+    ssize_t copy_range(std::size_t most) {
+        const ssize_t n = copy_by_file_system(in_->get(), out_->get(), most);
         if (n > 0) {
             moved_ = true;
             return n;
@@ -101,12 +143,12 @@ class Copy {
         // Nothing at all: a file that the kernel makes up says that its size is 0.
         return n < 0 ? fail_over(Method::kSend) : change_to(Method::kMemory);
     }
-    ssize_t send() {
-        const ssize_t n = copy_by_kernel(in_->get(), out_->get(), kPiece);
+    ssize_t send(std::size_t most) {
+        const ssize_t n = copy_by_kernel(in_->get(), out_->get(), most);
         return n < 0 ? fail_over(Method::kMemory) : n;
     }
-    ssize_t through_memory() {
-        buffer_.resize(256 * 1024);
+    ssize_t through_memory(std::size_t most) {
+        buffer_.resize(std::min<std::size_t>(most, 256 * 1024));
         const ssize_t n = ::read(in_->get(), buffer_.data(), buffer_.size());
         if (n < 0 && errno != EINTR) throw_file_error(errno, from_);
         if (n > 0) write_whole(out_, to_, buffer_.substr(0, static_cast<std::size_t>(n)));
@@ -147,6 +189,9 @@ class Copy {
     Method method_ = Method::kRange;
     bool moved_ = false;
     bool stream_ = false;  // it gives bytes when it has some
+    bool sparse_ = false;  // it may have holes
+    bool at_end_ = false;  // no data are left
+    off_t place_ = 0;      // how far the copy is, if sparse_
     std::string buffer_;
 };
 
@@ -170,9 +215,9 @@ Coroutine<std::int64_t> copy_path(std::shared_ptr<Copy> copy) {
 }  // namespace
 }  // namespace detail
 
-Coroutine<std::int64_t> copy_file(std::string_view from, std::string_view to, CopyOptions options) {
+Coroutine<std::int64_t> copy_file(PathView from, PathView to, CopyOptions options) {
     return detail::copy_path(
-        std::make_shared<detail::Copy>(std::string(from), std::string(to), options));
+        std::make_shared<detail::Copy>(std::string(from.text()), std::string(to.text()), options));
 }
 
 }  // namespace v1

@@ -133,12 +133,12 @@ AsyncGenerator<WalkEntry&> entries_below(std::string path, WalkOptions options) 
 }  // namespace
 }  // namespace detail
 
-AsyncGenerator<DirEntry> list_dir(std::string_view path) {
-    return detail::entries_of(std::string(path));
+AsyncGenerator<DirEntry> list_dir(PathView path) {
+    return detail::entries_of(std::string(path.text()));
 }
 
-AsyncGenerator<WalkEntry&> walk(std::string_view path, WalkOptions options) {
-    return detail::entries_below(std::string(path), options);
+AsyncGenerator<WalkEntry&> walk(PathView path, WalkOptions options) {
+    return detail::entries_below(std::string(path.text()), options);
 }
 
 }  // namespace v1

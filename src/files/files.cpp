@@ -733,8 +733,8 @@ Coroutine<bool> File::aexit(std::exception_ptr) const {
     return detail::leave_file(Ref<FileState>::share(&state()));
 }
 
-Coroutine<File> open_file(std::string_view path, std::string_view mode, OpenOptions options) {
-    return detail::open_path(std::string(path), std::string(mode), options);
+Coroutine<File> open_file(PathView path, std::string_view mode, OpenOptions options) {
+    return detail::open_path(std::string(path.text()), std::string(mode), options);
 }
 
 }  // namespace v1

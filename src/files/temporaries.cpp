@@ -88,11 +88,12 @@ TemporaryTree::~TemporaryTree() {
 }  // namespace detail
 
 Coroutine<File> temporary_file(TemporaryOptions options) {
-    return detail::make_temporary_file(detail::temporary_root(options.dir));
+    return detail::make_temporary_file(detail::temporary_root(options.dir.text()));
 }
 
 Coroutine<TemporaryDirectory> temporary_directory(TemporaryOptions options) {
-    return detail::make_directory(detail::temporary_root(options.dir), std::string(options.prefix));
+    return detail::make_directory(detail::temporary_root(options.dir.text()),
+                                  std::string(options.prefix));
 }
 
 TemporaryDirectory::TemporaryDirectory(std::string path)

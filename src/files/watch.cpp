@@ -503,11 +503,11 @@ std::string FileEvent::repr() const {
     return text + ' ' + detail::quoted(path);
 }
 
-AsyncGenerator<FileEvent> watch(std::string_view path) {
+AsyncGenerator<FileEvent> watch(PathView path) {
     std::unique_ptr<detail::Watcher> watcher;
     std::exception_ptr failed;
     try {
-        std::string kept(path);
+        std::string kept(path.text());
         detail::check_path(kept);
         watcher = std::make_unique<detail::Watcher>(std::move(kept));
     } catch (const std::exception&) {

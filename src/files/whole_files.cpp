@@ -161,16 +161,16 @@ Coroutine<> replace_path(std::string path, std::string data, ReplaceOptions opti
 }  // namespace
 }  // namespace detail
 
-Coroutine<std::string> read_file(std::string_view path) {
-    return detail::read_path(std::string(path));
+Coroutine<std::string> read_file(PathView path) {
+    return detail::read_path(std::string(path.text()));
 }
 
-Coroutine<> write_file(std::string_view path, std::string data) {
-    return detail::write_path(std::string(path), std::move(data));
+Coroutine<> write_file(PathView path, std::string data) {
+    return detail::write_path(std::string(path.text()), std::move(data));
 }
 
-Coroutine<> replace_file(std::string_view path, std::string data, ReplaceOptions options) {
-    return detail::replace_path(std::string(path), std::move(data), options);
+Coroutine<> replace_file(PathView path, std::string data, ReplaceOptions options) {
+    return detail::replace_path(std::string(path.text()), std::move(data), options);
 }
 
 }  // namespace v1

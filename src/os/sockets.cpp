@@ -226,6 +226,19 @@ std::string SocketAddress::repr() const {
     }
 }
 
+namespace {
+
+// The address alone, of one of IPv4 or IPv6.
+std::string_view ip_bytes(const SocketAddress& a) noexcept {
+    const bool v4 = a.family() == AF_INET;
+    // Safe because bytes may be read as chars.
+    return {reinterpret_cast<const char*>(a.data()) +
+                (v4 ? offsetof(sockaddr_in, sin_addr) : offsetof(sockaddr_in6, sin6_addr)),
+            v4 ? sizeof(in_addr) : sizeof(in6_addr)};
+}
+
+}  // namespace
+
 bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept {
     if (a.family() != b.family()) return false;
     switch (a.family()) {
@@ -245,6 +258,41 @@ bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept {
             return a.path() == b.path();
         default:
             return a.size_ == b.size_ && std::memcmp(a.bytes_, b.bytes_, a.size_) == 0;
+    }
+}
+
+std::strong_ordering operator<=>(const SocketAddress& a, const SocketAddress& b) noexcept {
+    if (a.family() != b.family()) return a.family() <=> b.family();
+    switch (a.family()) {
+        case AF_INET:
+        case AF_INET6: {
+            const int bytes = ip_bytes(a).compare(ip_bytes(b));
+            if (bytes != 0) return bytes <=> 0;
+            if (a.port() != b.port()) return a.port() <=> b.port();
+            if (a.flowinfo() != b.flowinfo()) return a.flowinfo() <=> b.flowinfo();
+            return a.scope_id() <=> b.scope_id();
+        }
+        case AF_UNIX:
+            return a.path() <=> b.path();
+        default: {
+            const std::size_t shared = std::min(a.size(), b.size());
+            const int bytes = shared == 0 ? 0 : std::memcmp(a.data(), b.data(), shared);
+            return bytes != 0 ? bytes <=> 0 : a.size() <=> b.size();
+        }
+    }
+}
+
+std::size_t SocketAddress::hash() const noexcept {
+    const std::hash<std::string_view> of_text;
+    switch (family()) {
+        case AF_INET:
+        case AF_INET6:
+            return of_text(ip_bytes(*this)) * 31 + static_cast<std::size_t>(port());
+        case AF_UNIX:
+            return of_text(path());
+        default:
+            // Safe because bytes may be read as chars.
+            return of_text({reinterpret_cast<const char*>(bytes_), size_});
     }
 }
 

@@ -1,5 +1,7 @@
 #include "asyncio/coroutines.hpp"
 
+#include <cstdio>
+#include <ostream>
 #include <string>
 
 #include "asyncio/log.hpp"
@@ -57,6 +59,18 @@ void drop_never_awaited(PromiseBase& promise) noexcept {
     }
     // Safe because the frame has not begun, and the caller's handle is its only owner.
     destroy_frame(promise.handle());
+}
+
+std::string repr_coroutine(const PromiseBase* promise) {
+    if (!promise) return "<coroutine object (awaited)>";
+    char address[2 + 2 * sizeof(void*) + 1];
+    std::snprintf(address, sizeof address, "%p", static_cast<const void*>(promise));
+    return "<coroutine object " + function_name(promise->place.function_name()) + " at " + address +
+           '>';
+}
+
+std::ostream& print_coroutine(std::ostream& out, const PromiseBase* promise) {
+    return out << repr_coroutine(promise);
 }
 
 void destroy_chain(PromiseBase* innermost) noexcept {

@@ -178,6 +178,18 @@ TEST(ContextVar, HoldsMoveConstructibleObjectsAndLetsThemGo) {
     EXPECT_EQ(object.use_count(), 1);
 }
 
+TEST(Context, RunPassesArgumentsOn) {
+    const Context c = copy_context();
+    const int sum = c.run(
+        [](int a, std::unique_ptr<int> b) {
+            number.set(a);
+            return number.get() + *b;
+        },
+        2, std::make_unique<int>(3));
+    EXPECT_EQ(sum, 5);
+    EXPECT_EQ(number.get(), 1);
+}
+
 TEST(ContextVars, ASetWithoutMemoryChangesNothing) {  // L26
     if (!SUPPORT_OWN_NEW) GTEST_SKIP() << "the sanitizer has an operator new of its own";
     const auto witness = std::make_shared<int>();

@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <ratio>
+#include <sstream>
 #include <type_traits>
 
 #include "support.hpp"
@@ -87,6 +88,19 @@ TEST(Delay, IsMadeAtCompileTimeFromWholeUnits) {
 TEST(Delay, OfNothingIsNone) {
     EXPECT_TRUE(Delay(std::nullopt).is_none());
     EXPECT_EQ(Delay(std::nullopt).count(), std::numeric_limits<std::int64_t>::max());
+}
+
+TEST(Delay, TellsItsValue) {
+    EXPECT_EQ(Delay(1500ms).repr(), "1.5");
+    EXPECT_EQ(Delay(-1s).repr(), "-1.0");
+    EXPECT_EQ(Delay(std::nullopt).repr(), "None");
+    std::ostringstream out;
+    out << Delay(1ms);
+    EXPECT_EQ(out.str(), "0.001");
+    EXPECT_EQ(Delay(1s), Delay(1000ms));
+    EXPECT_EQ(Delay(1s), 1s);
+    EXPECT_NE(Delay(1s), Delay(std::nullopt));
+    EXPECT_NE(Delay(std::chrono::hours::max()), Delay(std::nullopt));
 }
 
 TEST(Delay, ThatIsHugeOrInfiniteIsNeverAndNotThePast) {

@@ -32,6 +32,7 @@ ROOMS = {
     'base': 'version exceptions exceptions/base_exceptions exceptions/causes exceptions/errors '
             'exceptions/exception_groups exceptions/os_errors time contextvars result repr log '
             'traceback detail/aligned detail/braced detail/config detail/destroy detail/exception_ptr detail/function '
+             'detail/identity detail/path_view detail/refused '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
             'detail/transport_holder component/errors',
     'os': 'sockets component/io_channels component/process component/descriptors',

@@ -15,6 +15,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include "support.hpp"
@@ -60,6 +61,32 @@ TEST(SocketAddress, IPv6WithFlowAndScope) {
     EXPECT_EQ(a.scope_id(), 7u);
     EXPECT_EQ(a.repr(), "('fe80::1', 8080, 5, 7)");
     EXPECT_EQ(SocketAddress("::1", 80).repr(), "('::1', 80, 0, 0)");
+}
+
+TEST(SocketAddress, IsOrderedAndHashedAsItIsCompared) {
+    const SocketAddress all[] = {
+        SocketAddress(),
+        SocketAddress::unix(std::string_view("\0name", 5)),
+        SocketAddress::unix("/a"),
+        SocketAddress::unix("/b"),
+        SocketAddress("1.2.3.4", 80),
+        SocketAddress("1.2.3.4", 443),
+        SocketAddress("200.2.3.4", 1),
+        SocketAddress("::1", 80),
+        SocketAddress("fe80::1", 80),
+        SocketAddress("fe80::1", 80, 5),
+        SocketAddress("fe80::1", 80, 5, 7),
+    };
+    const std::hash<SocketAddress> hash;
+    for (const SocketAddress& a : all) {
+        for (const SocketAddress& b : all) {
+            EXPECT_EQ(a < b, &a < &b) << a << b;
+            EXPECT_EQ(a == b, &a == &b) << a << b;
+        }
+        EXPECT_EQ(hash(a), hash(SocketAddress::from(a.data(), a.size())));
+    }
+    const std::unordered_set<SocketAddress> set(std::begin(all), std::end(all));
+    EXPECT_EQ(set.size(), std::size(all));
 }
 
 TEST(SocketAddress, ScopeOfIPv6ByNameAndByNumber) {

@@ -27,6 +27,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -182,6 +183,29 @@ TEST(StreamReader, TakesAnyLimitAboveNone) {
             },
             limit);
     }
+}
+
+// Handles may be keys: they hash by what they refer to.
+template <class H>
+concept Hashable = requires(const H& h) {
+    { std::hash<H>()(h) } -> std::same_as<std::size_t>;
+    { h == h } -> std::same_as<bool>;
+};
+static_assert(Hashable<StreamReader> && Hashable<StreamWriter> && Hashable<Transport> &&
+              Hashable<ReadTransport> && Hashable<DatagramTransport> && Hashable<Server> &&
+              Hashable<AnyTask> && Hashable<AnyFuture> && Hashable<Task<int>> &&
+              Hashable<Future<int>> && Hashable<SocketAddress>);
+
+TEST(StreamReader, MayBeAKey) {
+    run([]() -> Coroutine<> {
+        const StreamReader a(1);
+        const StreamReader copy = a;
+        const StreamReader other(1);
+        const std::unordered_set<StreamReader> set{a, copy, other};
+        EXPECT_EQ(set.size(), 2u);
+        EXPECT_TRUE(set.contains(copy));
+        co_return;
+    });
 }
 
 TEST(StreamReader, IsASharedHandleThatMayBeEmpty) {

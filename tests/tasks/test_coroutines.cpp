@@ -9,6 +9,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -81,6 +82,17 @@ TEST(Coroutine, IsLazyAndRunsAtOnceWhenAwaited) {  // AG-01
         co_await sleep(0s);
         EXPECT_EQ(order, (std::vector<int>{1, 2, 9}));
     });
+}
+
+TEST(Coroutine, PrintsAsPythonDoes) {
+    auto c = plain();
+    EXPECT_TRUE(c.repr().starts_with("<coroutine object plain at 0x")) << c.repr();
+    EXPECT_EQ(asyncio::repr(c), c.repr());
+    std::ostringstream out;
+    out << c;
+    EXPECT_EQ(out.str(), c.repr());
+    c.close();
+    EXPECT_EQ(c.repr(), "<coroutine object (awaited)>");
 }
 
 TEST(Coroutine, IsAwaitedOnce) {

@@ -58,10 +58,11 @@ std::string name_ends(const char* ip, int port, const char* local_ip, int local_
            std::to_string(local_port);
 }
 
-OwnedHeaders own_headers(std::span<const Header> headers) {
+OwnedHeaders own_headers(const HeaderList& headers) {
     OwnedHeaders owned;
     owned.reserve(headers.size());
-    for (const auto& [name, value] : headers) {
+    for (std::size_t i = 0; i < headers.size(); ++i) {
+        const auto [name, value] = headers[i];
         // RFC 9110, 5.1 and 5.5: anything else could be read as another header, or another request.
         if (!is_token(name)) {
             throw ValueError("invalid header name " + asyncio::detail::quoted(name));

@@ -37,7 +37,7 @@ using OwnedHeaders = std::vector<std::pair<std::string, std::string>>;
 
 // Copies. Raises: ValueError for a name or value that would not be one header, and for those that
 // are the client's own business.
-OwnedHeaders own_headers(std::span<const Header> headers);
+OwnedHeaders own_headers(const HeaderList& headers);
 
 // "IP PORT IP PORT": the other's, then ours.
 std::string name_ends(const char* ip, int port, const char* local_ip, int local_port);

@@ -210,6 +210,41 @@ TEST(Http, CompressedBodiesAreUnpackedAndCountedUnpacked) {
 
 // ---- bad arguments -----------------------------------------------------------------------------
 
+TEST(Http, HeadersMayBeBraces) {
+    const HttpServer server(hello);
+    run([&]() -> Coroutine<> {
+        std::string value = "two words";
+        EXPECT_EQ((co_await http::get(server.url(), {.headers = {{"X-One", value}}})).status, 200);
+        EXPECT_EQ(server.last().header("X-One"), "two words");
+        // All is copied by the call.
+        auto kept = http::get(server.url(), {.headers = {{"X-One", value + "!"}, {"X-Two", "2"}}});
+        value.assign(value.size(), '#');
+        EXPECT_EQ((co_await std::move(kept)).status, 200);
+        EXPECT_EQ(server.last().header("X-One"), "two words!");
+        EXPECT_EQ(server.last().header("X-Two"), "2");
+        http::Client client({.headers = {{"X-All", "a"}}});
+        co_await client.get(server.url(), {.headers = {{"a", "1"},
+                                                       {"b", "2"},
+                                                       {"c", "3"},
+                                                       {"d", "4"},
+                                                       {"e", "5"},
+                                                       {"f", "6"},
+                                                       {"g", "7"},
+                                                       {"h", "8"},
+                                                       {"i", "9"},
+                                                       {"j", "a"},
+                                                       {"k", "b"},
+                                                       {"l", "c"},
+                                                       {"m", "d"},
+                                                       {"n", "e"},
+                                                       {"o", "f"},
+                                                       {"p", ""}}});
+        EXPECT_EQ(server.last().header("X-All"), "a");
+        EXPECT_EQ(server.last().header("a"), "1");
+        EXPECT_EQ(server.last().header("o"), "f");
+    });
+}
+
 // N11: what is awaited raises, not the call, so that as_result() and gather() have it.
 TEST(Http, BadArgumentsAreRefusedWhenAwaited) {
     run([]() -> Coroutine<> {

@@ -49,16 +49,21 @@ class BoundCall {
 // What a call of `F` gives, as a future holds it.
 template <class F, class... Args>
 struct JobResultOf {
-    static_assert(std::is_invocable_v<F, Args...>,
-                  "this function cannot be called with these arguments");
+    using type = Refused;
+};
+template <class F, class... Args>
+    requires std::is_invocable_v<F, Args...>
+struct JobResultOf<F, Args...> {
     using Returned = std::invoke_result_t<F, Args...>;
     using type = std::conditional_t<std::is_lvalue_reference_v<Returned>, Returned,
                                     std::remove_cv_t<std::remove_reference_t<Returned>>>;
-    static_assert(!CoroutineLike<type>,
-                  "a thread runs plain functions: co_await a coroutine, or create_task it");
 };
 template <class F, class... Args>
 using JobResult = typename JobResultOf<std::decay_t<F>, std::decay_t<Args>...>::type;
+
+// True of what a job gives, but for a coroutine, and where the function cannot be called.
+template <class R>
+inline constexpr bool kJobResult = !std::is_same_v<R, Refused> && !CoroutineLike<R>;
 
 // Calls `fn` and puts what it returned into `result`.
 template <class R, class F>

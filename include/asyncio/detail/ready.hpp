@@ -12,7 +12,7 @@ inline namespace v1 {
 namespace detail {
 
 template <class T>
-class [[nodiscard]] Ready {
+class [[nodiscard("co_await it")]] Ready {
   public:
     using asyncio_native = void;
 

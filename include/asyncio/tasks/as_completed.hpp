@@ -60,11 +60,17 @@ Coroutine<T> next_result(CompletionQueueRef queue) {
     co_return co_await awaiter;
 }
 
+template <class... A>
+inline constexpr bool kCompletes = false;
+template <class R, class... O>
+inline constexpr bool kCompletes<R, O...> =
+    AwaitableRange<R> && kWithOptions<AsCompletedOptions, R, O...>;
+
 }  // namespace detail
 
 // What as_completed returns: asynchronously iterated by next(), or plainly, giving coroutines.
 template <class H, class T>
-class [[nodiscard]] AsCompleted {
+class [[nodiscard("take what it gives by next()")]] AsCompleted {
   public:
     AsCompleted(detail::FutureList futures, Delay timeout) : queue_(std::move(futures), timeout) {}
 
@@ -121,6 +127,14 @@ auto as_completed(R&& range, AsCompletedOptions options = {}) {
     } else {
         return detail::or_not_begun(handles, rest);
     }
+}
+template <class... A>
+    requires(!detail::kCompletes<A...>)
+AsCompleted<AnyFuture, void> as_completed(A&&...) {
+    static_assert(
+        detail::kRight<A...>,
+        "as_completed() takes a range, and options: as_completed(tasks, {.timeout = 2s})");
+    return detail::Refused();
 }
 
 }  // namespace v1

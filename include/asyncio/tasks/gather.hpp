@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <exception>
+#include <initializer_list>
 #include <memory>
 #include <tuple>
 #include <type_traits>
@@ -243,29 +244,54 @@ auto gather_range(R&& range) {
 
 }  // namespace detail
 
+namespace detail {
+
+template <class... A>
+inline constexpr bool kGathers = (Awaitable<A> && ...);
+template <class A>
+inline constexpr bool kGathers<A> = Awaitable<A> || AwaitableRange<A>;
+template <>
+inline constexpr bool kGathers<const ReturnExceptions&> = true;
+template <class A, class... More>
+inline constexpr bool kGathers<const ReturnExceptions&, A, More...> = kGathers<A, More...>;
+
+}  // namespace detail
+
 // Runs all `awaitables` at once, those that are not futures as tasks, made now and in order. Gives
 // a `Future<std::tuple<...>>` of their results (std::monostate for void). The first exception goes
 // to whoever awaits the gather; the others keep running. Raises: ValueError if they are of
 // different loops. If cancelled: all of them are; it ends with CancelledError once they have ended
 // (T-16).
 template <Awaitable... A>
-[[nodiscard]] auto gather(A&&... awaitables) {
+[[nodiscard("co_await it")]] auto gather(A&&... awaitables) {
     return detail::gather_arguments<false>(std::forward<A>(awaitables)...);
 }
 // The same with exceptions as results: a `Future<std::tuple<Result<T>...>>`.
 template <Awaitable... A>
-[[nodiscard]] auto gather(ReturnExceptions, A&&... awaitables) {
+[[nodiscard("co_await it")]] auto gather(ReturnExceptions, A&&... awaitables) {
     return detail::gather_arguments<true>(std::forward<A>(awaitables)...);
 }
 // The same for a range of handles, or of coroutines, which are consumed: a
 // `Future<std::vector<T>>`.
 template <detail::AwaitableRange R>
-[[nodiscard]] auto gather(R&& range) {
+[[nodiscard("co_await it")]] auto gather(R&& range) {
     return detail::gather_range<false>(std::forward<R>(range));
 }
 template <detail::AwaitableRange R>
-[[nodiscard]] auto gather(ReturnExceptions, R&& range) {
+[[nodiscard("co_await it")]] auto gather(ReturnExceptions, R&& range) {
     return detail::gather_range<true>(std::forward<R>(range));
+}
+template <class... A>
+    requires(!detail::kGathers<A...>)
+detail::Refused gather(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "gather() takes what may be awaited, or one range of such: gather(f(), g())");
+    return {};
+}
+template <class T>
+auto gather(std::initializer_list<T>) {
+    static_assert(detail::kRight<T>, "without the braces: gather(a, b)");
+    return detail::Refused();
 }
 
 }  // namespace v1

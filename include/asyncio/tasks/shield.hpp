@@ -85,7 +85,7 @@ class ShieldOf final : public ValueState<ShieldBase, T> {
 // returned. If `awaitable` fails after the outer one was cancelled, the exception handler is told
 // (3.14). If cancelled: CancelledError is raised at once; what is shielded goes on.
 template <Awaitable A>
-[[nodiscard]] auto shield(A&& awaitable) {
+[[nodiscard("co_await it")]] auto shield(A&& awaitable) {
     using T = typename detail::AwaitResultOf<A>::type;
     auto inner = detail::future_for(detail::current_core(), std::forward<A>(awaitable));
     if (!inner) detail::throw_empty_handle();
@@ -102,6 +102,12 @@ template <Awaitable A>
     auto outer = Future<T>::from_state(detail::Ref<detail::FutureBase>::adopt(state));
     state->watch();
     return outer;
+}
+template <class... A>
+    requires(!detail::kAwaits<1, A...>)
+detail::Refused shield(A&&...) {
+    static_assert(detail::kRight<A...>, "shield() takes what may be awaited: shield(task)");
+    return {};
 }
 
 }  // namespace v1

@@ -138,6 +138,8 @@ class ASYNCIO_API AnyTask : public AnyFuture, public detail::TaskMembers<AnyTask
     CallbackId add_done_callback(
         F fn, CallbackOptions options = {},
         std::source_location where = std::source_location::current()) const {
+        static_assert(detail::kDoneCallback<F, AnyTask>,
+                      "a done callback takes the future or task that it was added to, or nothing");
         return add_callback_for<AnyTask>(std::move(fn), options, where);
     }
 };
@@ -167,6 +169,8 @@ class Task : public Future<T>, public detail::TaskMembers<Task<T>> {
     CallbackId add_done_callback(
         F fn, CallbackOptions options = {},
         std::source_location where = std::source_location::current()) const {
+        static_assert(detail::kDoneCallback<F, Task>,
+                      "a done callback takes the future or task that it was added to, or nothing");
         return this->template add_callback_for<Task>(std::move(fn), options, where);
     }
 
@@ -251,8 +255,15 @@ auto start_task(LoopCore& core, A&& awaitable, const TaskOptions& options) {
         kSafeTemporary<A>,
         "name this callable first (auto f = ...; create_task(f)): this compiler would copy "
         "its captures bitwise inside a co_await expression");
-    using R = typename AwaitResultOf<A>::type;
-    return make_task<R>(core, to_coroutine(std::forward<A>(awaitable)), options);
+    if constexpr (Awaitable<A>) {
+        using R = typename AwaitResultOf<A>::type;
+        return make_task<R>(core, to_coroutine(std::forward<A>(awaitable)), options);
+    } else {
+        static_assert(kRight<A>,
+                      "a task runs a coroutine, another awaitable, or a callable without "
+                      "parameters that returns one: create_task(f())");
+        return Task<>();
+    }
 }
 // Raises: RuntimeError "no running event loop".
 template <class A>
@@ -262,6 +273,13 @@ auto start_task_here(A&& awaitable) {
     LoopCore& core = running_core();
     return make_task_here<R>(core, to_coroutine(std::forward<A>(awaitable)));
 }
+
+// The arguments of create_task.
+template <class... A>
+inline constexpr bool kTasks = false;
+template <class A, class... Options>
+inline constexpr bool kTasks<A, Options...> =
+    Awaitable<A> && kWithOptions<TaskOptions, A, Options...>;
 
 // A future for an awaitable: the same one if it is a future, else a task (T-31).
 template <class A>
@@ -278,7 +296,7 @@ auto future_for(LoopCore& core, A&& a) {
 // Runs `awaitable` as a task of the running loop; its first step follows in the next iteration
 // (S-15). A callable is kept, with its captures, until the task is done. Raises: RuntimeError "no
 // running event loop" (T-01).
-template <Awaitable A>
+template <class A>
 auto create_task(A&& awaitable, const TaskOptions& options) {
     return detail::start_task(detail::running_core(), std::forward<A>(awaitable), options);
 }
@@ -287,6 +305,16 @@ auto create_task(A&& awaitable, const TaskOptions& options) {
 template <Awaitable A>
 auto create_task(A&& awaitable) {
     return detail::start_task_here(std::forward<A>(awaitable));
+}
+// Other arguments are refused by a sentence.
+// If cancelled: there is no task.
+template <class... A>
+    requires(!detail::kTasks<A...>)
+Task<> create_task(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "create_task() takes a coroutine, or a function without parameters that returns "
+                  "one, and options: create_task(f(x), {.name = \"n\"})");
+    return {};
 }
 
 #if defined(ASYNCIO_LIFETIMEBOUND) && defined(__clang__)
@@ -299,12 +327,15 @@ auto create_task(Coroutine<T> awaitable [[clang::lifetimebound]], const TaskOpti
 
 // `x` itself if it is a future or task, else a task that runs it. Without a running loop it uses
 // get_event_loop(). T-31. Raises: ValueError if it belongs to another loop than `loop`.
-template <Awaitable A>
+template <class A>
 auto ensure_future(A&& x, EventLoop* loop = nullptr) {
     if constexpr (FutureLike<A>) {
         if (!x) detail::throw_empty_handle();
         if (loop) detail::check_same_loop(*x.state(), loop->core());
         return std::remove_cvref_t<A>(std::forward<A>(x));
+    } else if constexpr (!Awaitable<A>) {
+        static_assert(detail::kRight<A>, "ensure_future() takes what may be awaited");
+        return Task<>();
     } else {
         return detail::start_task(loop ? loop->core() : detail::current_core(), std::forward<A>(x),
                                   {});
@@ -346,7 +377,7 @@ class ASYNCIO_API SleepTimer final : public SoleWaiter, public Pooled {
 
 // Awaitable of sleep(): T-14. Its timer is made when it is awaited, and only for a positive delay.
 // What a yield needs is inline, the rest compiled.
-class [[nodiscard]] Sleep {
+class [[nodiscard("co_await it")]] Sleep {
   public:
     using asyncio_native = void;
 
@@ -395,7 +426,7 @@ class [[nodiscard]] Sleep {
 };
 
 template <class R>
-class [[nodiscard]] SleepResult : public Sleep {
+class [[nodiscard("co_await it")]] SleepResult : public Sleep {
   public:
     SleepResult(Delay d, R result) : Sleep(d), result_(std::move(result)) {}
     R await_resume() {
@@ -415,11 +446,19 @@ class [[nodiscard]] SleepResult : public Sleep {
 
 // Suspends for `delay`, at least; 0 or less: for exactly one iteration of the loop (S-19).
 // `nullopt`: for ever. T-14. If cancelled: the timer is removed and CancelledError raised.
-[[nodiscard]] inline detail::Sleep sleep(Delay delay) noexcept { return detail::Sleep(delay); }
+[[nodiscard("co_await it")]] inline detail::Sleep sleep(Delay delay) noexcept {
+    return detail::Sleep(delay);
+}
 // The same, with a result to give.
 template <class R>
-[[nodiscard]] auto sleep(Delay delay, R&& result) {
+[[nodiscard("co_await it")]] auto sleep(Delay delay, R&& result) {
     return detail::SleepResult<std::decay_t<R>>(delay, std::forward<R>(result));
+}
+template <class... Nothing>
+    requires(sizeof...(Nothing) == 0)
+detail::Sleep sleep(Nothing...) {
+    static_assert(detail::kRight<Nothing...>, "sleep() needs a delay: sleep(1s)");
+    return detail::Sleep(std::nullopt);
 }
 
 template <class A>
@@ -428,7 +467,14 @@ auto EventLoop::create_task(A&& awaitable, const TaskOptions& options) {
 }
 template <class A>
 auto EventLoop::create_task(A&& awaitable) {
-    return detail::start_task(core(), std::forward<A>(awaitable), {});
+    if constexpr (Awaitable<A>) {
+        return detail::start_task(core(), std::forward<A>(awaitable), {});
+    } else {
+        static_assert(detail::kRight<A>,
+                      "create_task() takes a coroutine, or a function without parameters that "
+                      "returns one: create_task(f(x))");
+        return Task<>();
+    }
 }
 
 namespace detail {
@@ -438,15 +484,21 @@ ASYNCIO_API void check_can_run(EventLoop& loop);
 
 template <class A>
 auto EventLoop::run_until_complete(A&& awaitable, std::source_location) {
-    static_assert(Awaitable<A>, "an awaitable is needed: a Coroutine, Task, Future, ...");
-    detail::check_can_run(*this);
-    auto future = detail::future_for(core(), std::forward<A>(awaitable));
-    detail::run_until_done(*this, *future.state(), !FutureLike<A>);
-    if constexpr (std::is_same_v<decltype(future), AnyFuture> ||
-                  std::is_same_v<decltype(future), AnyTask>) {
-        future.check();
+    if constexpr (Awaitable<A>) {
+        detail::check_can_run(*this);
+        auto future = detail::future_for(core(), std::forward<A>(awaitable));
+        detail::run_until_done(*this, *future.state(), !FutureLike<A>);
+        if constexpr (std::is_same_v<decltype(future), AnyFuture> ||
+                      std::is_same_v<decltype(future), AnyTask>) {
+            future.check();
+        } else {
+            return std::move(future).result();
+        }
     } else {
-        return std::move(future).result();
+        static_assert(detail::kRight<A>,
+                      "run_until_complete() takes a coroutine, a task or future, or a function "
+                      "without parameters that returns one");
+        return detail::Refused();
     }
 }
 

@@ -1,6 +1,7 @@
 // wait: until all, the first, or the first exception of several tasks. T-18, T-19, S-34, B-20.
 #pragma once
 
+#include <initializer_list>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -96,6 +97,16 @@ auto wait_for_coroutines(std::vector<A> awaitables, WaitOptions options)
     co_return co_await wait_for_handles(std::move(handles), options);
 }
 
+template <class... A>
+inline constexpr bool kWaits = (FutureLike<A> && ...);
+template <>
+inline constexpr bool kWaits<> = false;
+template <class R>
+inline constexpr bool kWaits<R> = FutureLike<R> || AwaitableRange<R>;
+template <class R, class O>
+inline constexpr bool kWaits<R, O> =
+    AwaitableRange<R> ? std::is_convertible_v<O, WaitOptions> : FutureLike<R> && FutureLike<O>;
+
 }  // namespace detail
 
 // Waits until the tasks or futures of a range have ended, as `return_when` says, or the timeout is
@@ -104,7 +115,7 @@ auto wait_for_coroutines(std::vector<A> awaitables, WaitOptions options)
 // CPython forbids it now). Raises: ValueError "Set of Tasks/Futures is empty.", and if one belongs
 // to another loop. If cancelled: the tasks are left alone.
 template <detail::AwaitableRange R>
-[[nodiscard]] auto wait(R&& range, WaitOptions options = {}) {
+[[nodiscard("co_await it")]] auto wait(R&& range, WaitOptions options = {}) {
     using Item = detail::RangeItem<R>;
     if constexpr (FutureLike<Item>) {
         std::vector<Item> handles(range.begin(), range.end());
@@ -119,13 +130,26 @@ template <detail::AwaitableRange R>
 // The same for single tasks and futures of any types.
 template <FutureLike... F>
     requires(sizeof...(F) > 0)
-ASYNCIO_CORO_WRAPPER [[nodiscard]] auto wait(const F&... futures) {
+ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] auto wait(const F&... futures) {
     // AnyFuture, by a name that keeps its vector from being compiled where nobody waits.
     using H = std::conditional_t<(sizeof...(F) > 0), AnyFuture, void>;
     std::vector<H> handles;
     handles.reserve(sizeof...(F));
     (handles.push_back(futures), ...);
     return detail::wait_for_handles(std::move(handles), WaitOptions());
+}
+template <class... A>
+    requires(!detail::kWaits<A...>)
+Coroutine<WaitResult<AnyFuture>> wait(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "wait() takes a range and options, or tasks and futures, not coroutines: "
+                  "wait(tasks, {.timeout = 2s}), wait(a, b)");
+    return detail::Refused();
+}
+template <class T>
+auto wait(std::initializer_list<T>) {
+    static_assert(detail::kRight<T>, "without the braces: wait(a, b)");
+    return detail::Refused();
 }
 
 }  // namespace v1

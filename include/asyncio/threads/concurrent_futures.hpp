@@ -192,7 +192,7 @@ class ConcurrentCallbackOf final : public ConcurrentCallback {
 // (Python's concurrent.futures.Future). Every member may be called from every thread; a cheap
 // shared handle. It cannot be awaited: wrap_future() makes a future of the loop of it.
 template <class T = void>
-class [[nodiscard]] ConcurrentFuture {
+class [[nodiscard("keep it: it is the way to the result")]] ConcurrentFuture {
   public:
     using value_type = T;
 

@@ -68,6 +68,7 @@ class ASYNCIO_API Executor {
     // Calls `fn(args...)` on a thread of this executor. From any thread.
     // Raises: what add() raises.
     template <class F, class... Args>
+        requires detail::kJobResult<detail::JobResult<F, Args...>>
     auto submit(F&& fn, Args&&... args) -> ConcurrentFuture<detail::JobResult<F, Args...>>;
 };
 
@@ -187,6 +188,7 @@ class ConcurrentJobOf final : public ConcurrentStateOf<R>, public JobBase {
 }  // namespace detail
 
 template <class F, class... Args>
+    requires detail::kJobResult<detail::JobResult<F, Args...>>
 auto Executor::submit(F&& fn, Args&&... args) -> ConcurrentFuture<detail::JobResult<F, Args...>> {
     static_assert(detail::kSafeTemporary<F>,
                   "name this callable first (auto f = ...;): this compiler would copy its captures "

@@ -194,6 +194,16 @@ auto run_coroutine_threadsafe(A&& awaitable, EventLoop& loop,
     return future;
 }
 
+// Other arguments are refused by a sentence.
+template <class... A>
+    requires(!detail::kAwaits<2, A...> && !detail::kAwaits<3, A...>)
+detail::Refused run_coroutine_threadsafe(A&&...) {
+    static_assert(detail::kRight<A...>,
+                  "run_coroutine_threadsafe() takes what may be awaited, and the loop that runs "
+                  "it: run_coroutine_threadsafe(f(), loop)");
+    return {};
+}
+
 // A future of `loop` (null: the running one) that ends as `future` does, one iteration after it.
 // Cancelling it cancels `future`, one iteration later. A result is copied, or moved if it cannot
 // be. It keeps nothing alive: if all handles of `future` go before it is done, it never ends. F-14.

@@ -165,6 +165,12 @@ auto start_job(LoopCore& core, Executor* executor, ContextSlot context, bool in_
     return future;
 }
 
+// A function and its arguments.
+template <class... A>
+inline constexpr bool kJob = false;
+template <class F, class... Args>
+inline constexpr bool kJob<F, Args...> = kJobResult<JobResult<F, Args...>>;
+
 template <class R, class F>
 Coroutine<R> run_in_thread(F fn) {
     auto future =
@@ -179,7 +185,15 @@ auto EventLoop::run_in_executor(Executor* executor, F&& fn) {
     static_assert(detail::kSafeTemporary<F>,
                   "name this callable first (auto f = ...;): this compiler would copy its captures "
                   "bitwise inside a co_await expression");
-    return detail::start_job(core(), executor, detail::ContextSlot(), false, std::forward<F>(fn));
+    if constexpr (detail::kJob<F>) {
+        return detail::start_job(core(), executor, detail::ContextSlot(), false,
+                                 std::forward<F>(fn));
+    } else {
+        static_assert(detail::kRight<F>,
+                      "run_in_executor() calls a plain function without parameters: [=] { return "
+                      "f(x); }");
+        return detail::Refused();
+    }
 }
 
 // Calls `fn(args...)` on a thread of the loop's own executor, in a copy of the context that awaits
@@ -189,6 +203,7 @@ auto EventLoop::run_in_executor(Executor* executor, F&& fn) {
 // If cancelled: it returns at once; a function that has not begun is not called, one that runs goes
 // on, and its result is dropped.
 template <class F, class... Args>
+    requires detail::kJobResult<detail::JobResult<F, Args...>>
 ASYNCIO_CORO_WRAPPER auto to_thread(F&& fn, Args&&... args)
     -> Coroutine<detail::JobResult<F, Args...>> {
     static_assert(detail::kSafeTemporary<F>,
@@ -202,6 +217,16 @@ ASYNCIO_CORO_WRAPPER auto to_thread(F&& fn, Args&&... args)
         return detail::run_in_thread<R, Call>(
             Call(std::in_place, std::forward<F>(fn), std::forward<Args>(args)...));
     }
+}
+template <class... A>
+    requires(!detail::kJob<A...>)
+detail::Refused to_thread(A&&...) {
+    constexpr bool kCoroutine = std::is_invocable_v<std::decay_t<A>...>;
+    static_assert(!kCoroutine,
+                  "to_thread() calls a plain function: co_await a coroutine, or create_task it");
+    static_assert(kCoroutine,
+                  "to_thread() takes a function and its arguments: to_thread(f, x), not f(x)");
+    return {};
 }
 
 }  // namespace v1

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -133,13 +135,71 @@ class ASYNCIO_API StatusError : public Error {
 // (name, value) of a header to send.
 using Header = std::pair<std::string_view, std::string_view>;
 
+namespace detail {
+
+// One header of a HeaderList.
+struct HeaderItem {
+    constexpr HeaderItem() noexcept = default;
+    constexpr HeaderItem(std::string_view n, std::string_view v) noexcept
+        : name(n), value(v), given(true) {}
+    constexpr HeaderItem(const Header& header) noexcept : HeaderItem(header.first, header.second) {}
+
+    std::string_view name;
+    std::string_view value;
+    bool given = false;
+};
+
+}  // namespace detail
+
+// The headers of a request, in options: `{{"Accept", "text/html"}, {"X-Name", name}}`, up to 16 of
+// them, or a range of `Header`s of any size, at which it looks. Trivially copyable, so it is safe
+// inside `co_await`; what it refers to is copied before the call returns.
+class HeaderList {
+    using Item = detail::HeaderItem;
+
+  public:
+    // None.
+    constexpr HeaderList() noexcept = default;
+    // `{{"name", "value"}, ...}`.
+    constexpr HeaderList(Item a, Item b = {}, Item c = {}, Item d = {}, Item e = {}, Item f = {},
+                         Item g = {}, Item h = {}, Item i = {}, Item j = {}, Item k = {},
+                         Item l = {}, Item m = {}, Item n = {}, Item o = {}, Item p = {}) noexcept
+        : items_{a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p} {
+        while (size_ < kRoom && items_[size_].given) ++size_;
+    }
+    // A range that outlives the call: a vector, an array, a span.
+    template <class R>
+        requires std::convertible_to<const R&, std::span<const Header>>
+    constexpr HeaderList(const R& range) noexcept : HeaderList(std::span<const Header>(range)) {}
+    // The same.
+    constexpr HeaderList(std::span<const Header> range) noexcept
+        : range_(range.data()), size_(range.size()) {}
+    // Headers in a row, which outlive the call.
+    constexpr HeaderList(const Header* first, std::size_t count) noexcept
+        : range_(first), size_(count) {}
+
+    // How many there are, and one of them.
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr Header operator[](std::size_t i) const noexcept {
+        return range_ ? range_[i] : Header(items_[i].name, items_[i].value);
+    }
+
+  private:
+    static constexpr std::size_t kRoom = 16;
+
+    Item items_[kRoom];
+    const Header* range_ = nullptr;
+    std::size_t size_ = 0;
+};
+static_assert(std::is_trivially_copyable_v<HeaderList>);
+
 // Of RequestOptions::max_body: any size.
 inline constexpr std::uint64_t UNLIMITED = ~std::uint64_t{0};
 
 // Of one request. All is copied before the call returns.
 struct RequestOptions {
     // Sent after the client's own; one with an empty value is sent empty.
-    std::span<const Header> headers = {};
+    HeaderList headers = {};
     // What is sent behind the headers.
     std::string_view body = {};
     // From the beginning, redirects included, to the last byte of the body. std::nullopt: no limit.
@@ -255,7 +315,7 @@ class ASYNCIO_API Stream {
 // Of all requests of a client.
 struct ClientOptions {
     // Sent with each request, unless it has a header of the same name.
-    std::span<const Header> headers = {};
+    HeaderList headers = {};
     // Connections at once; more requests wait, which counts for their connect_timeout. 0: no limit.
     int max_connections = 0;
     int max_connections_per_host = 0;

@@ -1,0 +1,5 @@
+// Barrier without its number
+// says: Barrier
+#include <asyncio.hpp>
+
+void f() { asyncio::Barrier barrier; }

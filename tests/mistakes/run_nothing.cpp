@@ -1,0 +1,5 @@
+// run() without a program
+// says: run()
+#include <asyncio.hpp>
+
+int main() { asyncio::run(); }

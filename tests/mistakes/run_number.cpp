@@ -1,0 +1,5 @@
+// run(5)
+// says: run() takes
+#include <asyncio.hpp>
+
+int main() { asyncio::run(5); }

@@ -1,0 +1,9 @@
+// wait({a, b}): a braced list
+// says: wait(a, b)
+// lines: 12
+// errors: 2
+#include <asyncio.hpp>
+
+asyncio::Coroutine<> f(asyncio::Task<> a, asyncio::Task<> b) {
+    auto r = co_await asyncio::wait({a, b});
+}

@@ -1,0 +1,5 @@
+// with() without anything
+// says: with() takes
+#include <asyncio.hpp>
+
+asyncio::Coroutine<> f() { co_await asyncio::with(); }
