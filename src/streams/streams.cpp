@@ -3,11 +3,13 @@
 #include "asyncio/streams.hpp"
 
 #include <algorithm>
+#include <any>
 #include <new>
 #include <ostream>
 
 #include "asyncio/log.hpp"
 #include "asyncio/repr.hpp"
+#include "asyncio/sockets.hpp"
 #include "asyncio/ssl.hpp"
 #include "loop/loop.hpp"
 #include "net/ssl_factory.hpp"
@@ -90,6 +92,17 @@ void Stream::HandlerEnd::scheduled(FutureBase& done) noexcept {
     task = Ref<FutureBase>::share(&done);
 }
 
+namespace {
+
+// " for ('127.0.0.1', 50122)"; empty for a transport without a name at its other end.
+std::string peer_text(Stream& stream) {
+    const std::any peer = stream.transport().get_extra_info("peername");
+    const auto* const address = std::any_cast<SocketAddress>(&peer);
+    return address ? " for " + address->repr() : std::string();
+}
+
+}  // namespace
+
 // ST-02. The handler has ended; that alone does not close the connection.
 void Stream::HandlerEnd::run() {
     const std::shared_ptr<Stream> s = std::move(stream);
@@ -103,8 +116,10 @@ void Stream::HandlerEnd::run() {
     if (!error) return;
     const char* const text = "Unhandled exception in client_connected_cb";
     tell_handler(s->core_, text, [&](ExceptionContext& context) {
-        context.message = text;
+        context.message = text + peer_text(*s);
         context.exception = error;
+        // Which names the handler.
+        context.task = AnyFuture::from_state(ended);
         context.transport = BaseTransport(s->transport_ref());
     });
     s->transport().close();

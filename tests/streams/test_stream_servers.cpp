@@ -334,9 +334,33 @@ TEST(StartServer, ReportsTheErrorOfAHandlerAndClosesItsConnection) {  // ST-02
         EXPECT_EQ(co_await pair.first.read(), "");
         pair.second.close();
         co_await close_server(server);
-        EXPECT_EQ(errors.lines(), (support::Lines{"Unhandled exception in client_connected_cb: "
-                                                  "ValueError('bad request')"}));
+        EXPECT_EQ(errors.lines().size(), 1U);
+        const std::string line = errors.lines().empty() ? "" : errors.lines()[0];
+        EXPECT_TRUE(line.starts_with("Unhandled exception in client_connected_cb for ")) << line;
+        EXPECT_NE(line.find(kHost), std::string::npos) << line;
+        EXPECT_TRUE(line.ends_with(": ValueError('bad request')")) << line;
     });
+}
+
+TEST(StartServer, TheReportOfAFailedHandlerNamesItAndItsPeer) {  // ST-02
+    const support::LogCapture log;
+    run_bounded([]() -> Coroutine<> {
+        const auto handler = [](StreamReader, StreamWriter) -> Coroutine<> {
+            throw ValueError("bad request");
+            co_return;
+        };
+        auto server = co_await start_server(handler, kHost, 0);
+        auto pair = co_await open_connection(kHost, port_of(server));
+        EXPECT_EQ(co_await pair.first.read(), "");
+        pair.second.close();
+        co_await close_server(server);
+    });
+    const std::string text = log.text();
+    EXPECT_NE(text.find("\ntask: <Task finished name="), std::string::npos) << text;
+    EXPECT_NE(text.find("coro=<<lambda>() done, defined at "), std::string::npos) << text;
+    EXPECT_NE(text.find("\nTraceback (most recent call last):\n  File \""), std::string::npos)
+        << text;
+    EXPECT_NE(text.find(", in <lambda>\nValueError: bad request\n"), std::string::npos) << text;
 }
 
 TEST(StartServer, AHandlerThatKeepsNoWriterClosesTheConnection) {  // ST-17
