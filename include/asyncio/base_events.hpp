@@ -127,6 +127,8 @@ class ASYNCIO_API Server {
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
+    // An empty handle.
     Server() noexcept = default;
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 

@@ -114,6 +114,8 @@ class ASYNCIO_API DatagramEndpoint {
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
+    // An empty handle.
     DatagramEndpoint() noexcept = default;
     DatagramEndpoint(const DatagramEndpoint& other) noexcept;
     DatagramEndpoint(DatagramEndpoint&& other) noexcept

@@ -252,6 +252,7 @@ class ASYNCIO_API AnyFuture {
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
     // An empty handle.
     AnyFuture() noexcept = default;
     AnyFuture(std::nullptr_t) noexcept {}

@@ -529,6 +529,7 @@ class [[nodiscard("drive it: while (auto x = co_await generator.next())")]] Asyn
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
     using value_type = T;
     struct promise_type : detail::GeneratorPromiseOf<T, S> {
         AsyncGenerator get_return_object(

@@ -60,6 +60,8 @@ class ASYNCIO_API StreamReader {
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
+    // An empty handle.
     StreamReader() noexcept = default;
     // One that is fed by hand, or by a StreamReaderProtocol. `limit`: bytes, see readuntil().
     // Raises: ValueError "Limit cannot be <= 0". ST-04.
@@ -218,6 +220,8 @@ class ASYNCIO_API StreamWriter {
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
+    // An empty handle.
     StreamWriter() noexcept = default;
     // Writes to `transport`, which `protocol` serves. ST-18.
     StreamWriter(const BaseTransport& transport,

@@ -14,7 +14,7 @@ inline namespace v1 {
 
 // One frame of a traceback: a coroutine or an asynchronous generator that the error has left.
 struct FrameSummary {
-    std::string filename;
+    std::string filename;      // as the compiler was given it
     std::uint32_t lineno = 0;  // of the co_await or co_yield where it was, or had last been
     std::string name;          // of the function: `fetch`, `Server::handle`, `<lambda>`
     std::string task;          // the task that ran it; empty while the error has not left that

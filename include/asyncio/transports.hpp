@@ -176,6 +176,8 @@ class ASYNCIO_API BaseTransport {
   public:
     // std::hash goes by id().
     using asyncio_identified = void;
+
+    // An empty handle.
     BaseTransport() noexcept = default;
     explicit BaseTransport(detail::Ref<detail::TransportBase> impl) noexcept
         : impl_(std::move(impl)) {}

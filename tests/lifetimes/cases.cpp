@@ -19,7 +19,9 @@ asyncio::Coroutine<int> program() {
     auto task = asyncio::create_task(length(std::string("a temporary")));
     co_return co_await task;
 #elif CASE == 3
-    auto kept = [named]() -> asyncio::Coroutine<int> { co_return static_cast<int>(named.size()); }();
+    auto kept = [named]() -> asyncio::Coroutine<int> {
+        co_return static_cast<int>(named.size());
+    }();
     co_return co_await kept;
 #elif CASE == 4
     auto task = asyncio::create_task(
@@ -29,7 +31,9 @@ asyncio::Coroutine<int> program() {
     auto task = asyncio::create_task(size(std::string("a temporary")));
     co_return co_await task + co_await length(std::string("awaited at once"));
 #elif CASE == 6
-    auto lambda = [named]() -> asyncio::Coroutine<int> { co_return static_cast<int>(named.size()); };
+    auto lambda = [named]() -> asyncio::Coroutine<int> {
+        co_return static_cast<int>(named.size());
+    };
     auto task = asyncio::create_task(length(named));
     auto other = asyncio::create_task(lambda());
     auto third = asyncio::create_task(lambda);

@@ -50,36 +50,45 @@ struct DebugBlock {
     struct Loop {
         std::uint16_t following, number, closed, debug, running, asleep, first_task, ready, batch,
             inbox, timers, timer_size, owner, steps, rounds, iterations, clock, backend_name;
-    } loop;
+    };
+    Loop loop;
     struct Thread {  // what `owner` of a loop leads to
         std::uint16_t loop, task, id;
-    } thread;
+    };
+    Thread thread;
     struct Future {
         std::uint16_t state, flags, callbacks, waiting, place, next;
         std::uint16_t is_task, must_cancel, started, done_nodes;  // bits of flags
         std::uint8_t pending, finished, failed, cancelled;        // values of state
-    } future;
+    };
+    Future future;
     struct Task {
         std::uint16_t leaf, name, following, previous, cancels, extra_name;
-    } task;
+    };
+    Task task;
     struct Frame {
         std::uint16_t link, place, head;
         std::uint16_t bits, nested, root, outcome, generator;  // of link
-    } frame;
+    };
+    Frame frame;
     struct Place {  // what a frame's and a future's place lead to
         std::uint16_t file, function, line, column;
-    } place;
+    };
+    Place place;
     struct Waiter {
         std::uint16_t task, state, kind, line, pending;  // line: of one that may stand in a line
         std::uint16_t line_first, following, waiter;     // of a line, of a link; link to waiter
-    } waiter;
+    };
+    Waiter waiter;
     struct Serving {
         std::uint16_t how, at;
         std::uint8_t future, future_at, those_of, waiter, line, reserved;  // values of how
-    } serving;
+    };
+    Serving serving;
     struct Gather {
         std::uint16_t items, count, finished;
-    } gather;
+    };
+    Gather gather;
     // Mangled names by which a node is known: its type or a base of that.
     char task_type[48], future_type[48], waiter_type[48], lined_type[48], serving_type[64],
         gather_type[48];
