@@ -426,7 +426,7 @@ ASYNCIO_API Coroutine<StreamPair> open_connection(std::string_view host, int por
 ASYNCIO_API Coroutine<StreamPair> open_connection(ConnectionOptions options);
 template <class... Port>
     requires(sizeof...(Port) == 0 || (std::convertible_to<Port, std::string_view> || ...))
-Coroutine<StreamPair> open_connection(std::string_view, const Port&...) {
+ASYNCIO_CORO_WRAPPER Coroutine<StreamPair> open_connection(std::string_view, const Port&...) {
     static_assert(detail::kRight<Port...>,
                   "open_connection() takes a host and a port, a number: open_connection(\"::1\", "
                   "8888)");
@@ -496,7 +496,7 @@ ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(F&& handler, ServerOptions o
                                 {}, {}, options);
 }
 template <class... A>
-Coroutine<Server> start_server(std::string_view, const A&...) {
+ASYNCIO_CORO_WRAPPER Coroutine<Server> start_server(std::string_view, const A&...) {
     static_assert(detail::kRight<A...>,
                   "start_server() takes the handler first: start_server(handle, \"::1\", 8888)");
     return detail::Refused();

@@ -381,7 +381,7 @@ ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] Coroutine<Process> create_subp
 }
 template <class... A>
     requires(!detail::kStartsProcess<A...>)
-Coroutine<Process> create_subprocess_exec(const A&...) {
+ASYNCIO_CORO_WRAPPER Coroutine<Process> create_subprocess_exec(const A&...) {
     static_assert(detail::kRight<A...>,
                   "create_subprocess_exec() takes options, if any, then a program and its "
                   "arguments, texts all of them: create_subprocess_exec(options, \"ls\", \"-l\")");

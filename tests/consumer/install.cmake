@@ -10,7 +10,7 @@ foreach(file IN LISTS installed)
         AND NOT file MATCHES "^lib[a-z0-9_/-]*/cmake/libasyncio/libasyncio-[a-z-]+\\.cmake$"
         AND NOT file MATCHES "^lib[a-z0-9_/-]*/pkgconfig/libasyncio(-http)?\\.pc$"
         AND NOT file MATCHES "^share/doc/libasyncio/examples/starter/[a-zA-Z_.]+$"
-        AND NOT file STREQUAL "bin/asyncio-check-coroutines"
+        AND NOT file MATCHES "^bin/asyncio(-check-coroutines)?$"
         AND NOT file STREQUAL "share/doc/libasyncio/LICENSE")
         message(SEND_ERROR "installed, but no part of the library: ${file}")
     endif()

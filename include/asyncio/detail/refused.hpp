@@ -29,7 +29,7 @@ class Refused {
     Refused& aenter() noexcept;
     bool aexit(const std::exception_ptr& error) noexcept;
     template <class T>
-    operator T() const noexcept;
+    ASYNCIO_CORO_WRAPPER operator T() const noexcept;
 };
 
 }  // namespace detail

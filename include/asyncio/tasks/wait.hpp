@@ -140,7 +140,7 @@ ASYNCIO_CORO_WRAPPER [[nodiscard("co_await it")]] auto wait(const F&... futures)
 }
 template <class... A>
     requires(!detail::kWaits<A...>)
-Coroutine<WaitResult<AnyFuture>> wait(A&&...) {
+ASYNCIO_CORO_WRAPPER Coroutine<WaitResult<AnyFuture>> wait(A&&...) {
     static_assert(detail::kRight<A...>,
                   "wait() takes a range and options, or tasks and futures, not coroutines: "
                   "wait(tasks, {.timeout = 2s}), wait(a, b)");
