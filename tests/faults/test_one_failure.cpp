@@ -63,6 +63,13 @@ constexpr bool kOwnNew = true;
     blocks.fetch_add(1, std::memory_order_relaxed);
     return p;
 }
+// The address sanitizer has one of its own in place of the standard library's, which calls the
+// above.
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    void* const p = refused() ? nullptr : std::malloc(size ? size : 1);
+    if (p) blocks.fetch_add(1, std::memory_order_relaxed);
+    return p;
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept {
     if (p) blocks.fetch_sub(1, std::memory_order_relaxed);
     std::free(p);

@@ -42,6 +42,12 @@ inline bool refuse_block() noexcept {
     if (void* p = std::malloc(size ? size : 1)) return p;
     throw std::bad_alloc();
 }
+// The address sanitizer has one of its own in place of the standard library's, which calls the
+// above.
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    support::system_blocks.fetch_add(1, std::memory_order_relaxed);
+    return support::refuse_block() ? nullptr : std::malloc(size ? size : 1);
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 #endif
