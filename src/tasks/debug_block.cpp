@@ -21,9 +21,11 @@ namespace detail {
 
 namespace {
 
-constexpr DebugWait named(const char* name) {
+// A name that is too long does not compile.
+consteval DebugWait named(const char* name) {
     DebugWait wait{{}, kDebugNone, kDebugNone, kDebugNone, kDebugNone, kDebugNone, kDebugNone};
-    for (std::size_t i = 0; name[i] && i + 1 < sizeof wait.name; ++i) wait.name[i] = name[i];
+    for (std::size_t i = 0; name[i]; ++i) wait.name[i] = name[i];
+    if (wait.name[sizeof wait.name - 1] != 0) throw name;
     return wait;
 }
 
@@ -32,7 +34,7 @@ constexpr DebugWait named(const char* name) {
 struct OfTasks;
 template <>
 struct DebugLayout<OfTasks> {
-    static constexpr DebugWait sleep() {
+    static consteval DebugWait sleep() {
         DebugWait wait = named("sleep");
         wait.when =
             static_cast<std::uint16_t>(offsetof(SleepTimer, timer_) + offsetof(TimerEntry, when));
@@ -215,7 +217,7 @@ constexpr DebugBlock make_block() {
     put(b.future_type, "N7asyncio2v16detail10FutureBaseE");
     put(b.waiter_type, "N7asyncio2v16detail10SoleWaiterE");
     put(b.lined_type, "N7asyncio2v16detail6WaiterE");
-    put(b.serving_type, "N7asyncio2v16detail7ServingINS1_4NodeEEE");
+    put(b.serving_type, "N7asyncio2v16detail7ServingI");  // of whatever
     put(b.gather_type, "N7asyncio2v16detail10GatherBaseE");
     return b;
 }

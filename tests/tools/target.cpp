@@ -96,6 +96,16 @@ Coroutine<> waiter(asyncio::Task<int> other) {
     co_await asyncio::wait(tasks);
 }
 Coroutine<> limited() { co_await asyncio::wait_for(fetch(5), 1800s); }
+// Cancels what it has no time for, and waits for its end.
+Coroutine<> stubborn() {
+    (void)co_await asyncio::as_result(nap());
+    co_await nap();
+}
+Coroutine<> hasty() {
+    const auto task = create_task(stubborn(), {.name = "stubborn"});
+    co_await asyncio::sleep(0s);  // it begins
+    co_await asyncio::wait_for(task, 0s);
+}
 Coroutine<> awaiting(asyncio::Task<int> other) { co_await other; }
 Coroutine<> promised(asyncio::Future<int> future) { co_await future; }
 Coroutine<> receiving(int fd) { co_await asyncio::get_running_loop().sock_recv(fd, 1); }
@@ -149,6 +159,7 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     start(group(), "group");
     start(waiter(slow), "waiter");
     start(limited(), "limited");
+    start(hasty(), "hasty");
     start(awaiting(slow), "awaiting");
     start(promised(asyncio::get_running_loop().create_future<int>()), "promised");
     int pair[2];

@@ -95,6 +95,8 @@ class Tool(unittest.TestCase):
             self.assertRegex(waits['receiving'], r'^a descriptor \d+$')
             self.assertEqual(waits['group'], 'the tasks of a TaskGroup')
             self.assertEqual(waits['waiter'], 'wait')
+            self.assertEqual(waits['hasty'], 'the end of what it has cancelled')
+            self.assertTrue(tasks['stubborn']['awaited_by'])
             self.assertEqual(waits['awaiting'], 'slow')
             self.assertRegex(waits['promised'], r'^Future 0x[0-9a-f]+ made at .*target\.cpp:\d+$')
             self.assertEqual(loops[0]['state'], 'asleep')

@@ -333,7 +333,8 @@ Reader::Kind Reader::read_kind(Address type) {
         kind.gather |= name == text_of(block_.gather_type);
         kind.lined |= name == text_of(block_.lined_type);
         kind.waiter |= name == text_of(block_.waiter_type);
-        kind.serving |= name.starts_with(text_of(block_.serving_type));
+        kind.serving |=
+            block_.serving_type[0] != 0 && name.starts_with(text_of(block_.serving_type));
         kind.future |= name == text_of(block_.future_type);
         if (kind.waiter || kind.serving || kind.future) break;
     }

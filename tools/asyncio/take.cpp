@@ -37,18 +37,24 @@ class Stopped {
                 " cannot be stopped for the reading: " + std::strerror(error) +
                 (error == EPERM ? " (does a debugger hold it?); --no-stop does without" : ""));
         }
+        int status = 0;
         if (::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0 ||
-            ::waitpid(thread, nullptr, __WALL) != thread) {
+            ::waitpid(thread, &status, __WALL) != thread || !WIFSTOPPED(status)) {
             ::ptrace(PTRACE_DETACH, thread, nullptr, nullptr);
             throw Failure("thread " + std::to_string(thread) + " ended meanwhile");
         }
+        // It may have stopped for a signal that came just then, which it is to get.
+        const bool asked_for = status >> 16 == PTRACE_EVENT_STOP;
+        if (!asked_for) signal_ = WSTOPSIG(status);
     }
     Stopped(const Stopped&) = delete;
     Stopped& operator=(const Stopped&) = delete;
-    ~Stopped() { ::ptrace(PTRACE_DETACH, thread_, nullptr, nullptr); }
+    // Safe because the kernel takes the number for a signal, and nobody for an address.
+    ~Stopped() { ::ptrace(PTRACE_DETACH, thread_, nullptr, reinterpret_cast<void*>(signal_)); }
 
   private:
     int thread_;
+    std::intptr_t signal_ = 0;
 };
 
 // The number that this system gives to the thread that is `inner` within its container.
@@ -114,23 +120,19 @@ class Taking {
         return all;
     }
 
-    // Stops the threads of the loops that run. A loop that begins to run only now is torn.
+    // Stops the threads of the loops that run.
     Snapshot read_stopped() {
-        std::vector<std::unique_ptr<Stopped>> threads;
-        Snapshot snapshot;
-        {
-            std::vector<int> numbers;
-            for (const Loop& loop : read().loops) {
-                if (!loop.running || loop.thread <= 0) continue;
-                const int thread = outer_thread(pid_, loop.thread);
-                if (std::find(numbers.begin(), numbers.end(), thread) == numbers.end()) {
-                    numbers.push_back(thread);
-                }
+        std::vector<int> numbers;
+        for (const Loop& loop : read().loops) {
+            if (!loop.running || loop.thread <= 0) continue;
+            const int thread = outer_thread(pid_, loop.thread);
+            if (std::find(numbers.begin(), numbers.end(), thread) == numbers.end()) {
+                numbers.push_back(thread);
             }
-            for (const int thread : numbers) threads.push_back(std::make_unique<Stopped>(thread));
-            snapshot = read();
         }
-        return snapshot;
+        std::vector<std::unique_ptr<Stopped>> threads;
+        for (const int thread : numbers) threads.push_back(std::make_unique<Stopped>(thread));
+        return read();
     }
 
     std::unique_ptr<Memory> memory_;

@@ -22,7 +22,7 @@ inline constexpr std::uint16_t kDebugNone = 0xffff;  // an offset: there is none
 
 // What a kind of wait stands on. Offsets in bytes.
 struct DebugWait {
-    char name[32];           // "Queue.get"; empty: the kind says nothing
+    char name[48];           // "Queue.get"; empty: the kind says nothing
     std::uint16_t object;    // of the waiter's line in its object: Queue, Lock
     std::uint16_t size;      // in the object, 64 bits: how many are in it
     std::uint16_t capacity;  // the same: how many may be; 0: any number
@@ -89,7 +89,8 @@ struct DebugBlock {
         std::uint16_t items, count, finished;
     };
     Gather gather;
-    // Mangled names by which a node is known: its type or a base of that.
+    // Mangled names by which a node is known: its type or a base of that; of serving_type, which is
+    // a template, how they begin.
     char task_type[48], future_type[48], waiter_type[48], lined_type[48], serving_type[64],
         gather_type[48];
 };
