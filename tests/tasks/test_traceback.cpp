@@ -148,7 +148,8 @@ TEST(Traceback, GoesOnInTheTaskThatAwaits) {
 TEST(Traceback, GoesOnThroughWhatAwaitsOnSomebodysBehalf) {
     const auto through = [](auto make) {
         const auto main = [](auto m) -> Coroutine<> {
-            auto awaitable = m(create_task(app::inner(), {.name = "child"}));
+            const auto child = create_task(app::inner(), {.name = "child"});
+            auto awaitable = m(child);
             co_await std::move(awaitable);
         };
         return way(error_of(main(make)));
@@ -340,7 +341,8 @@ TEST(Traceback, IsGoneWithItsException) {
         EXPECT_EQ(way(error), "[] raise");
         addresses.insert(asyncio::exception_ptr_cast<asyncio::ValueError>(error));
     }
-    EXPECT_LT(addresses.size(), 100U);
+    // The address sanitizer keeps what is freed for a while.
+    EXPECT_LT(addresses.size(), support::kAddressSanitizer ? 101U : 100U);
 }
 
 struct Counted : std::runtime_error {
