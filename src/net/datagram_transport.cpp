@@ -16,7 +16,7 @@ namespace detail {
 
 DatagramChannel::DatagramChannel(EventLoop& loop, std::shared_ptr<DatagramProtocol> protocol,
                                  Future<> waiter, const SocketAddress& remote)
-    : ChannelOwner(loop, std::move(waiter)),
+    : DescriptorOwner(loop, std::move(waiter)),
       remote_(remote ? std::make_unique<SocketAddress>(remote) : nullptr) {
     protocol_ = std::move(protocol);
 }
@@ -74,7 +74,7 @@ void DatagramChannel::drop_unsent() noexcept {
 }
 
 std::any DatagramChannel::peername() const {
-    return socket_ >= 0 && connected_ ? TransportSocket(socket_).getpeername() : std::any();
+    return fd_ >= 0 && connected_ ? TransportSocket(fd_).getpeername() : std::any();
 }
 
 // ---- receiving ----------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class DatagramChannel final
     void write_ready();
 
   private:
-    friend ChannelOwner;
+    friend DescriptorOwner;
+    friend ChannelRegistration;
     static constexpr std::int64_t kRetry = 1'000'000;  // ns, where room is silent
 
     // ---- of its life
@@ -48,9 +49,10 @@ class DatagramChannel final
     std::size_t unsent() const noexcept { return queue_.size(); }
     void drop_unsent() noexcept;
     std::any peername() const;
-    void will_be_lost() noexcept { end_retry(); }
-    void went() noexcept {}
-    void loop_went() noexcept {}
+    void will_be_lost() noexcept {
+        forget_room();
+        end_retry();
+    }
 
     void deliver(std::span<const ReceivedDatagram> datagrams);
     void tell(const ReceivedDatagram& datagram);

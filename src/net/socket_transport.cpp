@@ -11,7 +11,6 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/tasks.hpp"
-#include "asyncio/traceback.hpp"
 #include "base/prefetch.hpp"
 #include "net/socket_transport.hpp"
 #include "os/sockets.hpp"
@@ -41,7 +40,7 @@ Ref<TransportBase> make_socket_transport(EventLoop& loop, Socket socket,
 
 SocketTransport::SocketTransport(EventLoop& loop, std::shared_ptr<BaseProtocol> protocol,
                                  Future<> waiter, TransportServer* server)
-    : ChannelOwner(loop, std::move(waiter)), server_(server) {
+    : DescriptorOwner(loop, std::move(waiter)), server_(server) {
     adopt(std::move(protocol));
 }
 
@@ -140,19 +139,16 @@ void SocketTransport::leave_server() noexcept {
     if (server_) std::exchange(server_, nullptr)->detach(*this);
 }
 
-// TR-13. To be called in a catch block, or with an errno's exception.
+// TR-13: OSErrors are told to connection_lost() alone. To be called in a catch block, or with an
+// errno's exception.
 void SocketTransport::fatal_error(const char* message, std::exception_ptr error) {
-    if (!holds<OSError>(error)) {
-        report_transport_error(*this, message, error);
-    } else if (debug()) {
-        log::write(log::Level::DEBUG, repr() + ": " + message + '\n' + format_exception(error));
-    }
-    force_close(std::move(error));
+    const bool report = !holds<OSError>(error);
+    fatal_error(message, std::move(error), report);
 }
 
 std::any SocketTransport::peername() const {
     if (peer_size_ > 0) return SocketAddress::from(peer_, peer_size_);
-    return socket_ >= 0 ? TransportSocket(socket_).getpeername() : std::any();
+    return fd_ >= 0 ? TransportSocket(fd_).getpeername() : std::any();
 }
 
 // ---- reading ------------------------------------------------------------------------------------
@@ -348,7 +344,7 @@ void SocketTransport::write_eof() {
     if (buffer_.empty()) shut_down();
 }
 
-void SocketTransport::shut_down() { end_sending(socket_); }
+void SocketTransport::shut_down() { end_sending(fd_); }
 
 void SocketTransport::set_write_buffer_limits(WriteBufferLimits limits) {
     flow_.set_limits(limits);

@@ -63,14 +63,15 @@ class SocketTransport final : public ChannelOwner<SocketTransport, BaseProtocol,
     TransportBase& as_transport() noexcept override { return *this; }
 
   private:
-    friend ChannelOwner;
+    friend DescriptorOwner;
+    friend ChannelRegistration;
 
     // ---- of its life
     void begin();
     std::size_t unsent() const noexcept { return buffer_.size(); }
     void drop_unsent() noexcept { buffer_.clear(); }
     std::any peername() const;
-    void will_be_lost() noexcept {}
+    void will_be_lost() noexcept { forget_room(); }
     void went() noexcept;
     void loop_went() noexcept;
 
@@ -86,6 +87,7 @@ class SocketTransport final : public ChannelOwner<SocketTransport, BaseProtocol,
     void read_on(std::size_t received) noexcept;
     bool refuse_write(const char* name);
     void shut_down();
+    using DescriptorOwner::fatal_error;
     void fatal_error(const char* message, std::exception_ptr error);
     void wake_sendfile(std::exception_ptr error) noexcept;
     void leave_server() noexcept;

@@ -236,7 +236,7 @@ TEST(ReadPipe, ReadsUntilTheEnd) {  // PI-01, PR-01, PR-09
         transport.close();
         transport.resume_reading();
         transport.pause_reading();
-        EXPECT_EQ(transport.repr(), "<asyncio.ReadPipeTransport closed fd=-1>");
+        EXPECT_EQ(transport.repr(), "<asyncio.ReadPipeTransport closed>");
     });
 }
 
@@ -433,7 +433,40 @@ TEST(ReadPipe, AProtocolThatRaisesIsReportedAndClosed) {  // TR-13
     });
 }
 
+TEST(ReadPipe, AnEndThatLeavesTheLoopIsFollowedByItsLoss) {  // TR-13, S-60
+    class Exits : public Notes {
+      public:
+        int exits_at_data = 1;
+        int exits_at_end = 1;
+        void data_received(std::string_view d) override {
+            Notes::data_received(d);
+            if (--exits_at_data >= 0) throw SystemExit(7);
+        }
+        bool eof_received() override {
+            if (--exits_at_end >= 0) throw SystemExit(7);
+            return Notes::eof_received();
+        }
+    };
+    const Ends ends = make_pipe();
+    const auto loop = new_event_loop();
+    set_event_loop(loop.get());
+    auto [transport, notes] = loop->run_until_complete(
+        loop->connect_read_pipe([] { return std::make_shared<Exits>(); }, ends.read));
+    const auto lost = [](std::shared_ptr<Exits> n) -> Coroutine<> { co_await n->lost.wait(); };
+    EXPECT_EQ(::write(ends.write, "x", 1), 1);
+    EXPECT_THROW(loop->run_until_complete(wait_for(lost(notes), 5s)), SystemExit);
+    EXPECT_FALSE(transport.is_closing());
+    ::close(ends.write);
+    EXPECT_THROW(loop->run_until_complete(wait_for(lost(notes), 5s)), SystemExit);
+    EXPECT_TRUE(transport.is_closing());
+    loop->run_until_complete(wait_for(lost(notes), 5s));
+    EXPECT_EQ(notes->lines, (Lines{"made", "data x", "lost None"}));
+    loop->close();
+    set_event_loop(nullptr);
+}
+
 TEST(ReadPipe, IsClosedWithItsLoop) {  // TR-15
+    const support::LogCapture log;
     const Ends ends = make_pipe();
     const auto notes = make_notes();
     run_real([&]() -> Coroutine<> {
@@ -441,9 +474,14 @@ TEST(ReadPipe, IsClosedWithItsLoop) {  // TR-15
         co_await get_running_loop().connect_read_pipe(factory, ends.read);
     });
     EXPECT_EQ(notes->lines, Lines{"made"});
+    const std::string open =
+        "<asyncio.ReadPipeTransport fd=" + std::to_string(ends.read) + " open>";
     EXPECT_EQ(notes.use_count(), 1);
     EXPECT_FALSE(is_open(ends.read));
-    EXPECT_EQ(notes->transport.repr(), "<asyncio.ReadPipeTransport closed fd=-1>");
+    EXPECT_EQ(notes->transport.repr(), "<asyncio.ReadPipeTransport closed>");
+    EXPECT_EQ(notes->transport.get_protocol(), nullptr);
+    EXPECT_FALSE(notes->transport.get_extra_info<int>("pipe"));
+    EXPECT_EQ(log.lines(log::Level::DEBUG), Lines{"unclosed transport " + open});
     notes->transport.close();
     ::close(ends.write);
 }
@@ -517,7 +555,13 @@ TEST(WritePipe, AReaderThatGoesIsABrokenPipeIfSomethingIsBuffered) {  // PI-02
         auto [transport, notes] =
             co_await get_running_loop().connect_write_pipe(make_notes, ends.write);
         transport.write(std::string(1'000'000, 'x'));
-        EXPECT_GT(transport.get_write_buffer_size(), 0u);
+        const std::size_t unsent = transport.get_write_buffer_size();
+        EXPECT_GT(unsent, 0u);
+        const std::string head = "<asyncio.WritePipeTransport fd=" + std::to_string(ends.write);
+        const std::string tail = " bufsize=" + std::to_string(unsent) + '>';
+        EXPECT_EQ(transport.repr(), head + " open" + tail);
+        transport.close();
+        EXPECT_EQ(transport.repr(), head + " closing" + tail);
         ::close(ends.read);
         co_await notes->lost.wait();
         EXPECT_EQ(notes->lines.back(), "lost BrokenPipeError()");
