@@ -499,6 +499,12 @@ class GeneratorPromiseOf : public GeneratorPromise {
     {
         return yield(value, true, where);
     }
+    template <class U>
+        requires(kNoItem<U, T>)
+    Refused yield_value(U&&) {
+        static_assert(kRight<U>, "co_yield of another type than the generator's");
+        return {};
+    }
 
   private:
     YieldAwaiter<S> yield(const V& value, bool is_lvalue, std::source_location where) noexcept {
@@ -577,6 +583,13 @@ class [[nodiscard("drive it: while (auto x = co_await generator.next())")]] Asyn
     auto asend(const std::conditional_t<std::is_void_v<S>, int, S>&& value) const {
         static_assert(detail::kBracesAreSafe<Refused>, ASYNCIO_BRACES_ARE_REFUSED);
         return detail::GeneratorSend<T, S>(state_.get(), S(value));
+    }
+    template <class V>
+        requires(!std::is_constructible_v<S, V>)
+    detail::Refused asend(V&&) const {
+        static_assert(detail::kRight<V>,
+                      "asend() takes a value of the second type of AsyncGenerator<T, S>");
+        return {};
     }
     // Raises `error` (an exception object or an exception_ptr) at the co_yield at which the body is
     // suspended; gives what the body yields next, or empty if it ends. In a body that has not begun

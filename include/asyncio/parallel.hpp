@@ -19,6 +19,7 @@
 #include "asyncio/detail/braced.hpp"
 #include "asyncio/detail/owned.hpp"
 #include "asyncio/detail/refcount.hpp"
+#include "asyncio/detail/refused.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/locks.hpp"
 #include "asyncio/runners.hpp"
@@ -341,10 +342,16 @@ class Channel {
 
     // Waits for room, and sends `item`. Raises: QueueShutDown "channel is closed".
     // If cancelled: it is not sent, and goes with the call.
-    ASYNCIO_CORO_WRAPPER Coroutine<> send(T item) const
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(T&& item) const
         requires(!detail::kMadeWrong<T>)
     {
         return send_made(std::move(item));
+    }
+    // The same of a copy. If cancelled: as above.
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(const T& item) const
+        requires(!detail::kMadeWrong<T> && std::copy_constructible<T>)
+    {
+        return send_made(item);
     }
     // The same where the compiler makes braces wrong (detail/braced.hpp). If cancelled: as above.
     ASYNCIO_CORO_WRAPPER Coroutine<> send(detail::Braced<T>&& item) const
@@ -360,8 +367,13 @@ class Channel {
     }
     // Not to be called. If cancelled: nothing.
     template <class U>
-        requires(detail::kMadeWrong<T> && !std::convertible_to<U, T>)
-    Coroutine<> send(U&& item) const = delete;
+        requires(detail::kNoItem<U, T>)
+    ASYNCIO_CORO_WRAPPER Coroutine<> send(U&&) const {
+        static_assert(detail::kRight<U>,
+                      "send() takes an item of the channel's type; one that cannot be copied is "
+                      "moved: send(std::move(item))");
+        return detail::Refused();
+    }
     // Not to be called. If cancelled: nothing.
     template <class Refused = void>
         requires(detail::kMadeWrong<T>)

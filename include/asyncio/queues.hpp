@@ -14,6 +14,7 @@
 #include "asyncio/coroutines.hpp"
 #include "asyncio/detail/braced.hpp"
 #include "asyncio/detail/queue_base.hpp"
+#include "asyncio/detail/refused.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/repr.hpp"
 #include "asyncio/result.hpp"
@@ -376,10 +377,15 @@ class Queue : public detail::QueueBase {
     // moving or comparing a T raises.
     // If cancelled: nothing is put (the item goes with the awaitable), and the wake-up that may
     // have reached it goes to the next.
-    auto put(T item)
+    auto put(T&& item)
         requires(!detail::kMadeWrong<T>)
     {
         return detail::QueuePut<Queue, T>(*this, std::move(item));
+    }
+    auto put(const T& item)
+        requires(!detail::kMadeWrong<T> && std::copy_constructible<T>)
+    {
+        return detail::QueuePut<Queue, T>(*this, item);
     }
     // The same where the compiler makes braces wrong (detail/braced.hpp).
     auto put(detail::Braced<T>&& item)
@@ -393,8 +399,14 @@ class Queue : public detail::QueueBase {
         return detail::QueuePut<Queue, T>(*this, std::forward<U>(item));
     }
     template <class U>
-        requires(detail::kMadeWrong<T> && !std::convertible_to<U, T>)
-    auto put(U&& item) = delete;
+        requires(detail::kNoItem<U, T>)
+    detail::Refused put(U&&) {
+        static_assert(
+            detail::kRight<U>,
+            "put() takes an item of the queue's type; one that cannot be copied is moved: "
+            "put(std::move(item))");
+        return {};
+    }
     template <class Refused = void>
         requires(detail::kMadeWrong<T>)
     auto put(const T&& item) {
@@ -406,10 +418,24 @@ class Queue : public detail::QueueBase {
     auto put_from(T& item) noexcept {
         return detail::QueuePut<Queue, T*>(*this, std::addressof(item));
     }
+    template <class U>
+        requires(!std::is_convertible_v<U, T&>)
+    detail::Refused put_from(U&&) {
+        static_assert(detail::kRight<U>, "put_from() moves from a variable of the queue's type");
+        return {};
+    }
     // As put() of a T made from `args`.
     template <class... Args>
+        requires(std::is_constructible_v<T, Args...>)
     auto emplace(Args&&... args) {
         return detail::QueuePut<Queue, T>(*this, std::forward<Args>(args)...);
+    }
+    template <class... Args>
+        requires(!std::is_constructible_v<T, Args...>)
+    detail::Refused emplace(Args&&...) {
+        static_assert(detail::kRight<Args...>,
+                      "emplace() takes what an item of the queue's type is constructed from");
+        return {};
     }
     // Puts `item` at once; moves from it only on success. Q-03.
     // Raises: QueueShutDown, QueueFull; what moving or comparing a T raises.
@@ -422,6 +448,14 @@ class Queue : public detail::QueueBase {
         requires std::copy_constructible<T>
     {
         put_nowait(T(item));
+    }
+    template <class U>
+        requires(detail::kNoItem<U, T>)
+    void put_nowait(U&&) {
+        static_assert(
+            detail::kRight<U>,
+            "put_nowait() takes an item of the queue's type; one that cannot be copied is "
+            "moved: put_nowait(std::move(item))");
     }
 
     // Waits for an item, behind the others who do, and takes it. An item there: no suspension, even

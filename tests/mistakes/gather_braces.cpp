@@ -1,7 +1,5 @@
 // gather({a, b}): a braced list
 // says: gather(a, b)
-// lines: 12
-// errors: 2
 #include <asyncio.hpp>
 
 asyncio::Coroutine<int> number();

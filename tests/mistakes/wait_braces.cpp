@@ -1,7 +1,5 @@
 // wait({a, b}): a braced list
 // says: wait(a, b)
-// lines: 12
-// errors: 2
 #include <asyncio.hpp>
 
 asyncio::Coroutine<> f(asyncio::Task<> a, asyncio::Task<> b) {

@@ -122,6 +122,25 @@ static_assert(std::is_void_v<await_result_t<decltype(std::declval<Queue<int>&>()
 
 // ---- what it holds --------------------------------------------------------------------------
 
+TEST(Queue, PutTakesAllThatMakesAnItem) {
+    auto main = []() -> Coroutine<> {
+        Queue<int*> pointers;
+        co_await pointers.put(0);  // NOLINT(modernize-use-nullptr)
+        co_await pointers.put(nullptr);
+        Queue<std::unique_ptr<int>> owners;
+        co_await owners.put(nullptr);
+        co_await owners.put({});
+        Queue<std::string> texts;
+        const std::string kept = "kept";
+        co_await texts.put(kept);
+        co_await texts.put("text");
+        EXPECT_EQ(pointers.qsize() + owners.qsize() + texts.qsize(), 6u);
+        EXPECT_EQ(kept, "kept");
+        EXPECT_EQ(co_await texts.get(), "kept");
+    };
+    run_virtual(main());
+}
+
 TEST(Queue, KnowsItsSize) {
     Queue<int> queue{2};
     EXPECT_EQ(queue.maxsize(), 2U);

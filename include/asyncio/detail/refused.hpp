@@ -5,7 +5,9 @@
 // what the overload returns fits everywhere.
 #pragma once
 
+#include <cstddef>
 #include <exception>
+#include <type_traits>
 
 #include "asyncio/detail/config.hpp"
 
@@ -31,6 +33,20 @@ class Refused {
     template <class T>
     ASYNCIO_CORO_WRAPPER operator T() const noexcept;
 };
+
+// A braced list, where none is taken: an overload for all other arguments cannot see it.
+class Braces {
+  public:
+    template <class... T>
+    Braces(T&&...) noexcept;
+};
+
+// Whether a T cannot be made of what is given, for an overload of a function that takes one. (0
+// makes a pointer, which nobody can ask for.)
+template <class U, class T>
+inline constexpr bool kNoItem =
+    !std::is_convertible_v<U, T> &&
+    !(std::is_integral_v<U> && std::is_convertible_v<std::nullptr_t, T>);
 
 }  // namespace detail
 }  // namespace v1

@@ -136,6 +136,12 @@ AsCompleted<AnyFuture, void> as_completed(A&&...) {
         "as_completed() takes a range, and options: as_completed(tasks, {.timeout = 2s})");
     return detail::Refused();
 }
+template <class Never = void>
+AsCompleted<AnyFuture, void> as_completed(const detail::Braces&, const AsCompletedOptions& = {}) {
+    static_assert(detail::kRight<Never>,
+                  "a range, not a braced list: as_completed(std::vector{a, b})");
+    return detail::Refused();
+}
 
 }  // namespace v1
 }  // namespace asyncio

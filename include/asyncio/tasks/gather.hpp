@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <initializer_list>
 #include <memory>
 #include <tuple>
 #include <type_traits>
@@ -288,10 +287,15 @@ detail::Refused gather(A&&...) {
                   "gather() takes what may be awaited, or one range of such: gather(f(), g())");
     return {};
 }
-template <class T>
-auto gather(std::initializer_list<T>) {
-    static_assert(detail::kRight<T>, "without the braces: gather(a, b)");
-    return detail::Refused();
+template <class Never = void>
+detail::Refused gather(const detail::Braces&) {
+    static_assert(detail::kRight<Never>, "without the braces: gather(a, b)");
+    return {};
+}
+template <class Never = void>
+detail::Refused gather(ReturnExceptions, const detail::Braces&) {
+    static_assert(detail::kRight<Never>, "without the braces: gather(return_exceptions, a, b)");
+    return {};
 }
 
 }  // namespace v1

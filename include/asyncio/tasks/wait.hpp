@@ -1,7 +1,6 @@
 // wait: until all, the first, or the first exception of several tasks. T-18, T-19, S-34, B-20.
 #pragma once
 
-#include <initializer_list>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -146,10 +145,12 @@ ASYNCIO_CORO_WRAPPER Coroutine<WaitResult<AnyFuture>> wait(A&&...) {
                   "wait(tasks, {.timeout = 2s}), wait(a, b)");
     return detail::Refused();
 }
-template <class T>
-auto wait(std::initializer_list<T>) {
-    static_assert(detail::kRight<T>, "without the braces: wait(a, b)");
-    return detail::Refused();
+template <class Never = void>
+detail::Refused wait(const detail::Braces&, const WaitOptions& = {}) {
+    static_assert(
+        detail::kRight<Never>,
+        "without the braces: wait(a, b), or a range and options: wait(tasks, {.timeout = 2s})");
+    return {};
 }
 
 }  // namespace v1
