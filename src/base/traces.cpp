@@ -13,7 +13,6 @@
 #include <atomic>
 #include <bit>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -346,9 +345,7 @@ bool header_is_as_expected() noexcept {
 }
 
 bool begin_tracing() noexcept {
-    const char* const wanted = std::getenv("ASYNCIO_TRACEBACK");
-    const bool off = wanted && std::string_view(wanted) == "0";
-    const bool on = !off && header_is_as_expected() && keep_loaded();
+    const bool on = traces_wanted() && header_is_as_expected() && keep_loaded();
     state.store(on ? State::kOn : State::kOff, std::memory_order_release);
     return on;
 }

@@ -58,8 +58,11 @@ std::vector<NotedFrame> noted_frames(const std::exception_ptr& error);
 void lock_traces() noexcept;
 void unlock_traces() noexcept;
 
+// Whether ASYNCIO_TRACEBACK lets it be. Like the next two the system's own affair, so that
+// os/loaded.cpp defines it.
+bool traces_wanted() noexcept;
 // Has this code stay in memory until the process ends: destructors of exceptions lead here. False
-// if the system does not grant it. It is the system's own affair, so that os/loaded.cpp defines it.
+// if the system does not grant it.
 bool keep_loaded() noexcept;
 // After keep_loaded(): whether the constant at `p` is of a program or library that stays, too.
 bool stays_loaded(const void* p) noexcept;

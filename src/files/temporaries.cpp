@@ -10,6 +10,7 @@
 #include "asyncio/files.hpp"
 #include "files/file_requests.hpp"
 #include "os/directories.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -28,7 +29,7 @@ namespace {
 
 std::string temporary_root(std::string_view given) {
     if (!given.empty()) return std::string(given);
-    const char* const set = ::getenv("TMPDIR");
+    const char* const set = environment_if_safe("TMPDIR");
     return set && *set ? set : "/tmp";
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
 #include <ostream>
 
@@ -11,6 +10,7 @@
 #include "asyncio/log.hpp"
 #include "asyncio/traceback.hpp"
 #include "loop/loop.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -20,7 +20,7 @@ inline namespace v1 {
 namespace {
 
 bool debug_from_environment() {
-    const char* value = std::getenv("ASYNCIO_DEBUG");
+    const char* value = detail::environment_if_safe("ASYNCIO_DEBUG");
     return value && *value && std::string_view(value) != "0";
 }
 
@@ -341,7 +341,7 @@ void wrap_backends(BackendWrapper wrapper) noexcept { backend_wrapper.store(wrap
 }  // namespace component
 
 std::unique_ptr<EventLoop> new_event_loop() {
-    const char* wanted = std::getenv("ASYNCIO_BACKEND");
+    const char* wanted = detail::environment_if_safe("ASYNCIO_BACKEND");
     const std::string_view name = wanted ? wanted : "";
     if (name.empty() || name == "epoll") return EpollEventLoop::create();
     if (name == "io_uring") return UringEventLoop::create();

@@ -5,8 +5,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "base/traces.hpp"
+#include "os/posix.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -56,6 +58,11 @@ int note_object(dl_phdr_info* info, std::size_t, void* is_first) noexcept {
 }
 
 }  // namespace
+
+bool traces_wanted() noexcept {
+    const char* const wanted = environment_if_safe("ASYNCIO_TRACEBACK");
+    return !wanted || std::string_view(wanted) != "0";
+}
 
 bool keep_loaded() noexcept {
     bool first = true;

@@ -21,6 +21,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "asyncio/traceback.hpp"
+#include "base/traces.hpp"
 #include "threads/time_after.hpp"
 
 namespace asyncio {
@@ -139,6 +140,7 @@ void ConcurrentBase::set_exception(std::exception_ptr error) {
 }
 
 void ConcurrentBase::finish_error(std::exception_ptr error) noexcept {
+    traced_ = frames_noted(error);
     error_ = std::move(error);
     finish(kFailed);
 }
@@ -202,7 +204,11 @@ std::exception_ptr ConcurrentBase::exception(Delay timeout) const {
 }
 
 void ConcurrentBase::check(Delay timeout) const {
-    if (std::exception_ptr e = exception(timeout)) std::rethrow_exception(std::move(e));
+    std::exception_ptr e = exception(timeout);
+    if (!e) return;
+    // F-02: whoever takes it has its own way on from here.
+    cut_trace(e, traced_);
+    std::rethrow_exception(std::move(e));
 }
 
 std::string ConcurrentBase::repr() const {

@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -285,6 +287,40 @@ TEST(Traceback, OfAFutureThatSeveralAwaitIsTheirOwnInEach) {
     }());
 }
 
+// The same for the futures of other threads.
+TEST(Traceback, OfAConcurrentFutureThatIsAskedAgainIsItsOwnEachTime) {
+    asyncio::ThreadPoolExecutor executor(1);
+    const auto failing = executor.submit([] { asyncio::run(app::inner()); });
+    const auto ask = [&]() -> Coroutine<> {
+        failing.result();
+        co_return;
+    };
+    const std::string once = way(error_of(ask()));
+    EXPECT_TRUE(once.starts_with("[] <lambda> ") && once.ends_with("[] inner")) << once;
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(way(error_of(ask())), once);
+}
+
+struct RaisesWhileItGoes {
+    RaisesWhileItGoes() = default;
+    RaisesWhileItGoes(const RaisesWhileItGoes&) = delete;
+    RaisesWhileItGoes& operator=(const RaisesWhileItGoes&) = delete;
+    ~RaisesWhileItGoes() { seen = way(error_of(app::outer())); }
+    static inline std::string seen;
+};
+
+TEST(Traceback, OfAnErrorWhoseDestructorRaisesAnother) {
+    const auto main = [](std::exception_ptr e) -> Coroutine<> { co_await app::raise(e); };
+    {
+        struct Error {
+            std::shared_ptr<RaisesWhileItGoes> inside = std::make_shared<RaisesWhileItGoes>();
+        };
+        const auto error = error_of(main(std::make_exception_ptr(Error())));
+        EXPECT_EQ(way(error), "[] <lambda> raise");
+        EXPECT_EQ(RaisesWhileItGoes::seen, "");
+    }
+    EXPECT_EQ(RaisesWhileItGoes::seen, "[] outer middle inner");
+}
+
 TEST(Traceback, KeepsTheTwoEndsOfALongWay) {
     for (const int frames : {31, 32, 33, 100, 100'000}) {
         const std::exception_ptr error = error_of(app::deep(frames - 1));
@@ -511,6 +547,43 @@ TEST(TracebackDeathTest, IsOffByTheEnvironment) {
             _exit(good ? 0 : 1);
         },
         testing::ExitedWithCode(0), "");
+}
+
+Coroutine<> end_the_thread() {
+    co_await asyncio::sleep(0s);
+    pthread_exit(nullptr);
+}
+
+// A coroutine keeps what leaves it for whoever awaits it, and this cannot be kept: with traces as
+// without them the C library says so, and nothing hangs or goes on half-way.
+TEST(TracebackDeathTest, AThreadThatEndsInACoroutineEndsTheProgram) {
+    testing::FLAGS_gtest_death_test_style = "threadsafe";
+    for (const char* const traces : {"1", "0"}) {
+        EXPECT_DEATH(
+            {
+                setenv("ASYNCIO_TRACEBACK", traces, 1);
+                std::thread([] {
+                    asyncio::run([]() -> Coroutine<> { co_await end_the_thread(); }());
+                }).join();
+            },
+            "exception not rethrown");
+    }
+}
+
+TEST(TracebackDeathTest, TheProgramMayEndWhileAnErrorIsReported) {
+    testing::FLAGS_gtest_death_test_style = "threadsafe";
+    EXPECT_EXIT(
+        {
+            asyncio::log::set_sink([](asyncio::log::Level, std::string_view) { std::exit(3); });
+            support::run_virtual([]() -> Coroutine<> {
+                asyncio::get_running_loop().call_soon([] { throw asyncio::ValueError("bad"); });
+                auto lost = create_task(app::outer());
+                co_await asyncio::sleep(1s);
+                lost = {};
+                co_await asyncio::sleep(1s);
+            }());
+        },
+        testing::ExitedWithCode(3), "");
 }
 
 }  // namespace

@@ -126,6 +126,7 @@ class ASYNCIO_API ConcurrentBase {
     std::exception_ptr error_;
     const void* source_ = nullptr;
     const unsigned made_after_;  // forks()
+    std::uint8_t traced_ = 0;    // failed: how many frames error_ had left
 };
 
 template <class T>
