@@ -195,7 +195,7 @@ void SocketTransport::read_ready() {
     if (gone_) return let_go();
     if (!wants_read()) return;
     const InContext scope(*this);
-    if (buffered_) return receive_into_protocol();
+    if (!stream_) return receive_into_protocol();
     prefetch_receiver();
     const BulkTime time(*this);
     const std::size_t most = engine().bulk_reads.most();

@@ -92,21 +92,21 @@ class SocketTransport final : public ChannelOwner<SocketTransport, BaseProtocol,
     void wake_sendfile(std::exception_ptr error) noexcept;
     void leave_server() noexcept;
 
-    // One of both: what protocol_ is.
-    Protocol* stream_ = nullptr;
+    // What each message looks at comes first: a line of the cache.
+    Protocol* stream_ = nullptr;  // this or buffered_: what protocol_ is
     // What expect_reader() said: prefetched, never looked at.
     const void* expected_read_ = nullptr;
     const void* expected_task_ = nullptr;
-    BufferedProtocol* buffered_ = nullptr;
     WriteBuffer buffer_;
-    FlowControl flow_;
     Future<> sendfile_{nullptr};  // not empty: a sendfile is under way and waits, or has waited
-    TransportServer* server_;
     bool paused_ = false;
     bool end_seen_ = false;  // the peer's end: eof_received() was called
     bool eof_ = false;       // write_eof() was called
     unsigned char peer_size_ = 0;
     unsigned char peer_[28];  // the peer's IP address, as a sockaddr
+    BufferedProtocol* buffered_ = nullptr;
+    FlowControl flow_;
+    TransportServer* server_;
 };
 
 }  // namespace detail

@@ -207,16 +207,13 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void last_writer_gone() noexcept;
     void close_unclosed() noexcept;
 
+    // What each message looks at comes first: two lines of the cache (script/bench lines).
     LoopCore& core_;
     Ref<TransportBase> transport_;
     ByteQueue buffer_;
     StreamRead* reader_ = nullptr;  // the read that waits or was woken
     std::exception_ptr exception_;
-    Owned<WaitingLine> waiters_;  // of StreamWaiters; null until there is one
-    Ref<StreamServer> server_;    // while its handler may be used
-    HandlerEnd handler_end_;
     std::size_t limit_;
-    RefCount writers_{1};
     bool in_function_ = false;  // reader_'s function is called: it may do anything to this
     bool has_writer_ = false;
     bool eof_ = false;
@@ -226,6 +223,10 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     bool lost_ = false;    // connection_lost was called
     bool failed_ = false;  // with exception_
     bool server_side_ = false;
+    RefCount writers_{1};
+    Owned<WaitingLine> waiters_;  // of StreamWaiters; null until there is one
+    Ref<StreamServer> server_;    // while its handler may be used
+    HandlerEnd handler_end_;
 };
 
 inline bool StreamRead::begin() { return stream_->begin(*this); }
