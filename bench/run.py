@@ -15,6 +15,7 @@
   script/bench check            the same against bench/baseline.json: fails where it grew by over
                                 --limit percent (3)
   script/bench spawn            where the instructions of one task go, by part, beside the floor
+  script/bench lines            instructions and lines of cache of one message of 1,000 connections
   script/bench --install-peers  installs what the peers need (apt-get), then measures
 """
 
@@ -31,6 +32,7 @@ import growth
 import http_hello
 import instructions
 import lateness
+import lines
 import measure
 import mixed
 import network
@@ -57,7 +59,7 @@ def arguments():
     split = lambda text: [part for part in text.split(",") if part]
     parser.add_argument("command", nargs="?", default="all",
                         choices=["all", "quick", *SECTIONS, "network-quick", "publish",
-                                 "callgrind", "check", "spawn"])
+                                 "callgrind", "check", "spawn", "lines"])
     parser.add_argument("--build-dir", default=os.environ.get(
         "ASYNCIO_BENCH_DIR", os.path.join(programs.ROOT, "build", "bench")))
     parser.add_argument("--runs", type=int, default=0, help="rounds of each measurement")
@@ -220,6 +222,13 @@ def run_parts(args):
     return 0
 
 
+def run_lines(args):
+    if not shutil.which("valgrind"):
+        sys.exit("valgrind is missing: apt-get install valgrind")
+    lines.run(args.build_dir, compilers_of(args), say)
+    return 0
+
+
 def main():
     args = arguments()
     if args.install_peers:
@@ -229,6 +238,8 @@ def main():
             return run_instructions(args)
         if args.command == "spawn":
             return run_parts(args)
+        if args.command == "lines":
+            return run_lines(args)
         if args.command == "publish":
             return publish_results(args)
         check_workloads(args)
