@@ -17,7 +17,6 @@ import subprocess
 import tempfile
 import time
 
-import network
 import programs
 
 CONNECTIONS, SIZE = 1_000, 64
@@ -97,19 +96,28 @@ def per_message(argv):
     return share("Ir"), share("D1mr", "D1mw"), share("DLmr", "DLmw")
 
 
+def servers(build_dir, compilers):
+    """{name: command line without the port}"""
+    found = {}
+    for compiler in compilers:
+        programs.build_targets(build_dir, compiler, ["asyncio-echo-streams"])
+        found[f"streams, {os.path.basename(compiler)}"] = [
+            os.path.join(programs.directory_of(build_dir, compiler), "bin", "asyncio-echo-streams")]
+    raw = os.path.join(build_dir, "raw_epoll")
+    programs.compile_peer(raw, ["gcc", "-O2"], "raw/raw_epoll.c")
+    return {**found, "raw_epoll": [raw, "tcp_echo"]}
+
+
 def run(build_dir, compilers, say):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4 * CONNECTIONS), hard), hard))
-    wanted = {"streams", network.REFERENCE}
-    found = [s for s in network.servers(build_dir, compilers, ["none"]) if s.name.split()[0] in wanted]
-    report({s.name: s.argv for s in found}, say)
+    report(servers(build_dir, compilers), say)
 
 
-def report(servers, say):
-    """`servers`: {name: command line without the port}"""
+def report(found, say):
     say(f"\n{CONNECTIONS} connections, {SIZE} B a message; for one message\n")
     say("| server | " + " | ".join(COLUMNS) + " |")
     say("| --- |" + " --- |" * len(COLUMNS))
-    for name, argv in servers.items():
+    for name, argv in found.items():
         instructions, missing, distinct = per_message(argv)
         say(f"| {name} | {instructions:,.0f} | {missing:.1f} | {distinct:.1f} |")
