@@ -3,7 +3,7 @@
 #   libasyncio0.2        the core's shared library
 #   libasyncio-NAME0.2   that of the component NAME; what it needs is needed by no other package
 #   libasyncio-dev       headers, archives, and what find_package and pkg-config read, of all that was built
-#   libasyncio-tools     programs, if there are any
+#   libasyncio-tools     the programs asyncio and asyncio-check-coroutines
 #   libasyncio-doc       pages, if they were made
 #
 # They are a project's own packages, and no part of Debian: there is no maintainer to name. What dpkg-shlibdeps
@@ -68,10 +68,10 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS "${PROJECT_BINARY_DIR}/lib")
 
-# asyncio_package(COMPONENT PACKAGE SECTION SUMMARY text TEXT text DEPENDS text RECOMMENDS text SHARED INDEP): what is
-# installed as COMPONENT is PACKAGE. SHARED: it has a shared library. INDEP: it is the same on every processor.
+# asyncio_package(COMPONENT PACKAGE SECTION SUMMARY text TEXT text DEPENDS text RECOMMENDS text SUGGESTS text SHARED INDEP):
+# what is installed as COMPONENT is PACKAGE. SHARED: it has a shared library. INDEP: it is the same on every processor.
 function(asyncio_package component package section)
-    cmake_parse_arguments(PARSE_ARGV 3 arg "SHARED;INDEP" "SUMMARY;TEXT;DEPENDS;RECOMMENDS" "")
+    cmake_parse_arguments(PARSE_ARGV 3 arg "SHARED;INDEP" "SUMMARY;TEXT;DEPENDS;RECOMMENDS;SUGGESTS" "")
     install(FILES
             "${asyncio_debian_dir}/copyright"
             "${asyncio_debian_dir}/changelog.gz"
@@ -98,7 +98,8 @@ function(asyncio_package component package section)
         "CPACK_DEBIAN_${upper}_PACKAGE_SECTION" "${section}"
         "CPACK_DEBIAN_${upper}_DESCRIPTION" "${arg_SUMMARY}\n${arg_TEXT}"
         "CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS" "${arg_DEPENDS}"
-        "CPACK_DEBIAN_${upper}_PACKAGE_RECOMMENDS" "${arg_RECOMMENDS}")
+        "CPACK_DEBIAN_${upper}_PACKAGE_RECOMMENDS" "${arg_RECOMMENDS}"
+        "CPACK_DEBIAN_${upper}_PACKAGE_SUGGESTS" "${arg_SUGGESTS}")
     if(NOT arg_INDEP)
         list(APPEND settings "CPACK_DEBIAN_${upper}_PACKAGE_SHLIBDEPS" ON)
     else()
@@ -146,11 +147,13 @@ What it recommends is needed to link a component beside the core."
 
 get_cmake_property(asyncio_installed COMPONENTS)
 if(tools IN_LIST asyncio_installed)
-    asyncio_package(tools libasyncio-tools devel INDEP
+    asyncio_package(tools libasyncio-tools devel
         SUMMARY "asyncio for C++20: tools"
-        TEXT "${asyncio_about}.\nThis is asyncio-check-coroutines, which finds mistakes in coroutines."
+        TEXT "${asyncio_about}.\nThese are asyncio, which shows where the tasks of a running program wait, and
+asyncio-check-coroutines, which finds mistakes in coroutines."
         DEPENDS "python3"
-        RECOMMENDS "clang-tools-19 | clang-tools")
+        # Which apt would install: half a gigabyte, for one of the two.
+        SUGGESTS "clang-tools-19, clang-tidy-19")
 endif()
 if(doc IN_LIST asyncio_installed)
     asyncio_package(doc libasyncio-doc doc INDEP

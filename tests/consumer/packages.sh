@@ -30,6 +30,10 @@ expect() { # expect WHAT COMMAND...
 if compgen -G "$work/packages/libasyncio-http*" >/dev/null; then
     [[ $(depends libasyncio-http0.2) == *libcurl4* ]] || expect "the HTTP client needs libcurl" false
 fi
+if [ -e "$root/usr/bin/asyncio" ]; then
+    [[ $(depends libasyncio-tools) == *libc6* ]] || expect "the program asyncio is for this processor" false
+    expect "the program asyncio runs" grep -q '^usage: asyncio ps' <<<"$("$root/usr/bin/asyncio" --help)"
+fi
 for folder in "$root"/usr/share/doc/*; do
     [ "$folder" = "$root/usr/share/doc/libasyncio" ] || expect "$folder/copyright" test -s "$folder/copyright"
 done
