@@ -79,10 +79,14 @@ function(asyncio_package component package section)
         DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/doc/${package}"
         COMPONENT ${component} EXCLUDE_FROM_ALL)
     # What lintian would report, and why it is so.
-    set(overrides "# No part of Debian: nobody has asked for it there.\n${package}: initial-upload-closes-no-bugs\n")
+    set(overrides "# No part of Debian: nobody has asked for it there, and there is no maintainer to name.\n")
+    foreach(tag IN ITEMS initial-upload-closes-no-bugs bogus-mail-host bogus-mail-host-in-debian-changelog)
+        string(APPEND overrides "${package}: ${tag}\n")
+    endforeach()
     if(arg_SHARED)
         string(APPEND overrides
-            "# cpack writes these scripts; a trigger would do the same.\n${package}: maintscript-calls-ldconfig\n")
+            "# cpack writes these scripts; they do what a trigger would.\n"
+            "${package}: maintscript-calls-ldconfig\n${package}: lacks-ldconfig-trigger\n")
     endif()
     if(component STREQUAL tools)
         string(APPEND overrides "# They tell with --help.\n${package}: no-manual-page\n")
