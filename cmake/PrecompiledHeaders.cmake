@@ -3,10 +3,17 @@
 # compiles all the same, so this is for building everything at once; script/nightly builds without.
 #
 # A precompiled header fits only code that is compiled with the options it was compiled with. There is one
-# in a build tree: that of tests at -O0 in a release build, and with the build type's own options in others.
-# What a release build optimises gets none; g++ 12 would warn of the standard library's own code there.
+# in a build tree: that of tests at -O0 in a release build and under the thread sanitizer, and with the build
+# type's own options in others. What those optimise gets none; g++ 12 would warn of the standard library's own code there.
 #
 # ccache wants CCACHE_SLOPPINESS=pch_defines,time_macros for it; without, it compiles each time.
+# What makes a test unoptimised where the build type, or the preset, optimises.
+if(CMAKE_BUILD_TYPE STREQUAL "Release" OR ASYNCIO_SANITIZE STREQUAL "thread")
+    set(ASYNCIO_UNOPTIMISED -O0)
+else()
+    set(ASYNCIO_UNOPTIMISED "")
+endif()
+
 option(ASYNCIO_PRECOMPILE "Compile the tests with a precompiled <asyncio.hpp> and gtest" OFF)
 if(ASYNCIO_PRECOMPILE)
     # CMake's own prologue would make system headers of ours, without warnings.
@@ -36,7 +43,7 @@ function(asyncio_make_precompiled)
     target_link_libraries(asyncio_precompiled PRIVATE ${ARGN})
     asyncio_own_code(asyncio_precompiled)
     asyncio_precompiled_options(asyncio_precompiled)
-    target_compile_options(asyncio_precompiled PRIVATE $<$<CONFIG:Release>:-O0>)
+    target_compile_options(asyncio_precompiled PRIVATE ${ASYNCIO_UNOPTIMISED})
     target_precompile_headers(asyncio_precompiled PRIVATE <asyncio.hpp> <gtest/gtest.h>)
 endfunction()
 
