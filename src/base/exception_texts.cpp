@@ -140,7 +140,8 @@ std::string quoted(std::string_view text) {
     std::string out(1, quote);
     for (char c : text) {
         if (c == quote || c == '\\') out += '\\';
-        // Where char has no sign, as on aarch64, and where it has one, bytes above are parts of a character.
+        // Where char has no sign, as on aarch64, and where it has one, bytes above are parts of a
+        // character.
         const auto byte = static_cast<unsigned char>(c);
         const bool is_control = byte < 0x20 || byte == 0x7f;
         if (is_control) {
