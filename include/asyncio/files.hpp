@@ -80,7 +80,6 @@ struct OpenOptions {
 namespace detail {
 
 class FileState;
-struct TemporaryTree;
 
 }  // namespace detail
 
@@ -343,7 +342,7 @@ class ASYNCIO_API TemporaryDirectory {
     explicit TemporaryDirectory(std::string path);
 
   private:
-    std::shared_ptr<detail::TemporaryTree> tree_;
+    std::shared_ptr<void> tree_;  // a TemporaryTree; as void it costs users less to compile
 };
 // Makes one with a new name, for this user alone. Raises: OSError and its kin, with the path.
 // If cancelled: there is no directory.

@@ -12,7 +12,6 @@
 #include <exception>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -383,19 +382,19 @@ class ASYNCIO_API Condition : public detail::NoMutex<Condition> {
     template <class R, class F>
     static Coroutine<R> wait_until_true(Condition& condition, F predicate) {
         for (bool waited = false;; waited = true) {
-            std::optional<Coroutine<bool>> wait;
             try {
                 R answer = predicate();
                 if (answer) co_return answer;
-                wait.emplace(condition.wait());
             } catch (...) {
                 // The notify that woke this task may be what another one waits for.
                 if (waited) condition.wake(1);
                 throw;
             }
-            co_await *std::move(wait);
+            co_await condition.wait_again(waited);
         }
     }
+    // wait(). Without memory for it a notify that woke this task before goes to another one.
+    ASYNCIO_CORO_WRAPPER Coroutine<bool> wait_again(bool woken);
     void notify_up_to(std::size_t n);
     void wake(std::size_t n) noexcept;
 

@@ -27,6 +27,10 @@ struct TemporaryTree {
 
 namespace {
 
+TemporaryTree& tree_of(const std::shared_ptr<void>& tree) noexcept {
+    return *static_cast<TemporaryTree*>(tree.get());
+}
+
 std::string temporary_root(std::string_view given) {
     if (!given.empty()) return std::string(given);
     const char* const set = environment_if_safe("TMPDIR");
@@ -97,9 +101,10 @@ Coroutine<TemporaryDirectory> temporary_directory(TemporaryOptions options) {
                                   std::string(options.prefix));
 }
 
-TemporaryDirectory::TemporaryDirectory(std::string path)
-    : tree_(std::make_shared<detail::TemporaryTree>()) {
-    tree_->path = std::move(path);
+TemporaryDirectory::TemporaryDirectory(std::string path) {
+    auto tree = std::make_shared<detail::TemporaryTree>();
+    tree->path = std::move(path);
+    tree_ = std::move(tree);
 }
 TemporaryDirectory::TemporaryDirectory(TemporaryDirectory&& o) noexcept = default;
 TemporaryDirectory& TemporaryDirectory::operator=(TemporaryDirectory&& o) noexcept {
@@ -110,14 +115,16 @@ TemporaryDirectory::~TemporaryDirectory() = default;
 
 const std::string& TemporaryDirectory::path() const noexcept {
     static const std::string none;
-    return tree_ ? tree_->path : none;
+    return tree_ ? detail::tree_of(tree_).path : none;
 }
 
 std::string TemporaryDirectory::release() noexcept {
-    return tree_ ? std::exchange(tree_->path, {}) : std::string();
+    return tree_ ? std::exchange(detail::tree_of(tree_).path, {}) : std::string();
 }
 
-Coroutine<> TemporaryDirectory::cleanup() { return detail::remove_directory(tree_); }
+Coroutine<> TemporaryDirectory::cleanup() {
+    return detail::remove_directory(std::static_pointer_cast<detail::TemporaryTree>(tree_));
+}
 
 Coroutine<std::string> TemporaryDirectory::aenter() { return detail::give_path(path()); }
 

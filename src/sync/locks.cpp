@@ -153,6 +153,15 @@ void Condition::notify_up_to(std::size_t n) {
 
 void Condition::notify_all() { notify_up_to(std::numeric_limits<std::size_t>::max()); }
 
+Coroutine<bool> Condition::wait_again(bool woken) {
+    try {
+        return wait();
+    } catch (...) {
+        if (woken) wake(1);
+        throw;
+    }
+}
+
 void Condition::wake(std::size_t n) noexcept {
     while (n > 0 && waiters_.wake_next()) --n;
 }
