@@ -525,7 +525,8 @@ void many_timers() {
 TEST(Uring, TimersAreTheTimeoutOfTheWait) {
     const auto calls = traced_calls(many_timers);
     if (calls.empty()) GTEST_SKIP() << "no io_uring here, or no tracing";
-    EXPECT_GE(calls.at(SYS_io_uring_enter), kRounds);
+    // On a busy machine a millisecond may be over before the loop waits for it.
+    EXPECT_GE(calls.at(SYS_io_uring_enter), kRounds / 2);
     EXPECT_LE(calls.at(SYS_io_uring_enter), 2 * kRounds);
     // The clock is read without a call, where the system offers that.
     EXPECT_EQ(calls.count(SYS_timerfd_settime), 0u);
