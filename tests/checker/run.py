@@ -20,9 +20,11 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -164,7 +166,26 @@ def messages(checker, folder):
     expect('no clang-query', 2, r'clang-query-19 is not installed \(Debian: clang-tools-19\)', '-p', folder, 'good.cpp',
            env={'PATH': str(tools)})
     expect('wrong use', 2, 'usage:', '--nonsense')
-    return right
+    return interrupted(checker, folder) and right
+
+
+def interrupted(checker, folder):
+    """Ctrl-C ends it: no file after the one that is looked at is begun."""
+    begun = folder / 'begun'
+    slow = folder / 'tools' / 'clang-query-19'
+    slow.write_text(f'#!/bin/sh\necho begun >> {begun}\nexec /bin/sleep 60\n')
+    slow.chmod(0o755)
+    with subprocess.Popen([checker, '-p', folder, '--no-notes', '-j', '1'], cwd=folder, start_new_session=True,
+                          env={'PATH': str(folder / 'tools')}, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not begun.exists() and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    files = len(begun.read_text().split())
+    if process.returncode != 130 or files != 1 or 'Traceback' in output:
+        print(f'Ctrl-C: status {process.returncode}, {files} files begun:\n{output}')
+    return process.returncode == 130 and files == 1 and 'Traceback' not in output
 
 
 def clean(checker, build, pattern='*'):
