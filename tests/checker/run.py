@@ -178,7 +178,7 @@ def interrupted(checker, folder):
     with subprocess.Popen([checker, '-p', folder, '--no-notes', '-j', '1'], cwd=folder, start_new_session=True,
                           env={'PATH': str(folder / 'tools')}, stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        while not begun.exists() and process.poll() is None:
+        while not (begun.exists() and begun.stat().st_size) and process.poll() is None:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         output = process.communicate(timeout=60)[0]
