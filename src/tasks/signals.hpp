@@ -109,7 +109,6 @@ class LoopSignals final : public Node, public LoopService {
     std::uint64_t uncalled_ = 0;  // those that came and whose handlers are still to be called
     std::array<Ref<HandleState>, kSignals> handlers_;
     SignalListener* first_ = nullptr;
-    SignalListener* following_ = nullptr;  // the next one that run() tells
 };
 
 // Ctrl-C while run() or Runner are at work (R-08, S-96 to S-98). Does nothing but in the main
