@@ -55,6 +55,8 @@ Sentinel closed_inbox;
 
 Node* const Loop::kInboxClosed = &closed_inbox;
 
+constinit std::atomic<std::int64_t> watch_until{0};
+
 Loop::Loop(std::unique_ptr<Backend> b)
     : backend(std::move(b)), backend_name(backend->name()), virtual_(backend->is_virtual()) {
 #ifdef ASYNCIO_READY_ONCE
@@ -231,6 +233,8 @@ bool Loop::run_once(std::int64_t timeout) {
 
 void Loop::iterate(std::int64_t limit) {
     check_open();  // the process may have become a child meanwhile
+    if (watch_until.load(std::memory_order_relaxed) != 0 || step_watch_) [[unlikely]]
+        see_lease();
     take_posted();
     if (ready.empty()) {
         wait(stopping ? 0 : limit);
@@ -324,7 +328,11 @@ void Loop::poll(std::int64_t timeout) {
     } else {
         asleep_.store(true);
         if (inbox.load() == nullptr) {
+            if (step_watch_) [[unlikely]]
+                step_watch_->wait_begins();
             sleep(timeout);
+            if (step_watch_) [[unlikely]]
+                step_watch_->wait_ended();
         } else if (backend->watches()) {
             backend->wait(0, ready);
         }
@@ -358,6 +366,8 @@ bool Loop::expect_post(std::int64_t timeout) noexcept {
 void Loop::queue_due_timers(std::int64_t now) {
     if (timers.empty()) return;
     while (timers.earliest() <= now) {
+        if (step_watch_) [[unlikely]]
+            step_watch_->timer_is_due(now - timers.earliest());
         push_ready(timers.pop().owner);
         if (timers.empty()) return;
     }
@@ -426,12 +436,39 @@ void Loop::run_batch() {
 void Loop::run_node(Node& node) {
     ready.leaves(&node);
     ++steps_;
-    if (debug) [[unlikely]] {
-        run_watched(*this, node);
+    if (watched_) [[unlikely]] {
+        run_watched_node(node);
     } else {
         node.run();
     }
     take_posted();
+}
+
+void Loop::run_watched_node(Node& node) {
+    StepWatch* const watch = step_watch_.get();
+    if (watch) watch->step_begins(node);
+    if (debug) {
+        run_watched(*this, node);
+    } else {
+        node.run();
+    }
+    if (watch) watch->step_ended();
+}
+
+// Begins to count the steps, or stops, as tools ask for it.
+void Loop::see_lease() noexcept {
+    std::int64_t until = watch_until.load(std::memory_order_relaxed);
+    const std::int64_t time = monotonic_ns();
+    const bool wanted = until > time && until - time <= kLongestLease;
+    // Over, so that the next iterations need not look at the clock. What a tool has just written
+    // stays.
+    if (!wanted && until != 0) watch_until.compare_exchange_strong(until, 0);
+    if (wanted == (step_watch_ != nullptr)) {
+        if (step_watch_) step_watch_->look();
+        return;
+    }
+    step_watch_ = wanted ? make_step_counts() : nullptr;
+    update_mode();
 }
 
 void Loop::run_picked() {

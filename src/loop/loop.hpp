@@ -16,6 +16,7 @@
 #include "loop/look_around.hpp"
 #include "loop/ready_nodes.hpp"
 #include "loop/services.hpp"
+#include "loop/step_watch.hpp"
 #include "loop/timers.hpp"
 #include "os/posix.hpp"
 
@@ -71,7 +72,8 @@ class Loop final : public LoopCore, public Pooled {
     std::int64_t now() noexcept;
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept {
-        plain_ = !backend->is_virtual() && !debug && !pick_next && !stopping;
+        watched_ = debug || step_watch_;
+        plain_ = !backend->is_virtual() && !watched_ && !pick_next && !stopping;
         look_at_ = 0;  // run_plain() ends with this iteration
     }
     // The current iteration is the last (LC-03).
@@ -225,6 +227,8 @@ class Loop final : public LoopCore, public Pooled {
     void check_interrupt();
     void run_batch();
     void run_node(Node& node);
+    void run_watched_node(Node& node);
+    void see_lease() noexcept;
     void run_picked();
     void drop_queued() noexcept;
 
@@ -236,10 +240,11 @@ class Loop final : public LoopCore, public Pooled {
     std::int64_t stopped_clock_ = 0;  // virtual time of a closed loop
     // The clock as it was last looked at. Atomic, since time() may be called on any thread.
     std::atomic<std::int64_t> clock_{0};
-    bool virtual_ = false;          // kept, since the back end goes when the loop closes
-    bool plain_ = false;            // no virtual time, debug mode, hook or stop: run_plain serves
-    Node* batch_ = nullptr;         // what is left of the current iteration
-    std::uint64_t steps_ = 0;       // entries that began to run, in all: a tool looks at them
+    bool virtual_ = false;     // kept, since the back end goes when the loop closes
+    bool plain_ = false;       // no virtual time, debug mode, watch, hook or stop: run_plain serves
+    bool watched_ = false;     // debug mode, or step_watch_
+    Node* batch_ = nullptr;    // what is left of the current iteration
+    std::uint64_t steps_ = 0;  // entries that began to run, in all: a tool looks at them
     std::uint64_t rounds_ = 0;      // iterations before the last poll
     std::uint32_t iterations_ = 0;  // since the last poll
     std::uint32_t look_at_ = 0;     // the iteration after which the clock is looked at
@@ -247,6 +252,7 @@ class Loop final : public LoopCore, public Pooled {
     std::int64_t polled_at_ = 0;    // when the last poll ended, ns
     bool posts_ = false;            // another thread has posted an entry
     LookAround look_around_;
+    std::unique_ptr<StepWatch> step_watch_;  // null: nobody asks
 
     // See LoopCore::apart.
     [[maybe_unused]] char apart_[64];

@@ -12,6 +12,7 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/version.hpp"
 #include "loop/loop.hpp"
+#include "tasks/step_counts.hpp"
 
 #define AT ASYNCIO_DEBUG_OFFSET
 
@@ -63,6 +64,33 @@ struct DebugLayout<OfTasks> {
         l.backend_name = AT(Loop, backend_name);
         static_assert(offsetof(TimerHeap, heap_) == 0);
         return l;
+    }
+
+    static constexpr DebugBlock::Counts counts() {
+        using Count = StepCount;
+        DebugBlock::Counts c{};
+        c.of_loop = AT(Loop, step_watch_);
+        c.began_ns = AT(StepCounts, began_ns_);
+        c.began = AT(StepCounts, began_);
+        c.seen_ns = AT(StepCounts, seen_ns_);
+        c.seen = AT(StepCounts, seen_);
+        c.step_began = AT(StepCounts, step_began_);
+        c.wait_began = AT(StepCounts, wait_began_);
+        c.idle = AT(StepCounts, idle_);
+        c.steps = AT(StepCounts, steps_);
+        c.busy = AT(StepCounts, busy_);
+        c.longest = AT(StepCounts, longest_);
+        c.late = AT(StepCounts, late_);
+        c.late_count = StepCounts::kTimes;
+        c.tasks = AT(StepCounts, tasks_);
+        c.tasks_count = StepCounts::kTasks;
+        c.task_size = sizeof(Count);
+        c.task = AT(Count, task);
+        c.task_name = AT(Count, name);
+        c.task_steps = AT(Count, steps);
+        c.task_busy = AT(Count, busy);
+        c.task_longest = AT(Count, longest);
+        return c;
     }
 
     static constexpr DebugBlock::Future future() {
@@ -219,6 +247,8 @@ constexpr DebugBlock make_block() {
     put(b.lined_type, "N7asyncio2v16detail6WaiterE");
     put(b.serving_type, "N7asyncio2v16detail7ServingI");  // of whatever
     put(b.gather_type, "N7asyncio2v16detail10GatherBaseE");
+    b.watch_until = &watch_until;
+    b.counts = DebugLayout<OfTasks>::counts();
     return b;
 }
 

@@ -5,6 +5,7 @@
 //   target many N       N sleeping tasks more
 //   target busy N       N tasks more that never wait
 //   target stuck        a task that never gives the loop back
+//   target stalls N     a task that computes for N ms each 50 ms
 //   target threads N    the same on N threads, a loop each
 #include <sys/socket.h>
 #include <unistd.h>
@@ -112,6 +113,14 @@ Coroutine<> receiving(int fd) { co_await asyncio::get_running_loop().sock_recv(f
 Coroutine<> busy() {
     for (;;) co_await asyncio::sleep(0s);
 }
+Coroutine<> stalls(std::chrono::milliseconds each) {
+    for (;;) {
+        co_await asyncio::sleep(50ms);
+        const auto end = std::chrono::steady_clock::now() + each;
+        while (std::chrono::steady_clock::now() < end) {
+        }
+    }
+}
 
 struct Objects {
     asyncio::Queue<int> empty{10};
@@ -169,6 +178,9 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     for (int i = 0; i < arguments.count("many"); ++i) tasks.push_back(create_task(nap()));
     for (int i = 0; i < arguments.count("busy"); ++i) tasks.push_back(create_task(busy()));
     for (int i = 0; i < 10; ++i) co_await asyncio::sleep(0s);
+    if (arguments.is("stalls")) {
+        start(stalls(std::chrono::milliseconds(arguments.count("stalls"))), "stalls");
+    }
     if (speaks) {
         for (const auto& task : asyncio::all_tasks()) {
             if (task != asyncio::current_task() && !arguments.is("many")) tell(task);

@@ -222,6 +222,67 @@ class Tool(unittest.TestCase):
                 for bit in bits:
                     image[bit // 8] ^= 1 << bit % 8
 
+    def top(self, target, *options):
+        answer = tool('top', '--json', *options, target.pid)
+        self.assertEqual((answer.returncode, answer.stderr), (0, ''))
+        looks = [json.loads(line) for line in answer.stdout.splitlines()]
+        return [look['loops'][0] for look in looks]
+
+    def test_top_tells_what_tasks_cost(self):
+        with Target('busy', 3) as target:
+            looks = self.top(target, '--seconds', 0.2, '--times', 3)
+            self.assertEqual(len(looks), 3)
+            for loop in looks[1:]:
+                self.assertGreater(loop['busy_part'], 0.9)
+                self.assertEqual([task['function'] for task in loop['tasks']], ['busy'] * 3)
+                steps = [task['steps'] for task in loop['tasks']]
+                self.assertGreater(min(steps), 10)
+                self.assertLessEqual(max(steps) - min(steps), 3)  # they take turns
+                self.assertLessEqual(sum(task['busy'] for task in loop['tasks']), loop['busy'] * 1.01)
+                self.assertLess(loop['busy'], loop['seconds'] * 1.01)
+            text = tool('top', '--seconds', 0.05, '--times', 2, '--rows', 2, target.pid).stdout
+            self.assertRegex(text, r'(?m)^loop 1: epoll, \d+\.\d % busy, \d+ steps a second, the longest ')
+            self.assertRegex(text, r'(?m)^BUSY %  +STEPS/S')
+            self.assertIn('and 1 tasks more\n', text)
+            self.assertNotIn('\x1b', text)
+
+    def test_top_tells_of_steps_that_are_long(self):
+        with Target('stalls', 200) as target:
+            looks = self.top(target, '--seconds', 0.6, '--times', 2)
+            task = looks[1]['tasks'][0]
+            self.assertEqual((task['name'], task['function']), ('stalls', 'stalls'))
+            self.assertGreaterEqual(task['longest'], 0.199)
+            self.assertGreaterEqual(sum(looks[1]['late']), 1)
+
+    def test_top_names_who_does_not_give_the_loop_back(self):
+        with Target('stuck') as target:
+            text = tool('top', '--seconds', 0.05, '--times', 1, target.pid).stdout
+            self.assertIn('no step has ended since the first look: task Task-1 of program\n', text)
+
+    def test_counting_ends_with_the_tool(self):
+        def counting():
+            return tasks_of(tool('ps', '--json', target.pid))[1][0]['counting']
+        with Target('busy', 1) as target:
+            self.assertFalse(counting())
+            with subprocess.Popen([TOOL, 'top', target.pid], stdout=subprocess.PIPE) as top:
+                top.stdout.readline()
+                self.assertTrue(counting())
+                top.kill()
+            end = time.monotonic() + 8
+            while counting() and time.monotonic() < end:
+                time.sleep(0.1)
+            self.assertFalse(counting())
+
+    def test_top_is_for_processes_that_run(self):
+        for arguments, error in ((('top', 'core', TOOL), 'top looks at a process that runs'),
+                                 (('top', '--seconds', '0', '1'), '0 is no number of seconds from 0.01 to 20'),
+                                 (('top', '--seconds', 'nan', '1'), 'nan is no number of seconds'),
+                                 (('top', '--seconds', '1e9', '1'), '1e9 is no number of seconds'),
+                                 (('top', '--times', '-1', '1'), '-1 is no number of looks')):
+            answer = tool(*arguments)
+            self.assertEqual((answer.returncode, answer.stdout), (1, ''), arguments)
+            self.assertIn(error, answer.stderr.splitlines()[0], arguments)
+
     def test_a_stripped_program(self):
         with tempfile.TemporaryDirectory() as folder:
             program = os.path.join(folder, 'stripped')

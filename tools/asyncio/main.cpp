@@ -6,14 +6,18 @@
 #include <string>
 #include <vector>
 
+#include <unistd.h>
+
 #include "output.hpp"
 #include "snapshot.hpp"
+#include "top.hpp"
 
 namespace {
 
 constexpr const char* kUsage =
     "usage: asyncio ps|pstree PID             the tasks of a process, and where they wait\n"
     "       asyncio stack TASK PID            the frames of one, by its name or id\n"
+    "       asyncio top PID                   what each costs, once a second, until Ctrl-C\n"
     "       asyncio ps|pstree core FILE [PROGRAM]\n"
     "       asyncio stack TASK core FILE [PROGRAM]\n"
     "options:\n"
@@ -21,6 +25,9 @@ constexpr const char* kUsage =
     "  --filter TEXT  only tasks in whose name, place, state or wait TEXT occurs\n"
     "  --loop N       only loop N\n"
     "  --all          the library's own frames, too\n"
+    "  --seconds S    of top: how long between two looks, at most 20 (1)\n"
+    "  --times N      of top: how many looks\n"
+    "  --rows N       of top: how many tasks of each loop (20)\n"
     "  --stop         stop the threads of running loops for the reading at once\n"
     "  --no-stop      never stop one, though the answer may then be wrong\n"
     "  --retries N    tries before a thread is stopped (3)\n";
@@ -34,6 +41,7 @@ struct Command {
     bool json = false;
     tool::ShowOptions show;
     tool::TakeOptions take;
+    tool::TopOptions top;
 };
 
 [[noreturn]] void wrong(const std::string& why) { throw tool::Failure(why + "\n" + kUsage); }
@@ -46,6 +54,17 @@ N number(const std::string& text, const char* what) {
         wrong(tool::printable(text) + " is no " + what);
     }
     return n;
+}
+
+double seconds(const std::string& text) {
+    constexpr double kLeast = 0.01, kMost = 20;
+    double s = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), s);
+    const bool right = error == std::errc() && end == text.data() + text.size();
+    if (!right || !(s >= kLeast && s <= kMost)) {
+        wrong(tool::printable(text) + " is no number of seconds from 0.01 to 20");
+    }
+    return s;
 }
 
 Command parse(std::vector<std::string> arguments) {
@@ -71,6 +90,12 @@ Command parse(std::vector<std::string> arguments) {
             command.show.loop = number<std::uint64_t>(following(), "number of a loop");
         } else if (a == "--retries") {
             command.take.retries = number<int>(following(), "number of tries");
+        } else if (a == "--seconds") {
+            command.top.seconds = seconds(following());
+        } else if (a == "--times") {
+            command.top.times = number<std::uint64_t>(following(), "number of looks");
+        } else if (a == "--rows") {
+            command.top.rows = number<std::size_t>(following(), "number of tasks");
         } else if (a.starts_with("--")) {
             wrong("unknown option " + tool::printable(a));
         } else {
@@ -83,12 +108,14 @@ Command parse(std::vector<std::string> arguments) {
         return plain[next++];
     };
     command.name = take("a command");
-    if (command.name != "ps" && command.name != "pstree" && command.name != "stack") {
+    if (command.name != "ps" && command.name != "pstree" && command.name != "stack" &&
+        command.name != "top") {
         wrong("unknown command " + tool::printable(command.name));
     }
     if (command.name == "stack") command.task = take("the name or id of a task");
     const std::string target = take("the process");
     if (target == "core") {
+        if (command.name == "top") wrong("top looks at a process that runs");
         command.core = take("the core file");
         if (next < plain.size()) command.program = plain[next++];
     } else {
@@ -99,9 +126,24 @@ Command parse(std::vector<std::string> arguments) {
     return command;
 }
 
+void check(const std::ostream& out) {
+    if (!out) throw tool::Failure(std::string("the output failed: ") + std::strerror(errno));
+}
+
+int run_top(const Command& command) {
+    tool::TopOptions options = command.top;
+    options.json = command.json;
+    options.clear = !command.json && ::isatty(STDOUT_FILENO) != 0;
+    tool::Live live(command.pid);
+    const bool right = tool::top(std::cout, live, command.take, command.show, options);
+    check(std::cout);
+    return right ? 0 : 2;
+}
+
 int run(const Command& command) {
+    if (command.name == "top") return run_top(command);
     const tool::Snapshot snapshot = command.core.empty()
-                                        ? tool::take_live(command.pid, command.take)
+                                        ? tool::Live(command.pid).take(command.take)
                                         : tool::take_core(command.core, command.program);
     bool torn = false;
     for (const tool::Loop& loop : snapshot.loops) torn |= loop.torn;
@@ -115,7 +157,7 @@ int run(const Command& command) {
         throw tool::Failure("no task is called " + tool::printable(command.task));
     }
     std::cout.flush();
-    if (!std::cout) throw tool::Failure(std::string("the output failed: ") + std::strerror(errno));
+    check(std::cout);
     return torn ? 2 : 0;
 }
 

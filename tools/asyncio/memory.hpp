@@ -45,6 +45,8 @@ class Memory {
     }
     // A text that ends with a zero, of `most` bytes at most; empty if it cannot be read.
     std::string text(Address address, std::size_t most = 4096);
+    // Writes 64 bits, in one piece. False: not there, or not allowed.
+    virtual bool write(Address /*address*/, std::uint64_t /*value*/) { return false; }
     // Forgets the copies, so that what changes meanwhile is read anew.
     void forget();
 

@@ -7,43 +7,16 @@
 #include <vector>
 
 #include "output.hpp"
+#include "rows.hpp"
 
 namespace tool {
 
 namespace {
 
-const char* word(TaskState state) {
-    switch (state) {
-        case TaskState::kRunning:
-            return "running";
-        case TaskState::kReady:
-            return "ready";
-        case TaskState::kWaiting:
-            return "waiting";
-        case TaskState::kSuspended:
-            return "suspended";
-    }
-    return "";
-}
-
 std::string id_of(Address id) {
     char text[24];
     std::snprintf(text, sizeof text, "0x%" PRIx64, id);
     return text;
-}
-
-std::string where(const Place& place) {
-    return place.file.empty() ? "?" : place.file + ':' + std::to_string(place.line);
-}
-
-// The frames that people are to see, outermost first.
-std::vector<const Place*> frames_of(const Task& task, bool all) {
-    std::vector<const Place*> frames;
-    for (const Place& place : task.stack) {
-        if (all || !place.helper) frames.push_back(&place);
-    }
-    if (frames.empty() && !task.stack.empty()) frames.push_back(&task.stack.back());
-    return frames;
 }
 
 // The names of a loop's tasks.
@@ -67,21 +40,6 @@ std::string joined(const std::vector<Address>& ids, const Names& names) {
     return text;
 }
 
-bool wanted(const Loop& loop, const ShowOptions& options) {
-    return !options.loop || *options.loop == loop.number;
-}
-
-bool wanted(const Task& task, const ShowOptions& options) {
-    if (options.filter.empty()) return true;
-    const auto has = [&](const std::string& text) {
-        return text.find(options.filter) != std::string::npos;
-    };
-    return has(task.name) || has(task.waits_for) || has(word(task.state)) ||
-           std::any_of(task.stack.begin(), task.stack.end(), [&](const Place& place) {
-               return has(place.function) || has(where(place));
-           });
-}
-
 void print_loop(std::ostream& out, const Loop& loop) {
     const char* const state = !loop.running ? "does not run" : loop.asleep ? "asleep" : "running";
     out << "loop " << loop.number << ": " << printable(loop.backend) << ", " << state;
@@ -92,35 +50,6 @@ void print_loop(std::ostream& out, const Loop& loop) {
     if (loop.debug) out << ", debug mode";
     if (loop.torn) out << " (it ran while it was read: what follows may be wrong)";
     out << '\n';
-}
-
-using Row = std::vector<std::string>;
-
-// The number of characters, which is not that of bytes.
-std::size_t width(const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-        return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-    }));
-}
-
-void print_rows(std::ostream& out, const std::vector<Row>& rows) {
-    constexpr std::size_t kWidest = 60;
-    std::vector<std::size_t> widths(rows.front().size());
-    for (const Row& row : rows) {
-        for (std::size_t i = 0; i < row.size(); ++i) {
-            widths[i] = std::max(widths[i], std::min(width(row[i]), kWidest));
-        }
-    }
-    for (const Row& row : rows) {
-        std::string line;
-        std::size_t spaces = 0;
-        for (std::size_t i = 0; i < row.size(); ++i) {
-            line.append(spaces, ' ');
-            line += row[i];
-            spaces = widths[i] + 2 - std::min(width(row[i]), widths[i]);
-        }
-        out << line << '\n';
-    }
 }
 
 // Prints who waits for a task below it. Each task once: a circle, or a second one that is awaited
@@ -287,6 +216,7 @@ void print_json(std::ostream& out, const Snapshot& snapshot, const ShowOptions& 
                 : loop.asleep ? "asleep"
                               : "running")
             << '"' << ",\"exact\":" << (loop.torn ? "false" : "true")
+            << ",\"counting\":" << (loop.counts ? "true" : "false")
             << ",\"debug\":" << (loop.debug ? "true" : "false") << ",\"thread\":" << loop.thread
             << ",\"steps\":" << loop.steps << ",\"iterations\":" << loop.iterations
             << ",\"ready\":" << loop.ready << ",\"timers\":" << loop.timers << ",\"next_timer\":";

@@ -23,6 +23,9 @@ constexpr std::size_t kMostCallbacks = 100'000;
 constexpr std::size_t kMostAwaiters = 1'000;
 constexpr int kDeepest = 32;  // gathers within gathers
 constexpr std::size_t kMostBases = 16;
+constexpr std::size_t kMostCounted = 1'000'000;
+constexpr std::size_t kMostPlaceSize = 256;  // of one that is counted
+constexpr std::size_t kMostTimes = 64;
 
 Address address_of(const void* theirs) { return reinterpret_cast<Address>(theirs); }
 
@@ -96,6 +99,7 @@ Loop Reader::read_loop(Address at) {
     loop.debug = value<std::uint8_t>(at, block_.loop.debug) != 0;
     loop.iterations = value<std::uint64_t>(at, block_.loop.rounds) +
                       value<std::uint32_t>(at, block_.loop.iterations);
+    read_counts(at, loop);
     const bool is_virtual = loop.backend == "virtual";
     const std::int64_t now = is_virtual ? value<std::int64_t>(at, block_.loop.clock) : now_of(at);
     read_timers(at, loop, now);
@@ -119,6 +123,57 @@ Loop Reader::read_loop(Address at) {
         loop.tasks.push_back(read_task(task, running, now));
     }
     return loop;
+}
+
+// What is counted of the steps of a loop while a tool asks for it.
+void Reader::read_counts(Address at, Loop& loop) {
+    counted_.clear();
+    const auto& c = block_.counts;
+    const Address counts = c.task_size == 0 ? 0 : pointer(at, c.of_loop);
+    if (counts == 0) return;
+    const auto number = [&](std::uint16_t offset) { return value<std::uint64_t>(counts, offset); };
+    const auto ns = static_cast<double>(number(c.seen_ns) - number(c.began_ns));
+    const auto ticks = static_cast<double>(number(c.seen) - number(c.began));
+    // It has begun just now: how long a tick is cannot be told yet.
+    if (!(ns > 0) || !(ticks > 0)) return;
+    const double tick = ns * 1e-9 / ticks;
+    const auto time = [&](std::uint64_t n) { return static_cast<double>(n) * tick; };
+
+    LoopCounts& of_loop = loop.counts.emplace();
+    of_loop.all = {number(c.steps), time(number(c.busy)), time(number(c.longest))};
+    of_loop.idle = time(number(c.idle));
+    of_loop.counted = ns * 1e-9;
+    if (reading_.now) {
+        of_loop.counted =
+            (static_cast<double>(*reading_.now) - static_cast<double>(number(c.began_ns))) * 1e-9;
+        const auto passed = [&](std::uint64_t since) {
+            return std::max(0.0, of_loop.counted - time(since - number(c.began)));
+        };
+        if (const std::uint64_t since = number(c.step_began)) of_loop.step = passed(since);
+        if (const std::uint64_t since = number(c.wait_began)) of_loop.idle += passed(since);
+    }
+    for (std::size_t i = 0; i < std::min<std::size_t>(c.late_count, kMostTimes); ++i) {
+        of_loop.late.push_back(memory_.get<std::uint64_t>(counts + c.late + i * 8).value_or(0));
+    }
+    const std::size_t places = std::min<std::size_t>(c.tasks_count, kMostCounted);
+    if (c.task_size > kMostPlaceSize) return;
+    for (std::size_t i = 0; i < places; ++i) {
+        const Address place = counts + c.tasks + i * c.task_size;
+        const Address task = pointer(place, c.task);
+        if (task == 0) continue;
+        counted_[task] = {value<std::uint64_t>(place, c.task_name),
+                          {value<std::uint64_t>(place, c.task_steps),
+                           time(value<std::uint64_t>(place, c.task_busy)),
+                           time(value<std::uint64_t>(place, c.task_longest))}};
+    }
+}
+
+void Reader::count_task(Task& task) {
+    const auto found = counted_.find(task.id);
+    if (found == counted_.end()) return;
+    // Else it is another one, which has got the memory of the one that was counted.
+    if (found->second.name != pointer(task.id, block_.task.name)) return;
+    task.counts = found->second.counts;
 }
 
 void Reader::read_timers(Address at, Loop& loop, std::int64_t now) {
@@ -160,6 +215,7 @@ Task Reader::read_task(Address at, Address running, std::int64_t now) {
     if (task.stack.empty()) task.stack.push_back(place(pointer(at, block_.future.place)));
     if (task.state == TaskState::kWaiting) describe_wait(waiting, task, now);
     awaiters(at, task.awaited_by, 0);
+    if (!counted_.empty()) count_task(task);
     return task;
 }
 

@@ -36,6 +36,8 @@ class Reader {
     Address pointer(Address object, std::uint16_t offset) { return value<Address>(object, offset); }
 
     Loop read_loop(Address loop);
+    void read_counts(Address at, Loop& loop);
+    void count_task(Task& task);
     void read_timers(Address at, Loop& loop, std::int64_t now);
     std::int64_t now_of(Address loop);
     void read_ready(Address first);
@@ -61,6 +63,11 @@ class Reader {
     std::unordered_map<Address, Kind> kinds_;    // by virtual table
     std::unordered_map<Address, Place> places_;  // by what a source_location points to
     std::unordered_set<Address> ready_;          // nodes that are about to run
+    struct Counted {
+        std::uint64_t name;
+        Counts counts;
+    };
+    std::unordered_map<Address, Counted> counted_;  // by task
 };
 
 }  // namespace tool

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,22 @@ struct Place {
     bool helper = false;  // a frame of the library's around a user's
 };
 
+// What was counted of steps since somebody asked for it. Seconds.
+struct Counts {
+    std::uint64_t steps = 0;
+    double busy = 0;
+    double longest = 0;
+};
+
+// The same of a loop.
+struct LoopCounts {
+    Counts all;                       // callbacks, too
+    double idle = 0;                  // asleep
+    double counted = 0;               // for how long
+    std::optional<double> step;       // for how long the present step runs
+    std::vector<std::uint64_t> late;  // timers: place n has those that came less than 2^n ns late
+};
+
 enum class TaskState { kRunning, kReady, kWaiting, kSuspended };
 
 struct Task {
@@ -31,6 +48,7 @@ struct Task {
     Address object = 0;               // what it waits for
     std::optional<double> until;      // of a sleep, how much longer, seconds
     std::vector<Address> awaited_by;  // tasks
+    std::optional<Counts> counts;     // none: nobody counts, or it has not run since
 };
 
 struct Loop {
@@ -48,6 +66,7 @@ struct Loop {
     std::uint64_t ready = 0;
     std::optional<double> next_timer;  // seconds
     std::vector<Task> tasks;
+    std::optional<LoopCounts> counts;
 };
 
 struct Snapshot {
@@ -66,10 +85,27 @@ struct TakeOptions {
     int retries = 3;
 };
 
-// Of a process that runs. A loop that sleeps is read as it is; one that runs is tried a few times,
-// and then its thread, and no other, is stopped for as long as it takes to copy what is read.
-// Raises: Failure.
-Snapshot take_live(int pid, const TakeOptions& options);
+// A process that runs. A loop that sleeps is read as it is; one that runs is tried a few times, and
+// then its thread, and no other, is stopped for as long as it takes to copy what is read.
+class Live {
+  public:
+    // Raises: Failure.
+    explicit Live(int pid);
+    Live(const Live&) = delete;
+    Live& operator=(const Live&) = delete;
+    ~Live();
+
+    // Raises: Failure.
+    Snapshot take(const TakeOptions& options);
+    // Lets the process count the steps of its loops, for the next `seconds`, at most a minute, and
+    // from then on no more. Raises: Failure.
+    void count_for(double seconds);
+
+  private:
+    class Taking;
+    std::unique_ptr<Taking> taking_;
+};
+
 // Raises: Failure.
 Snapshot take_core(const std::string& path, const std::string& program);
 

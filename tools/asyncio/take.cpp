@@ -78,7 +78,9 @@ int outer_thread(int pid, int inner) {
     return found;
 }
 
-class Taking {
+}  // namespace
+
+class Live::Taking {
   public:
     explicit Taking(int pid)
         : memory_(live_memory(pid)), blocks_(find_blocks(*memory_)), pid_(pid) {}
@@ -92,6 +94,21 @@ class Taking {
             break;
         }
         return read_stopped();
+    }
+
+    void count_for(double seconds) {
+        const auto until =
+            static_cast<std::uint64_t>(monotonic_now()) + static_cast<std::uint64_t>(seconds * 1e9);
+        for (const Block& block : blocks_) {
+            if (block.watch_until == nullptr) {
+                throw Failure("the process uses a libasyncio that cannot count steps");
+            }
+            // Safe because it is an address of the process, and only passed on.
+            const auto at = reinterpret_cast<Address>(block.watch_until);
+            if (memory_->write(at, until)) continue;
+            throw Failure("process " + std::to_string(pid_) +
+                          " cannot be asked to count steps: " + std::strerror(errno));
+        }
     }
 
   private:
@@ -141,9 +158,13 @@ class Taking {
     Reading reading_;
 };
 
-}  // namespace
+Live::Live(int pid) : taking_(std::make_unique<Taking>(pid)) {}
 
-Snapshot take_live(int pid, const TakeOptions& options) { return Taking(pid).take(options); }
+Live::~Live() = default;
+
+Snapshot Live::take(const TakeOptions& options) { return taking_->take(options); }
+
+void Live::count_for(double seconds) { taking_->count_for(seconds); }
 
 Snapshot take_core(const std::string& path, const std::string& program) {
     const std::unique_ptr<Memory> memory = core_memory(path, program);

@@ -16,7 +16,7 @@ namespace detail {
 
 inline constexpr char kDebugMagic[16] = "asyncio.debug\n\x1a";
 inline constexpr std::uint16_t kDebugFormat = 1;
-inline constexpr std::uint16_t kDebugMinor = 0;
+inline constexpr std::uint16_t kDebugMinor = 1;
 
 inline constexpr std::uint16_t kDebugNone = 0xffff;  // an offset: there is none
 
@@ -93,6 +93,21 @@ struct DebugBlock {
     // a template, how they begin.
     char task_type[48], future_type[48], waiter_type[48], lined_type[48], serving_type[64],
         gather_type[48];
+
+    // Minor 1. Until when tools want steps counted: 64 bits, ns of CLOCK_MONOTONIC, of at most a
+    // minute from now; the one thing that a tool writes. What `of_loop` of a loop leads to, while
+    // they are, has its times in ticks; two looks at the clock and the ticks tell how long one is.
+    void* watch_until;
+    struct Counts {
+        std::uint16_t of_loop;                         // a pointer; null: nothing is counted
+        std::uint16_t began_ns, began, seen_ns, seen;  // 64 bits each
+        // The same, of the loop. When the present step, or sleep, began: 0: there is none.
+        std::uint16_t step_began, wait_began, steps, busy, longest, idle;
+        std::uint16_t late, late_count;               // timers by bits of the ns they came late
+        std::uint16_t tasks, tasks_count, task_size;  // a table
+        std::uint16_t task, task_name, task_steps, task_busy, task_longest;  // in a place of it
+    };
+    Counts counts;
 };
 
 }  // namespace detail
