@@ -20,3 +20,14 @@ ASYNCIO_API void allow_tools() noexcept;
 }  // namespace inspect
 }  // namespace v1
 }  // namespace asyncio
+
+// Writes to standard error what `asyncio pstree` prints: the tasks of all loops of this process,
+// where each of them waits, and who waits for it. On any thread, and while a loop is stuck: it is
+// meant for a debugger's `call`, for a program's own watchdog, and for a last word before abort().
+// It allocates memory. What a loop that runs on another thread changes meanwhile may be told wrong,
+// and then the line of that loop says so.
+//
+// The environment variable ASYNCIO_DUMP_SIGNAL=USR1 (or another name or number of a signal, which
+// the program does not handle itself) does the same each time that the signal comes, on a thread
+// that is made with the first loop; not in a program that runs with more rights than its user.
+extern "C" ASYNCIO_API void asyncio_dump_tasks() noexcept;

@@ -292,6 +292,8 @@ extern constinit LoopList loop_list;
 
 // asyncio/inspect.hpp
 void allow_tools_if_asked() noexcept;
+// inspect/dump.cpp
+void dump_on_signal_if_asked() noexcept;
 
 // all_loops().
 void list_loop(Loop& loop);

@@ -20,6 +20,7 @@ StepCounts::StepCounts() noexcept
 // A node of a list does not say what it is, but its class does.
 const TaskBase* StepCounts::task_of(const Node& node) noexcept {
     const std::type_info* const type = &typeid(node);
+    // Safe because an address is only a number here, and below.
     Kind& kind = kinds_[(reinterpret_cast<std::uintptr_t>(type) >> 3) % kinds_.size()];
     if (kind.type != type) kind = {type, dynamic_cast<const TaskBase*>(&node) != nullptr};
     // Safe because an object of this class was asked.
@@ -30,7 +31,8 @@ const TaskBase* StepCounts::task_of(const Node& node) noexcept {
 // of the task there that has run least.
 StepCount* StepCounts::place_of(const TaskBase& task) noexcept {
     constexpr std::size_t kPlaces = 8;
-    // The bits above those that all addresses of blocks have in common, mixed (Fibonacci hashing).
+    // Safe because the address is only a number: the bits above those that all addresses of blocks
+    // have in common, mixed (Fibonacci hashing).
     const std::uint64_t mixed =
         (reinterpret_cast<std::uintptr_t>(&task) >> 4) * 0x9e37'79b9'7f4a'7c15;
     StepCount* const first = &tasks_[(mixed >> 52) / kPlaces * kPlaces];

@@ -52,6 +52,7 @@ ROOMS = {
                'detail/stream_wait',
     'files': 'files watch',
     'process': 'subprocess',
+    'inspect': '',
 }
 ORDER = list(ROOMS)
 ROOM_OF = {f'asyncio/{name}.hpp': room for room, names in ROOMS.items() for name in names.split()}

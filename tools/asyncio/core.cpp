@@ -10,7 +10,7 @@
 #include <cstring>
 #include <map>
 
-#include "memory.hpp"
+#include "taking.hpp"
 
 namespace tool {
 
@@ -53,7 +53,7 @@ class File {
     std::size_t size_ = 0;
 };
 
-class CoreMemory final : public Memory {
+class CoreMemory final : public ProcessMemory {
   public:
     CoreMemory(const std::string& path, std::string program)
         : path_(path), core_(path), program_(std::move(program)) {
@@ -183,7 +183,7 @@ class CoreMemory final : public Memory {
 
 }  // namespace
 
-std::unique_ptr<Memory> core_memory(const std::string& path, const std::string& program) {
+std::unique_ptr<ProcessMemory> core_memory(const std::string& path, const std::string& program) {
     return std::make_unique<CoreMemory>(path, program);
 }
 

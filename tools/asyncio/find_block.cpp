@@ -85,7 +85,7 @@ std::optional<Block> read_block(Memory& memory, Address at) {
 
 }  // namespace
 
-std::vector<Block> find_blocks(Memory& memory) {
+std::vector<Block> find_blocks(ProcessMemory& memory) {
     std::vector<Block> blocks;
     for (const Mapping& m : memory.mappings()) {
         if (m.offset != 0) continue;

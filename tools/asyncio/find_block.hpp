@@ -3,15 +3,15 @@
 
 #include <vector>
 
-#include "asyncio/detail/debug_block.hpp"
-#include "memory.hpp"
+#include "inspect/reader.hpp"
+#include "taking.hpp"
 
 namespace tool {
 
-using Block = asyncio::detail::DebugBlock;
+using namespace asyncio::detail::reading;
 
 // The blocks of all copies of the library in a process: a plug-in may have brought its own.
 // Raises: Failure if there is none, or if one is of a library that this tool does not know.
-std::vector<Block> find_blocks(Memory& memory);
+std::vector<Block> find_blocks(ProcessMemory& memory);
 
 }  // namespace tool

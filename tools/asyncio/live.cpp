@@ -6,7 +6,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "memory.hpp"
+#include "taking.hpp"
 
 namespace tool {
 
@@ -31,7 +31,7 @@ std::string file_of(int pid, const char* name) {
         "capability SYS_PTRACE");
 }
 
-class LiveMemory final : public Memory {
+class LiveMemory final : public ProcessMemory {
   public:
     explicit LiveMemory(int pid) : pid_(pid) {
         std::ifstream maps(file_of(pid, "maps"));
@@ -88,6 +88,6 @@ class LiveMemory final : public Memory {
 
 }  // namespace
 
-std::unique_ptr<Memory> live_memory(int pid) { return std::make_unique<LiveMemory>(pid); }
+std::unique_ptr<ProcessMemory> live_memory(int pid) { return std::make_unique<LiveMemory>(pid); }
 
 }  // namespace tool

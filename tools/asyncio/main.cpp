@@ -8,8 +8,8 @@
 
 #include <unistd.h>
 
-#include "output.hpp"
-#include "snapshot.hpp"
+#include "inspect/output.hpp"
+#include "taking.hpp"
 #include "top.hpp"
 
 namespace {

@@ -12,8 +12,9 @@
 #include <memory>
 #include <sstream>
 
-#include "reader.hpp"
-#include "snapshot.hpp"
+#include "find_block.hpp"
+#include "inspect/reader.hpp"
+#include "taking.hpp"
 
 namespace tool {
 
@@ -152,7 +153,7 @@ class Live::Taking {
         return read();
     }
 
-    std::unique_ptr<Memory> memory_;
+    std::unique_ptr<ProcessMemory> memory_;
     std::vector<Block> blocks_;
     int pid_;
     Reading reading_;
@@ -167,7 +168,7 @@ Snapshot Live::take(const TakeOptions& options) { return taking_->take(options);
 void Live::count_for(double seconds) { taking_->count_for(seconds); }
 
 Snapshot take_core(const std::string& path, const std::string& program) {
-    const std::unique_ptr<Memory> memory = core_memory(path, program);
+    const std::unique_ptr<ProcessMemory> memory = core_memory(path, program);
     Snapshot snapshot;
     for (const Block& block : find_blocks(*memory)) {
         snapshot.library = block.library;

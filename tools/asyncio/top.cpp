@@ -7,7 +7,7 @@
 #include <thread>
 #include <unordered_map>
 
-#include "rows.hpp"
+#include "inspect/rows.hpp"
 
 namespace tool {
 

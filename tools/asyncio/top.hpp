@@ -3,7 +3,8 @@
 
 #include <iosfwd>
 
-#include "output.hpp"
+#include "inspect/output.hpp"
+#include "taking.hpp"
 
 namespace tool {
 

@@ -2,15 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "find_block.hpp"
-#include "memory.hpp"
+#include "inspect/memory.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 struct Place {
     std::string function;  // as people write it
@@ -79,34 +80,7 @@ struct Reading {
     std::optional<std::int64_t> now;  // ns, CLOCK_MONOTONIC; a core file: none
 };
 
-struct TakeOptions {
-    bool stop = false;     // at once, without a try on the running loop
-    bool no_stop = false;  // never
-    int retries = 3;
-};
-
-// A process that runs. A loop that sleeps is read as it is; one that runs is tried a few times, and
-// then its thread, and no other, is stopped for as long as it takes to copy what is read.
-class Live {
-  public:
-    // Raises: Failure.
-    explicit Live(int pid);
-    Live(const Live&) = delete;
-    Live& operator=(const Live&) = delete;
-    ~Live();
-
-    // Raises: Failure.
-    Snapshot take(const TakeOptions& options);
-    // Lets the process count the steps of its loops, for the next `seconds`, at most a minute, and
-    // from then on no more. Raises: Failure.
-    void count_for(double seconds);
-
-  private:
-    class Taking;
-    std::unique_ptr<Taking> taking_;
-};
-
-// Raises: Failure.
-Snapshot take_core(const std::string& path, const std::string& program);
-
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

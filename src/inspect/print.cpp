@@ -6,10 +6,13 @@
 #include <unordered_set>
 #include <vector>
 
-#include "output.hpp"
-#include "rows.hpp"
+#include "inspect/output.hpp"
+#include "inspect/rows.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -239,4 +242,7 @@ void print_json(std::ostream& out, const Snapshot& snapshot, const ShowOptions& 
     out << "]}\n";
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -8,9 +8,16 @@
 #include <unordered_set>
 #include <vector>
 
-#include "snapshot.hpp"
+#include "asyncio/detail/debug_block.hpp"
+#include "inspect/memory.hpp"
+#include "inspect/snapshot.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
+
+using Block = DebugBlock;
 
 class Reader {
   public:
@@ -47,8 +54,8 @@ class Reader {
     Place place(Address at);
     void describe_wait(Address waiting, Task& task, std::int64_t now);
     void describe_waiter(Address waiter, const Kind& kind, Task& task, std::int64_t now);
-    std::string describe_object(Address waiter, const asyncio::detail::DebugWait& wait, Task& task);
-    std::optional<asyncio::detail::DebugWait> wait_of(std::uint8_t kind);
+    std::string describe_object(Address waiter, const DebugWait& wait, Task& task);
+    std::optional<DebugWait> wait_of(std::uint8_t kind);
     bool is_done(Address future);
     const Kind& kind_of(Address node);
     Kind read_kind(Address type);
@@ -70,4 +77,7 @@ class Reader {
     std::unordered_map<Address, Counted> counted_;  // by task
 };
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

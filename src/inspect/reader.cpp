@@ -1,4 +1,4 @@
-#include "reader.hpp"
+#include "inspect/reader.hpp"
 
 #include <cxxabi.h>
 
@@ -10,7 +10,10 @@
 
 #include "base/function_name.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -27,6 +30,7 @@ constexpr std::size_t kMostCounted = 1'000'000;
 constexpr std::size_t kMostPlaceSize = 256;  // of one that is counted
 constexpr std::size_t kMostTimes = 64;
 
+// Safe because nobody follows it here: it is an address of the process that is read.
 Address address_of(const void* theirs) { return reinterpret_cast<Address>(theirs); }
 
 std::string hex(Address address) {
@@ -256,8 +260,8 @@ Place Reader::place(Address at) {
     Place p;
     if (at != 0) {
         const std::string function = memory_.text(pointer(at, block_.place.function));
-        p.helper = asyncio::detail::is_helper(function) || asyncio::detail::is_of_library(function);
-        p.function = asyncio::detail::function_name(function);
+        p.helper = is_helper(function) || is_of_library(function);
+        p.function = function_name(function);
         p.file = memory_.text(pointer(at, block_.place.file));
         p.line = value<std::uint32_t>(at, block_.place.line);
     }
@@ -290,11 +294,11 @@ void Reader::describe_wait(Address waiting, Task& task, std::int64_t now) {
     }
 }
 
-std::optional<asyncio::detail::DebugWait> Reader::wait_of(std::uint8_t kind) {
+std::optional<DebugWait> Reader::wait_of(std::uint8_t kind) {
     if (kind >= block_.waits_count) return std::nullopt;
     const Address at =
         memory_.get<Address>(address_of(block_.waits) + kind * sizeof(Address)).value_or(0);
-    asyncio::detail::DebugWait wait;
+    DebugWait wait;
     // NOLINTNEXTLINE(bugprone-undefined-memory-manipulation): bytes of a plain struct
     if (block_.waits_size < sizeof wait || !memory_.read(at, &wait, sizeof wait))
         return std::nullopt;
@@ -303,7 +307,6 @@ std::optional<asyncio::detail::DebugWait> Reader::wait_of(std::uint8_t kind) {
 }
 
 void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::int64_t now) {
-    using asyncio::detail::kDebugNone;
     const auto wait = wait_of(value<std::uint8_t>(waiter, block_.waiter.kind));
     if (!wait || wait->name[0] == '\0') {
         task.waits_for = kind.name;
@@ -328,9 +331,7 @@ void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::
 }
 
 // " of 0x7ffd.. (0 of 10, 3 waiting)"
-std::string Reader::describe_object(Address waiter, const asyncio::detail::DebugWait& wait,
-                                    Task& task) {
-    using asyncio::detail::kDebugNone;
+std::string Reader::describe_object(Address waiter, const DebugWait& wait, Task& task) {
     const Address line = pointer(waiter, block_.waiter.line);
     if (line == 0) return "";
     const Address object = line - wait.object;
@@ -445,4 +446,7 @@ void Reader::awaiters_of_node(Address node, std::vector<Address>& found, int dep
     }
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -1,9 +1,12 @@
-#include "rows.hpp"
+#include "inspect/rows.hpp"
 
 #include <algorithm>
 #include <ostream>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -78,4 +81,7 @@ void print_rows(std::ostream& out, const std::vector<Row>& rows) {
     }
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

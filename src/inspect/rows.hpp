@@ -5,9 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "output.hpp"
+#include "inspect/output.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 const char* word(TaskState state);
 // "file.cpp:12"
@@ -23,4 +26,7 @@ using Row = std::vector<std::string>;
 // Rows of the same number of columns, the first one of which is the headings.
 void print_rows(std::ostream& out, const std::vector<Row>& rows);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

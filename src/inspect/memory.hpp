@@ -10,7 +10,10 @@
 #include <unordered_map>
 #include <vector>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 using Address = std::uint64_t;
 
@@ -18,14 +21,6 @@ using Address = std::uint64_t;
 class Failure : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
-};
-
-// A range of the process, and what stands behind it.
-struct Mapping {
-    Address begin = 0;
-    Address end = 0;
-    std::uint64_t offset = 0;  // in `file`
-    std::string file;          // empty: none
 };
 
 // A copy of memory, made page by page as it is asked for. Nothing that is read is trusted: each
@@ -50,8 +45,6 @@ class Memory {
     // Forgets the copies, so that what changes meanwhile is read anew.
     void forget();
 
-    virtual const std::vector<Mapping>& mappings() const = 0;
-
   protected:
     static constexpr std::size_t kPage = 4096;
     static constexpr std::size_t kPages = 16;  // in one copy
@@ -74,10 +67,7 @@ class Memory {
     const Chunk* last_ = nullptr;
 };
 
-// Of a process that runs. Raises: Failure.
-std::unique_ptr<Memory> live_memory(int pid);
-// Of a core file; what it left out is read from the files that the process had mapped.
-// Raises: Failure.
-std::unique_ptr<Memory> core_memory(const std::string& path, const std::string& program);
-
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

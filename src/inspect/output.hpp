@@ -8,9 +8,12 @@
 #include <string>
 #include <string_view>
 
-#include "snapshot.hpp"
+#include "inspect/snapshot.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 struct ShowOptions {
     bool all = false;    // frames of the library's own, too
@@ -33,4 +36,7 @@ bool print_stack(std::ostream& out, const Snapshot& snapshot, const std::string&
 // Everything, as one object; its members are described in docs/inspect.md.
 void print_json(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

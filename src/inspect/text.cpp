@@ -2,9 +2,12 @@
 #include <cstdint>
 #include <cstdio>
 
-#include "output.hpp"
+#include "inspect/output.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -81,4 +84,7 @@ std::string json_string(std::string_view text) {
     return json + '"';
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -1,9 +1,12 @@
-#include "memory.hpp"
+#include "inspect/memory.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 const Memory::Chunk* Memory::chunk(Address number) {
     if (number == last_number_) return last_;
@@ -55,4 +58,7 @@ void Memory::forget() {
     last_ = nullptr;
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -1,0 +1,65 @@
+// Where snapshots come from: a process that runs, or a core file.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "inspect/memory.hpp"
+#include "inspect/snapshot.hpp"
+
+namespace tool {
+
+using namespace asyncio::detail::reading;
+
+// A range of the process, and what stands behind it.
+struct Mapping {
+    Address begin = 0;
+    Address end = 0;
+    std::uint64_t offset = 0;  // in `file`
+    std::string file;          // empty: none
+};
+
+// The memory of a process, and where it has any.
+class ProcessMemory : public Memory {
+  public:
+    virtual const std::vector<Mapping>& mappings() const = 0;
+};
+
+// Of a process that runs. Raises: Failure.
+std::unique_ptr<ProcessMemory> live_memory(int pid);
+// Of a core file; what it left out is read from the files that the process had mapped.
+// Raises: Failure.
+std::unique_ptr<ProcessMemory> core_memory(const std::string& path, const std::string& program);
+
+struct TakeOptions {
+    bool stop = false;     // at once, without a try on the running loop
+    bool no_stop = false;  // never
+    int retries = 3;
+};
+
+// A process that runs. A loop that sleeps is read as it is; one that runs is tried a few times, and
+// then its thread, and no other, is stopped for as long as it takes to copy what is read.
+class Live {
+  public:
+    // Raises: Failure.
+    explicit Live(int pid);
+    Live(const Live&) = delete;
+    Live& operator=(const Live&) = delete;
+    ~Live();
+
+    // Raises: Failure.
+    Snapshot take(const TakeOptions& options);
+    // Lets the process count the steps of its loops, for the next `seconds`, at most a minute, and
+    // from then on no more. Raises: Failure.
+    void count_for(double seconds);
+
+  private:
+    class Taking;
+    std::unique_ptr<Taking> taking_;
+};
+
+// Raises: Failure.
+Snapshot take_core(const std::string& path, const std::string& program);
+
+}  // namespace tool
