@@ -136,6 +136,7 @@ void print_json_task(std::ostream& out, const Task& task, const ShowOptions& opt
             << ",\"object\":" << json_string(id_of(task.object))
             << ",\"detail\":" << json_string(task.waits_for);
         if (task.until) out << ",\"until\":" << *task.until;
+        if (task.counts && task.counts->since) out << ",\"since\":" << *task.counts->since;
         out << '}';
     }
     out << ",\"stack\":[";

@@ -144,7 +144,7 @@ void Reader::read_counts(Address at, Loop& loop) {
     const auto time = [&](std::uint64_t n) { return static_cast<double>(n) * tick; };
 
     LoopCounts& of_loop = loop.counts.emplace();
-    of_loop.all = {number(c.steps), time(number(c.busy)), time(number(c.longest))};
+    of_loop.all = {number(c.steps), time(number(c.busy)), time(number(c.longest)), std::nullopt};
     of_loop.idle = time(number(c.idle));
     of_loop.counted = ns * 1e-9;
     if (reading_.now) {
@@ -165,10 +165,14 @@ void Reader::read_counts(Address at, Loop& loop) {
         const Address place = counts + c.tasks + i * c.task_size;
         const Address task = pointer(place, c.task);
         if (task == 0) continue;
-        counted_[task] = {value<std::uint64_t>(place, c.task_name),
-                          {value<std::uint64_t>(place, c.task_steps),
-                           time(value<std::uint64_t>(place, c.task_busy)),
-                           time(value<std::uint64_t>(place, c.task_longest))}};
+        Counted& counted = counted_[task];
+        counted.name = value<std::uint64_t>(place, c.task_name);
+        counted.counts = {value<std::uint64_t>(place, c.task_steps),
+                          time(value<std::uint64_t>(place, c.task_busy)),
+                          time(value<std::uint64_t>(place, c.task_longest)), std::nullopt};
+        if (const auto ended = value<std::uint64_t>(place, c.task_ended); ended && reading_.now) {
+            counted.counts.since = std::max(0.0, of_loop.counted - time(ended - number(c.began)));
+        }
     }
 }
 

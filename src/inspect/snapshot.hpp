@@ -25,6 +25,7 @@ struct Counts {
     std::uint64_t steps = 0;
     double busy = 0;
     double longest = 0;
+    std::optional<double> since;  // of a task: when its last step ended, seconds ago
 };
 
 // The same of a loop.

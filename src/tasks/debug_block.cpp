@@ -90,6 +90,7 @@ struct DebugLayout<OfTasks> {
         c.task_steps = AT(Count, steps);
         c.task_busy = AT(Count, busy);
         c.task_longest = AT(Count, longest);
+        c.task_ended = AT(Count, ended);
         return c;
     }
 

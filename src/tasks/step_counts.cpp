@@ -46,7 +46,7 @@ StepCount* StepCounts::place_of(const TaskBase& task) noexcept {
         }
         if (c->busy < least->busy) least = c;
     }
-    *least = {&task, task.name_, 0, 0, 0};
+    *least = {&task, task.name_, 0, 0, 0, 0};
     return least;
 }
 
@@ -57,7 +57,8 @@ void StepCounts::step_begins(Node& node) noexcept {
 }
 
 void StepCounts::step_ended() noexcept {
-    const std::uint64_t took = ticks(even_counter_) - step_began_;
+    const std::uint64_t now = ticks(even_counter_);
+    const std::uint64_t took = now - step_began_;
     step_began_ = 0;
     ++steps_;
     busy_ += took;
@@ -66,6 +67,7 @@ void StepCounts::step_ended() noexcept {
     ++running_->steps;
     running_->busy += took;
     running_->longest = std::max(running_->longest, took);
+    running_->ended = now;
     running_ = nullptr;
 }
 

@@ -20,6 +20,7 @@ struct StepCount {
     std::uint64_t steps;
     std::uint64_t busy;
     std::uint64_t longest;
+    std::uint64_t ended;  // when its last step did; 0: it has not
 };
 
 class StepCounts final : public StepWatch {

@@ -259,6 +259,22 @@ class Tool(unittest.TestCase):
             text = tool('top', '--seconds', 0.05, '--times', 1, target.pid).stdout
             self.assertIn('no step has ended since the first look: task Task-1 of program\n', text)
 
+    def test_while_steps_are_counted_waits_have_a_beginning(self):
+        with Target('stalls', 1) as target, \
+                subprocess.Popen([TOOL, 'top', '--seconds', '0.3', target.pid], stdout=subprocess.PIPE) as top:
+            for _ in range(3):
+                while top.stdout.readline().strip():
+                    pass
+            for _ in range(20):
+                tasks, _ = tasks_of(tool('ps', '--json', target.pid))
+                if tasks['stalls']['state'] == 'waiting':  # not in its step
+                    break
+            top.kill()
+            waits = tasks['stalls']['waits']
+            # It sleeps for 50 ms each time; how late a busy machine looks is not known.
+            self.assertAlmostEqual(waits['since'] + waits['until'], 0.05, delta=0.5)
+            self.assertNotIn('since', tasks['told']['waits'])  # it waits since before
+
     def test_counting_ends_with_the_tool(self):
         def counting():
             return tasks_of(tool('ps', '--json', target.pid))[1][0]['counting']

@@ -29,7 +29,7 @@ std::string percent(double part) { return text("%.1f", part * 100); }
 // meanwhile, has nothing to be taken from it.
 Counts since(const Counts& now, const Counts* before) {
     if (!before || before->steps > now.steps || before->busy > now.busy) return now;
-    return {now.steps - before->steps, now.busy - before->busy, now.longest};
+    return {now.steps - before->steps, now.busy - before->busy, now.longest, now.since};
 }
 
 // How late the timers came: half of them by at most so much, s.

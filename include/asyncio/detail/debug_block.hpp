@@ -105,7 +105,8 @@ struct DebugBlock {
         std::uint16_t step_began, wait_began, steps, busy, longest, idle;
         std::uint16_t late, late_count;               // timers by bits of the ns they came late
         std::uint16_t tasks, tasks_count, task_size;  // a table
-        std::uint16_t task, task_name, task_steps, task_busy, task_longest;  // in a place of it
+        std::uint16_t task, task_name, task_steps, task_busy, task_longest,
+            task_ended;  // in a place of it
     };
     Counts counts;
 };
