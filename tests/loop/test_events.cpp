@@ -190,7 +190,7 @@ TEST(EventLoop, RunsOneIterationForAnotherLoop) {  // LC-13
     loop->call_soon([&] { seen.push_back("ran"); });
     EXPECT_FALSE(loop->run_once(0s));
     EXPECT_EQ(seen, (std::vector<std::string>{"ran"}));
-    loop->call_later(1ms, [&] {
+    loop->call_later(20ms, [&] {  // a millisecond is over before it waits, where a step takes long
         seen.push_back("timer");
         loop->call_soon([] {});
     });
@@ -797,7 +797,7 @@ TEST(EventLoop, WaitHooksAreCalledAroundWaitsOnly) {  // design: GUIs, an interp
     }
     loop->run_once(0s);
     EXPECT_EQ(waits, 0) << "something was ready";
-    loop->call_later(1ms, [&] { loop->stop(); });
+    loop->call_later(20ms, [&] { loop->stop(); });
     loop->run_forever();
     EXPECT_GE(waits, 1);
     EXPECT_EQ(inside, 0);

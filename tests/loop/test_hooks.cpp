@@ -52,7 +52,7 @@ class Hooks : public testing::TestWithParam<LoopFactory> {
     void turn() {
         loop->run_until_complete([]() -> Coroutine<> {
             co_await create_task(sleep(0s));
-            co_await sleep(1ms);
+            co_await sleep(20ms);  // long enough to be waited for on a slow machine
         });
     }
 };
@@ -221,9 +221,9 @@ TEST_P(Hooks, AnExceptionHandlerMayScheduleStopAndRunOtherLoops) {  // L8.
 TEST_P(Hooks, ThatRaiseLeaveTheLoopUsable) {  // L8.
     const LogCapture log;
     loop->set_wait_hooks([] { throw ValueError("before"); }, {});
-    EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(sleep(1ms)); }), "before");
+    EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(sleep(20ms)); }), "before");
     loop->set_wait_hooks({}, [] { throw ValueError("after"); });
-    EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(sleep(1ms)); }), "after");
+    EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(sleep(20ms)); }), "after");
     loop->set_wait_hooks({}, {});
     loop->set_pick_next([](std::size_t) -> std::size_t { throw ValueError("pick"); });
     EXPECT_EQ(raised<ValueError>([&] { loop->run_until_complete(sleep(1ms)); }), "pick");
