@@ -30,7 +30,7 @@ Coroutine<std::string> told_by_itself() {
     co_await sleep(0s);
     std::string text = dumped();
     task.cancel();
-    co_await as_result(task);
+    (void)co_await as_result(task);
     co_return text;
 }
 
@@ -64,7 +64,7 @@ TEST(Dump, NamesCannotSpeakToTheTerminal) {
         co_await sleep(0s);
         std::string text = dumped();
         task.cancel();
-        co_await as_result(task);
+        (void)co_await as_result(task);
         co_return text;
     }());
     EXPECT_NE(text.find("* \\x1b[31mred\\x0a\n"), text.npos) << text;

@@ -155,7 +155,7 @@ class Look {
             const Counts added = since(*task.counts, same ? &*before->second->counts : nullptr);
             if (added.steps != 0) counted.emplace_back(&task, added);
         }
-        std::stable_sort(counted.begin(), counted.end(), [](const auto& a, const auto& b) {
+        std::sort(counted.begin(), counted.end(), [](const auto& a, const auto& b) {
             return a.second.busy > b.second.busy;
         });
         return counted;
