@@ -155,9 +155,8 @@ class Look {
             const Counts added = since(*task.counts, same ? &*before->second->counts : nullptr);
             if (added.steps != 0) counted.emplace_back(&task, added);
         }
-        std::sort(counted.begin(), counted.end(), [](const auto& a, const auto& b) {
-            return a.second.busy > b.second.busy;
-        });
+        std::sort(counted.begin(), counted.end(),
+                  [](const auto& a, const auto& b) { return a.second.busy > b.second.busy; });
         return counted;
     }
 
