@@ -160,6 +160,7 @@ void carve(Cursor& cursor, std::size_t bytes) {
     Slab* slab = take_slab();
     const std::size_t blocks = (kSlabSize - sizeof(Slab)) / bytes;
     slab->outstanding.store(static_cast<std::uint32_t>(blocks), std::memory_order_relaxed);
+    slab->block_size = static_cast<std::uint32_t>(bytes);
     // Safe because the slab's memory follows its head.
     cursor.next = reinterpret_cast<char*>(slab + 1);
     cursor.end = cursor.next + blocks * bytes;

@@ -67,6 +67,7 @@ void give_slab(Slab* slab) noexcept {
     const auto address = reinterpret_cast<std::uintptr_t>(slab);
     auto* region = reinterpret_cast<Slab*>(address & ~(kRegionSize - 1));
     if (region->free == 0) list(region);
+    slab->block_size = 0;
     region->free |= 1u << ((address - reinterpret_cast<std::uintptr_t>(region)) / kSlabSize);
     if (region->free != kAllFree) return;
     unlist(region);

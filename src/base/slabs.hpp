@@ -20,7 +20,11 @@ inline constexpr std::size_t kSlabSize = 64 * 1024;
 
 // What stands at the start of each slab; the rest is the pool's.
 struct alignas(64) Slab {
+    // For tools, which know by it that an address lies in a slab.
+    static constexpr std::uint64_t kMark = 0x62616c732e6f6961;  // "aio.slab"
+    std::uint64_t mark = kMark;
     std::atomic<std::uint32_t> outstanding{0};  // blocks that are not back yet
+    std::uint32_t block_size = 0;               // 0: it has no blocks
 
     // Of the whole region; used in its first slab only.
     std::uint32_t free = 0;  // a bit for each slab

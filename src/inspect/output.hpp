@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 
 #include "inspect/snapshot.hpp"
 
@@ -19,6 +20,7 @@ struct ShowOptions {
     bool all = false;    // frames of the library's own, too
     std::string filter;  // only tasks in which this occurs
     std::optional<std::uint64_t> loop;
+    std::optional<std::unordered_set<Address>> only;  // only these tasks, by their ids
 };
 
 // A copy of `text` in which what is no printable UTF-8 stands as \xNN.

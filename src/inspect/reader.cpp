@@ -115,6 +115,7 @@ Loop Reader::read_loop(Address at) {
 
     Address running = 0;
     if (const Address thread = pointer(at, block_.loop.owner)) {
+        loop.owner = thread;
         loop.thread = value<std::int32_t>(thread, block_.thread.id);
         if (loop.running && pointer(thread, block_.thread.loop) == at) {
             running = pointer(thread, block_.thread.task);
@@ -189,6 +190,11 @@ void Reader::read_timers(Address at, Loop& loop, std::int64_t now) {
     const Address end = pointer(at, block_.loop.timers + sizeof(Address));
     if (begin == 0 || end <= begin || block_.loop.timer_size == 0) return;
     loop.timers = (end - begin) / block_.loop.timer_size;
+    for (Address item = begin; reading_.timers && item < end && loop.timed.size() < kMostTasks;
+         item += block_.loop.timer_size) {
+        if (memory_.get<std::int64_t>(item).value_or(0) == INT64_MAX) continue;  // never
+        loop.timed.push_back(memory_.get<Address>(item + sizeof(std::int64_t)).value_or(0));
+    }
     const auto when = memory_.get<std::int64_t>(begin).value_or(0);
     if (when == INT64_MAX) return;  // never
     loop.next_timer = (static_cast<double>(when) - static_cast<double>(now)) * 1e-9;
@@ -248,14 +254,19 @@ void Reader::read_stack(Address task, Address frame, Task& into) {
         const auto link = memory_.get<Address>(frame + f.link);
         if (!link) break;
         into.stack.push_back(place(pointer(frame, f.place)));
+        into.frames.push_back(frame);
         const Address outer = *link & ~Address{f.bits};
         if (*link & f.root) {
-            if (outer != task) into.stack.clear();
+            if (outer != task) {
+                into.stack.clear();
+                into.frames.clear();
+            }
             break;
         }
         frame = outer;
     }
     std::reverse(into.stack.begin(), into.stack.end());
+    std::reverse(into.frames.begin(), into.frames.end());
 }
 
 Place Reader::place(Address at) {
@@ -282,8 +293,10 @@ void Reader::describe_wait(Address waiting, Task& task, std::int64_t now) {
     task.waits_for = kind.name;
     if (kind.task) {
         task.kind = "Task";
+        task.ends = Task::Ends::kTasks;
         task.waits_for = name_of_task(waiting);
     } else if (kind.gather) {
+        if (gathers_tasks(waiting)) task.ends = Task::Ends::kTasks;
         task.kind = "gather";
         task.waits_for =
             "gather (" + std::to_string(value<std::uint64_t>(waiting, block_.gather.finished)) +
@@ -291,6 +304,7 @@ void Reader::describe_wait(Address waiting, Task& task, std::int64_t now) {
     } else if (kind.future) {
         const Place made = place(pointer(waiting, block_.future.place));
         task.kind = "Future";
+        task.ends = Task::Ends::kObject;
         task.waits_for = "Future " + hex(waiting);
         if (!made.file.empty()) {
             task.waits_for += " made at " + made.file + ':' + std::to_string(made.line);
@@ -298,14 +312,27 @@ void Reader::describe_wait(Address waiting, Task& task, std::int64_t now) {
     }
 }
 
+// Whether all that is still awaited are tasks, and not futures, which anyone may end.
+bool Reader::gathers_tasks(Address gather) {
+    const Address items = pointer(gather, block_.gather.items);
+    const auto count = value<std::uint64_t>(gather, block_.gather.count);
+    if (count > kMostCallbacks) return false;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const Address item = memory_.get<Address>(items + i * sizeof(Address)).value_or(0);
+        if (item == 0 || (!is_done(item) && !kind_of(item).task)) return false;
+    }
+    return true;
+}
+
 std::optional<DebugWait> Reader::wait_of(std::uint8_t kind) {
     if (kind >= block_.waits_count) return std::nullopt;
     const Address at =
         memory_.get<Address>(address_of(block_.waits) + kind * sizeof(Address)).value_or(0);
-    DebugWait wait;
+    DebugWait wait{};
+    // What is beyond the end of an older one's is absent.
+    const std::size_t size = std::min<std::size_t>(block_.waits_size, sizeof wait);
     // NOLINTNEXTLINE(bugprone-undefined-memory-manipulation): bytes of a plain struct
-    if (block_.waits_size < sizeof wait || !memory_.read(at, &wait, sizeof wait))
-        return std::nullopt;
+    if (size < offsetof(DebugWait, ends) || !memory_.read(at, &wait, size)) return std::nullopt;
     wait.name[sizeof wait.name - 1] = '\0';
     return wait;
 }
@@ -317,6 +344,9 @@ void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::
         return;
     }
     task.kind = task.waits_for = wait->name;
+    task.object_size = wait->object_size;
+    if (wait->ends == kDebugObject) task.ends = Task::Ends::kObject;
+    if (wait->ends == kDebugTasks) task.ends = Task::Ends::kTasks;
     if (wait->when != kDebugNone) {
         const auto when = value<std::int64_t>(waiter, wait->when);
         if (when == INT64_MAX) {

@@ -55,6 +55,7 @@ class Reader {
     void describe_wait(Address waiting, Task& task, std::int64_t now);
     void describe_waiter(Address waiter, const Kind& kind, Task& task, std::int64_t now);
     std::string describe_object(Address waiter, const DebugWait& wait, Task& task);
+    bool gathers_tasks(Address gather);
     std::optional<DebugWait> wait_of(std::uint8_t kind);
     bool is_done(Address future);
     const Kind& kind_of(Address node);

@@ -51,6 +51,7 @@ bool wanted(const Loop& loop, const ShowOptions& options) {
 }
 
 bool wanted(const Task& task, const ShowOptions& options) {
+    if (options.only && !options.only->contains(task.id)) return false;
     if (options.filter.empty()) return true;
     const auto has = [&](const std::string& text) {
         return text.find(options.filter) != std::string::npos;

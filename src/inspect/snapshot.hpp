@@ -50,7 +50,12 @@ struct Task {
     Address object = 0;               // what it waits for
     std::optional<double> until;      // of a sleep, how much longer, seconds
     std::vector<Address> awaited_by;  // tasks
-    std::optional<Counts> counts;     // none: nobody counts, or it has not run since
+    // For those who ask who could end its wait.
+    enum class Ends { kOutside, kObject, kTasks };
+    Ends ends = Ends::kOutside;
+    std::uint64_t object_size = 0;
+    std::vector<Address> frames;   // outermost first
+    std::optional<Counts> counts;  // none: nobody counts, or it has not run since
 };
 
 struct Loop {
@@ -68,6 +73,8 @@ struct Loop {
     std::uint64_t ready = 0;
     std::optional<double> next_timer;  // seconds
     std::vector<Task> tasks;
+    std::vector<Address> timed;  // what its timers stand in; see Reading
+    Address owner = 0;           // ThreadState of the thread that runs it
     std::optional<LoopCounts> counts;
 };
 
@@ -79,6 +86,7 @@ struct Snapshot {
 // What time it is, for loops that have no clock of their own.
 struct Reading {
     std::optional<std::int64_t> now;  // ns, CLOCK_MONOTONIC; a core file: none
+    bool timers = false;              // Loop::timed is wanted
 };
 
 }  // namespace reading

@@ -13,33 +13,42 @@ struct OfSync;
 template <>
 struct DebugLayout<OfSync> {
     static constexpr auto kNone = kDebugNone;
-    static constexpr DebugWait kLock{
-        "Lock.acquire", AT(Lock, waiters_), kNone, kNone, AT(Lock, locked_), kNone, kNone};
-    static constexpr DebugWait kEvent{
-        "Event.wait", AT(Event, waiters_), kNone, kNone, AT(Event, set_), kNone, kNone};
+    static constexpr DebugWait kLock{"Lock.acquire", AT(Lock, waiters_), kNone,
+                                     kNone,          AT(Lock, locked_),  kNone,
+                                     kNone,          kDebugObject,       sizeof(Lock)};
+    static constexpr DebugWait kEvent{"Event.wait", AT(Event, waiters_), kNone,
+                                      kNone,        AT(Event, set_),     kNone,
+                                      kNone,        kDebugObject,        sizeof(Event)};
     static constexpr DebugWait kCondition{
-        "Condition.wait", AT(Condition, waiters_), kNone, kNone, kNone, kNone, kNone};
+        "Condition.wait", AT(Condition, waiters_), kNone, kNone, kNone, kNone, kNone,
+        kDebugObject,     sizeof(Condition)};
     static constexpr DebugWait kSemaphore{"Semaphore.acquire",
                                           AT(Semaphore, waiters_),
                                           AT(Semaphore, value_),
                                           kNone,
                                           kNone,
                                           kNone,
-                                          kNone};
+                                          kNone,
+                                          kDebugObject,
+                                          sizeof(Semaphore)};
     static constexpr DebugWait kQueueGet{"Queue.get",
                                          AT(QueueBase, getters_),
                                          AT(QueueBase, size_),
                                          AT(QueueBase, maxsize_),
                                          kNone,
                                          kNone,
-                                         kNone};
+                                         kNone,
+                                         kDebugObject,
+                                         sizeof(QueueBase)};
     static constexpr DebugWait kQueuePut{"Queue.put",
                                          AT(QueueBase, putters_),
                                          AT(QueueBase, size_),
                                          AT(QueueBase, maxsize_),
                                          kNone,
                                          kNone,
-                                         kNone};
+                                         kNone,
+                                         kDebugObject,
+                                         sizeof(QueueBase)};
     static constexpr DebugWait kQueueJoin{
         "Queue.join",
         static_cast<std::uint16_t>(offsetof(QueueBase, finished_) + offsetof(Event, waiters_)),
@@ -47,7 +56,9 @@ struct DebugLayout<OfSync> {
         kNone,
         kNone,
         kNone,
-        kNone};
+        kNone,
+        kDebugObject,
+        sizeof(QueueBase)};
 };
 
 using Layout = DebugLayout<OfSync>;

@@ -11,6 +11,7 @@
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/tasks.hpp"
 #include "asyncio/version.hpp"
+#include "base/slabs.hpp"
 #include "loop/loop.hpp"
 #include "tasks/step_counts.hpp"
 
@@ -23,8 +24,9 @@ namespace detail {
 namespace {
 
 // A name that is too long does not compile.
-consteval DebugWait named(const char* name) {
-    DebugWait wait{{}, kDebugNone, kDebugNone, kDebugNone, kDebugNone, kDebugNone, kDebugNone};
+consteval DebugWait named(const char* name, DebugEnds ends = kDebugOutside) {
+    DebugWait wait{{},         kDebugNone, kDebugNone, kDebugNone, kDebugNone,
+                   kDebugNone, kDebugNone, ends,       0};
     for (std::size_t i = 0; name[i]; ++i) wait.name[i] = name[i];
     if (wait.name[sizeof wait.name - 1] != 0) throw name;
     return wait;
@@ -156,10 +158,10 @@ namespace {
 
 constexpr DebugWait other = named("");
 constexpr DebugWait sleeping = DebugLayout<OfTasks>::sleep();
-constexpr DebugWait task_group = named("the tasks of a TaskGroup");
-constexpr DebugWait wait = named("wait");
+constexpr DebugWait task_group = named("the tasks of a TaskGroup", kDebugTasks);
+constexpr DebugWait wait = named("wait");  // of futures, too, which anyone may end
 constexpr DebugWait as_completed_wait = named("as_completed");
-constexpr DebugWait cancelled_future = named("the end of what it has cancelled");
+constexpr DebugWait cancelled_future = named("the end of what it has cancelled", kDebugTasks);
 constexpr DebugWait stream_read = named("StreamReader.read");
 constexpr DebugWait stream_drain = named("StreamWriter.drain");
 constexpr DebugWait stream_closed = named("StreamWriter.wait_closed");
@@ -250,6 +252,9 @@ constexpr DebugBlock make_block() {
     put(b.gather_type, "N7asyncio2v16detail10GatherBaseE");
     b.watch_until = &watch_until;
     b.counts = DebugLayout<OfTasks>::counts();
+    b.pool = {Slab::kMark,          kSlabSize,    AT(Slab, mark),
+              AT(Slab, block_size), sizeof(Slab), AT(ThreadState, free),
+              kBlockClasses};
     return b;
 }
 

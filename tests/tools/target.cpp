@@ -5,6 +5,7 @@
 //   target many N       N sleeping tasks more
 //   target busy N       N tasks more that never wait
 //   target stuck        a task that never gives the loop back
+//   target lost         tasks whose names begin with "lost", which nothing can wake, and others
 //   target stalls N     a task that computes for N ms each 50 ms
 //   target threads N    the same on N threads, a loop each
 #include <sys/socket.h>
@@ -122,6 +123,95 @@ Coroutine<> stalls(std::chrono::milliseconds each) {
     }
 }
 
+// What the tasks of the mode `lost` wait for, and who could wake them.
+namespace lost {
+
+Coroutine<> forgotten() {
+    asyncio::Queue<int> queue;
+    co_await queue.get();
+}
+Coroutine<> produces(asyncio::Queue<int>& queue) {
+    co_await queue.put(1);  // and ends
+}
+Coroutine<> whose_producer_ended() {
+    auto queue = std::make_unique<asyncio::Queue<int>>();
+    const auto producer = create_task(produces(*queue), {.name = "producer"});
+    for (;;) co_await queue->get();
+}
+Coroutine<> limited() { co_await asyncio::wait_for(forgotten(), 3600s); }
+Coroutine<> waits(asyncio::Event& event) { co_await event.wait(); }
+Coroutine<> sets_later(asyncio::Event& event) {
+    co_await asyncio::sleep(3600s);
+    event.set();
+}
+Coroutine<> two(asyncio::Lock& first, asyncio::Lock& second) {
+    const auto one = co_await first.scoped();
+    co_await asyncio::sleep(1ms);
+    const auto other = co_await second.scoped();
+}
+Coroutine<> crossed() {
+    asyncio::Lock a, b;
+    co_await asyncio::gather(create_task(two(a, b), {.name = "lost: a then b"}),
+                             create_task(two(b, a), {.name = "lost: b then a"}));
+}
+Coroutine<> holds_its_future() {
+    const auto future = asyncio::get_running_loop().create_future<int>();
+    co_await future;
+}
+Coroutine<> awaits(asyncio::Future<int> future) { co_await future; }
+Coroutine<> keeps(std::vector<asyncio::Future<int>> futures) {
+    co_await asyncio::sleep(3600s);
+    for (auto& future : futures) future.set_result(1);
+}
+// A queue in the middle of something larger, to whose beginning a live task refers.
+struct Larger {
+    char before[3000] = {};
+    asyncio::Event event;
+};
+Coroutine<> owns(std::unique_ptr<Larger> larger) {
+    co_await asyncio::sleep(3600s);
+    larger->event.set();
+}
+
+asyncio::Event global;
+
+// Everything is in the arguments: nothing of it stays behind in the frame of who starts it.
+template <class Start>
+void start(const Start& start) {
+    start(forgotten(), "lost: forgotten");
+    start(whose_producer_ended(), "lost: its producer has ended");
+    start(crossed(), "lost: waits for crossed locks");
+    start(holds_its_future(), "lost: nobody else has its future");
+    start(limited(), "ends with its timeout");
+    start(waits(global), "waits for a global");
+    auto* const event = new asyncio::Event;  // the task that sets it ends with the program
+    start(waits(*event), "waits for a task that sleeps");
+    start(sets_later(*event), "sleeps and sets");
+    auto shared = std::make_shared<asyncio::Event>();
+    start([](std::shared_ptr<asyncio::Event> e) -> Coroutine<> { co_await e->wait(); }(shared),
+          "waits for a callback");
+    asyncio::get_running_loop().call_later(3600s, [shared] { shared->set(); });
+    auto larger = std::make_unique<Larger>();
+    start(waits(larger->event), "waits for what is in something larger");
+    start(owns(std::move(larger)), "owns what is larger");
+    std::vector<asyncio::Future<int>> futures;
+    for (int i = 0; i < 3; ++i) {
+        futures.push_back(asyncio::get_running_loop().create_future<int>());
+        start(awaits(futures.back()), "waits for a kept future " + std::to_string(i));
+    }
+    start(keeps(std::move(futures)), "keeps futures");
+    // Another thread has the only pointer, on its stack.
+    auto* const threads = new asyncio::Event;
+    start(waits(*threads), "waits for a thread");
+    std::thread([threads] {
+        asyncio::Event* volatile kept = threads;
+        std::this_thread::sleep_for(1h);
+        kept->set();
+    }).detach();
+}
+
+}  // namespace lost
+
 struct Objects {
     asyncio::Queue<int> empty{10};
     asyncio::Queue<int> full{1};
@@ -178,6 +268,10 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     for (int i = 0; i < arguments.count("many"); ++i) tasks.push_back(create_task(nap()));
     for (int i = 0; i < arguments.count("busy"); ++i) tasks.push_back(create_task(busy()));
     for (int i = 0; i < 10; ++i) co_await asyncio::sleep(0s);
+    if (arguments.is("lost")) {
+        lost::start(start);
+        co_await asyncio::sleep(50ms);
+    }
     if (arguments.is("stalls")) {
         start(stalls(std::chrono::milliseconds(arguments.count("stalls"))), "stalls");
     }

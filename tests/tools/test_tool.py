@@ -275,6 +275,26 @@ class Tool(unittest.TestCase):
             self.assertAlmostEqual(waits['since'] + waits['until'], 0.05, delta=0.5)
             self.assertNotIn('since', tasks['told']['waits'])  # it waits since before
 
+    def test_lost_names_those_that_nothing_can_wake(self):
+        with Target('lost') as target:
+            tasks, _ = tasks_of(tool('ps', '--json', target.pid))
+            lost, _ = tasks_of(tool('lost', '--json', target.pid))
+            expected = {name for name in tasks if name.startswith('lost: ')}
+            self.assertEqual(len(expected), 6)
+            # Its future is in nobody's hand but its own.
+            expected.add('promised')
+            if SANITIZED:  # what is freed does not go to the pool, and old words look like pointers for long
+                self.assertLessEqual(set(lost), expected)
+                return
+            self.assertEqual(set(lost), expected)
+            text = tool('lost', target.pid).stdout
+            self.assertRegex(text, r'(?m)^\S*target\.cpp:\d+ +forgotten +waiting +Queue\.get of ')
+
+    def test_lost_finds_none_where_all_can_go_on(self):
+        with Target('threads', 2) as target:
+            lost, _ = tasks_of(tool('lost', '--json', target.pid))
+            self.assertLessEqual(set(lost), {'promised'})
+
     def test_counting_ends_with_the_tool(self):
         def counting():
             return tasks_of(tool('ps', '--json', target.pid))[1][0]['counting']

@@ -60,6 +60,7 @@ class LiveMemory final : public ProcessMemory {
         in >> std::hex >> m.begin >> dash >> m.end >> access >> m.offset >> device >> inode;
         if (!in || access.empty() || access[0] != 'r') return;
         std::getline(in >> std::ws, m.file);
+        m.writable = access.size() > 1 && access[1] == 'w';
         mappings_.push_back(std::move(m));
     }
 

@@ -17,6 +17,7 @@ namespace {
 constexpr const char* kUsage =
     "usage: asyncio ps|pstree PID             the tasks of a process, and where they wait\n"
     "       asyncio stack TASK PID            the frames of one, by its name or id\n"
+    "       asyncio lost PID                  those that nothing can wake any more\n"
     "       asyncio top PID                   what each costs, once a second, until Ctrl-C\n"
     "       asyncio ps|pstree core FILE [PROGRAM]\n"
     "       asyncio stack TASK core FILE [PROGRAM]\n"
@@ -109,13 +110,15 @@ Command parse(std::vector<std::string> arguments) {
     };
     command.name = take("a command");
     if (command.name != "ps" && command.name != "pstree" && command.name != "stack" &&
-        command.name != "top") {
+        command.name != "top" && command.name != "lost") {
         wrong("unknown command " + tool::printable(command.name));
     }
     if (command.name == "stack") command.task = take("the name or id of a task");
     const std::string target = take("the process");
     if (target == "core") {
-        if (command.name == "top") wrong("top looks at a process that runs");
+        if (command.name == "top" || command.name == "lost") {
+            wrong(command.name + " looks at a process that runs");
+        }
         command.core = take("the core file");
         if (next < plain.size()) command.program = plain[next++];
     } else {
@@ -140,8 +143,28 @@ int run_top(const Command& command) {
     return right ? 0 : 2;
 }
 
+int run_lost(const Command& command) {
+    std::vector<tool::Address> lost;
+    const tool::Snapshot snapshot = tool::Live(command.pid).take_lost(command.take, lost);
+    tool::ShowOptions show = command.show;
+    show.only.emplace(lost.begin(), lost.end());
+    bool right = true;
+    for (const tool::Loop& loop : snapshot.loops) right = right && !loop.torn;
+    if (command.json) {
+        tool::print_json(std::cout, snapshot, show);
+    } else if (lost.empty()) {
+        std::cout << "no task is lost\n";
+    } else {
+        tool::print_table(std::cout, snapshot, show);
+    }
+    std::cout.flush();
+    check(std::cout);
+    return right ? 0 : 2;
+}
+
 int run(const Command& command) {
     if (command.name == "top") return run_top(command);
+    if (command.name == "lost") return run_lost(command);
     const tool::Snapshot snapshot = command.core.empty()
                                         ? tool::Live(command.pid).take(command.take)
                                         : tool::take_core(command.core, command.program);

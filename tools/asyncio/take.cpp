@@ -14,6 +14,7 @@
 
 #include "find_block.hpp"
 #include "inspect/reader.hpp"
+#include "lost.hpp"
 #include "taking.hpp"
 
 namespace tool {
@@ -97,6 +98,23 @@ class Live::Taking {
         return read_stopped();
     }
 
+    // What refers to what is looked for in all of the memory, which takes longer than a thread
+    // should be stopped for. A task that is lost does not change meanwhile: so what is found twice
+    // in a loop that runs is nearly sure, and said to be no more than that.
+    Snapshot take_lost(const TakeOptions& options, std::vector<Address>& lost) {
+        reading_.timers = true;
+        Snapshot snapshot = take(options);
+        lost = find_lost(*memory_, blocks_, pid_, snapshot);
+        if (check(snapshot)) return snapshot;
+        snapshot = take(options);
+        std::vector<Address> again = find_lost(*memory_, blocks_, pid_, snapshot);
+        std::erase_if(lost, [&](Address id) {
+            return std::find(again.begin(), again.end(), id) == again.end();
+        });
+        check(snapshot);
+        return snapshot;
+    }
+
     void count_for(double seconds) {
         const auto until =
             static_cast<std::uint64_t>(monotonic_now()) + static_cast<std::uint64_t>(seconds * 1e9);
@@ -164,6 +182,10 @@ Live::Live(int pid) : taking_(std::make_unique<Taking>(pid)) {}
 Live::~Live() = default;
 
 Snapshot Live::take(const TakeOptions& options) { return taking_->take(options); }
+
+Snapshot Live::take_lost(const TakeOptions& options, std::vector<Address>& lost) {
+    return taking_->take_lost(options, lost);
+}
 
 void Live::count_for(double seconds) { taking_->count_for(seconds); }
 

@@ -18,6 +18,7 @@ struct Mapping {
     Address end = 0;
     std::uint64_t offset = 0;  // in `file`
     std::string file;          // empty: none
+    bool writable = false;
 };
 
 // The memory of a process, and where it has any.
@@ -50,6 +51,9 @@ class Live {
 
     // Raises: Failure.
     Snapshot take(const TakeOptions& options);
+    // The same, and which tasks are lost: nothing that can still run leads to what they wait for.
+    // By their ids. Raises: Failure.
+    Snapshot take_lost(const TakeOptions& options, std::vector<Address>& lost);
     // Lets the process count the steps of its loops, for the next `seconds`, at most a minute, and
     // from then on no more. Raises: Failure.
     void count_for(double seconds);

@@ -22,13 +22,21 @@ inline constexpr std::uint16_t kDebugNone = 0xffff;  // an offset: there is none
 
 // What a kind of wait stands on. Offsets in bytes.
 struct DebugWait {
-    char name[48];           // "Queue.get"; empty: the kind says nothing
-    std::uint16_t object;    // of the waiter's line in its object: Queue, Lock
-    std::uint16_t size;      // in the object, 64 bits: how many are in it
-    std::uint16_t capacity;  // the same: how many may be; 0: any number
-    std::uint16_t flag;      // the same, one byte: locked, set
-    std::uint16_t when;      // from the waiter: 64 bits, ns of the loop's clock
-    std::uint16_t fd;        // from the waiter: an int
+    char name[48];                  // "Queue.get"; empty: the kind says nothing
+    std::uint16_t object;           // of the waiter's line in its object: Queue, Lock
+    std::uint16_t size;             // in the object, 64 bits: how many are in it
+    std::uint16_t capacity;         // the same: how many may be; 0: any number
+    std::uint16_t flag;             // the same, one byte: locked, set
+    std::uint16_t when;             // from the waiter: 64 bits, ns of the loop's clock
+    std::uint16_t fd;               // from the waiter: an int
+    std::uint16_t ends = 0;         // minor 1: who ends it, one of DebugEnds
+    std::uint16_t object_size = 0;  // the same: of the object, bytes
+};
+
+enum DebugEnds : std::uint16_t {
+    kDebugOutside,  // time, a descriptor, another thread
+    kDebugObject,   // whoever uses the object
+    kDebugTasks,    // the tasks that it awaits
 };
 
 struct DebugBlock {
@@ -109,6 +117,16 @@ struct DebugBlock {
             task_ended;  // in a place of it
     };
     Counts counts;
+    // The pool of frames and tasks: slabs of slab_size bytes, aligned to that, each of which begins
+    // with pool_mark. After head bytes come blocks of block_size bytes (32 bits in the slab's head;
+    // 0: none). Free ones are in lists of a thread, linked by their first word: free_count lists,
+    // one pointer each.
+    struct Pool {
+        std::uint64_t mark;
+        std::uint32_t slab_size;
+        std::uint16_t mark_at, block_size, head, free, free_count;
+    };
+    Pool pool;
 };
 
 }  // namespace detail
