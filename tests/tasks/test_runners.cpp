@@ -280,6 +280,7 @@ TEST(RunShutdown, TasksThenReportsThenGeneratorsThenThreads) {  // S-95, R-07, B
         const std::lock_guard lock(mutex);
         log.push_back(std::move(text));
     };
+    std::atomic<bool> release{false};
     // Outside of main, whose frame is gone when it is closed.
     const auto numbers = [&]() -> AsyncGenerator<int> {
         std::exception_ptr closed;
@@ -290,10 +291,10 @@ TEST(RunShutdown, TasksThenReportsThenGeneratorsThenThreads) {  // S-95, R-07, B
         }
         co_await sleep(1ms);
         note("generator closed");
+        release = true;
         if (closed) std::rethrow_exception(closed);
     };
     std::optional<AsyncGenerator<int>> gen;
-    std::atomic<bool> release{false};
     const int n = asyncio::run([&]() -> Coroutine<int> {
         auto& loop = get_running_loop();
         loop.set_exception_handler([&](EventLoop&, const ExceptionContext& c) {
@@ -301,16 +302,15 @@ TEST(RunShutdown, TasksThenReportsThenGeneratorsThenThreads) {  // S-95, R-07, B
         });
         gen.emplace(numbers());
         co_await gen->next();
-        // The thread is let go by the clean-up of the task; it is joined after the generators.
+        // The thread goes on once the generator is closed: one that was joined before would not.
         loop.run_in_executor(nullptr, [&] {
-            while (!release) std::this_thread::yield();
-            std::this_thread::sleep_for(20ms);
+            const auto limit = std::chrono::steady_clock::now() + 10s;
+            while (!release && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
             note("thread ended");
         });
         create_task([&]() -> Coroutine<> {
             (void)co_await as_result(sleep(1000s));
             note("task cancelled");
-            release = true;
             throw ValueError("left");
         });
         co_await sleep(1ms);

@@ -1273,7 +1273,7 @@ TEST(Http, ACancelledChunkIsNotLost) {
 }
 
 TEST(Http, AStreamNobodyReadsMakesTheServerWait) {
-    constexpr std::size_t kTotal = std::size_t{48} << 20;
+    constexpr std::size_t kTotal = std::size_t{24} << 20;
     std::promise<std::size_t> blocked;
     const HttpServer server([&](const Request&, Connection& c) {
         const timeval limit{0, 300'000};
