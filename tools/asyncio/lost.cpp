@@ -21,7 +21,7 @@ constexpr Address kBehind = 256;
 // Memory is copied in pieces, and forgotten again.
 constexpr std::size_t kPiece = 64 * 1024;
 constexpr std::size_t kPiecesKept = 256;
-// A mapping that is larger is somebody's table of all addresses (a sanitizer's), and not looked at.
+// A mapping that is larger is, as a rule, somebody's table of all addresses (a sanitizer's).
 constexpr Address kLargest = Address{1} << 36;
 // What a thread keeps above its stack.
 constexpr Address kThreadLocals = 64 * 1024;
@@ -306,7 +306,16 @@ class Search {
         std::vector<Address> words(kPiece / sizeof(Address));
         std::size_t pieces = 0;
         for (const Mapping& m : memory_.mappings()) {
-            if (!m.writable || m.end - m.begin > kLargest) continue;
+            if (!m.writable) continue;
+            if (m.end - m.begin > kLargest) {
+                std::fprintf(
+                    stderr,
+                    "asyncio: %llu GiB at 0x%llx were not looked at: a task that something "
+                    "there refers to may be told as lost\n",
+                    static_cast<unsigned long long>((m.end - m.begin) >> 30),
+                    static_cast<unsigned long long>(m.begin));
+                continue;
+            }
             for (Address at = m.begin; at < m.end; at += kPiece) {
                 const std::size_t size = std::min<Address>(kPiece, m.end - at);
                 if (++pieces % kPiecesKept == 0) memory_.forget();
