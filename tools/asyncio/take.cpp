@@ -21,6 +21,9 @@ namespace tool {
 
 namespace {
 
+// As much more as another tool may have asked for, ns; the library believes no more than a minute.
+constexpr std::uint64_t kOthersLease = 60'000'000'000;
+
 std::int64_t monotonic_now() {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -124,6 +127,10 @@ class Live::Taking {
             }
             // Safe because it is an address of the process, and only passed on.
             const auto at = reinterpret_cast<Address>(block.watch_until);
+            // Another tool may have asked for longer, which is not to be cut short.
+            memory_->forget();
+            const auto asked = memory_->get<std::uint64_t>(at).value_or(0);
+            if (asked > until && asked - until < kOthersLease) continue;
             if (memory_->write(at, until)) continue;
             throw Failure("process " + std::to_string(pid_) +
                           " cannot be asked to count steps: " + std::strerror(errno));
