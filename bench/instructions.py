@@ -18,7 +18,7 @@ USUAL_LIMIT = 3  # percent
 # What takes turns with other threads counts differently each time.
 LEFT_OUT = {"to_thread", "thread_post", "subprocess"}
 # A loop looks around once some time has passed, and this does little else in that time: the least of some counts.
-BY_THE_CLOCK = {"timeout_yield"}
+BY_THE_CLOCK = {"timeout_yield", "timers"}
 COUNTS_BY_THE_CLOCK = 5
 FEW, MANY = 2_000, 22_000
 

@@ -328,11 +328,7 @@ void Loop::poll(std::int64_t timeout) {
     } else {
         asleep_.store(true);
         if (inbox.load() == nullptr) {
-            if (step_watch_) [[unlikely]]
-                step_watch_->wait_begins();
-            sleep(timeout);
-            if (step_watch_) [[unlikely]]
-                step_watch_->wait_ended();
+            step_watch_ ? sleep_watched(timeout) : sleep(timeout);
         } else if (backend->watches()) {
             backend->wait(0, ready);
         }
@@ -355,6 +351,12 @@ void Loop::sleep(std::int64_t timeout) {
     }
 }
 
+void Loop::sleep_watched(std::int64_t timeout) {
+    step_watch_->wait_begins();
+    sleep(timeout);
+    step_watch_->wait_ended();
+}
+
 // Looks whether another thread's entry comes in a moment.
 bool Loop::expect_post(std::int64_t timeout) noexcept {
     if (backend->is_virtual()) return false;
@@ -365,9 +367,9 @@ bool Loop::expect_post(std::int64_t timeout) noexcept {
 
 void Loop::queue_due_timers(std::int64_t now) {
     if (timers.empty()) return;
+    if (step_watch_ && timers.earliest() <= now) [[unlikely]]
+        step_watch_->timer_is_due(now - timers.earliest());
     while (timers.earliest() <= now) {
-        if (step_watch_) [[unlikely]]
-            step_watch_->timer_is_due(now - timers.earliest());
         push_ready(timers.pop().owner);
         if (timers.empty()) return;
     }

@@ -222,6 +222,7 @@ class Loop final : public LoopCore, public Pooled {
     friend struct DebugLayout;
     void take_inbox() noexcept;
     void sleep(std::int64_t timeout);
+    void sleep_watched(std::int64_t timeout);
     bool expect_post(std::int64_t timeout) noexcept;
     bool push_inbox(Node& node) noexcept;
     void check_interrupt();

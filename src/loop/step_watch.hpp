@@ -26,7 +26,7 @@ class StepWatch {
     // Around each sleep of the loop.
     virtual void wait_begins() noexcept = 0;
     virtual void wait_ended() noexcept = 0;
-    // The loop is about to run what a timer wakes, `late` ns after it was due.
+    // The loop is about to run what timers wake: the first of them `late` ns after it was due.
     virtual void timer_is_due(std::int64_t late) noexcept = 0;
     // The loop has looked at its clocks: once an iteration.
     virtual void look() noexcept = 0;
