@@ -33,15 +33,17 @@ def main(tool, build, *files):
             place.touch()
         return done
 
+    ran, right = 0, True
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = list(pool.map(check, files))
-    ran = [d for d in done if d]
-    for each in ran:
-        print(each.stdout, end='')
-        if each.returncode != 0 and not each.stdout:
-            print(each.stderr, end='')
-    print(f'{len(files)} files, {len(files) - len(ran)} of them as they passed before')
-    return not any(each.returncode for each in ran)
+        for done in pool.map(check, files):
+            if done is None:
+                continue
+            ran += 1
+            if done.returncode != 0:
+                right = False
+                print(done.stdout or done.stderr, end='', flush=True)
+    print(f'{len(files)} files, {len(files) - ran} of them as they passed before')
+    return right
 
 
 if __name__ == '__main__':
