@@ -7,8 +7,11 @@ change of an included header, of an option or of the tool makes it another.
 import hashlib
 import json
 import os
+import pathlib
 import shlex
 import subprocess
+
+ROOT = str(pathlib.Path(__file__).resolve().parent.parent.parent)
 
 
 class Passed:
@@ -32,8 +35,10 @@ class Passed:
                               capture_output=True, check=False)
         if done.returncode != 0:
             return None
-        of = hashlib.sha256(done.stdout)
-        of.update('\0'.join([self.tools, *words]).replace(entry['directory'], '').encode())
+        # Wherever the checkout and the build tree lie.
+        said = '\0'.join([self.tools, *words]).replace(entry['directory'], '').replace(ROOT, '')
+        of = hashlib.sha256(done.stdout.replace(ROOT.encode(), b''))
+        of.update(said.encode())
         return self.folder / of.hexdigest()
 
 
