@@ -3,7 +3,7 @@
 // It reads itself as the tool does from outside: through the table of offsets, by a call of the
 // system that says where an address is wrong. So it needs nothing of the loop's thread, which may
 // be stuck, and cannot crash on what that changes meanwhile.
-#include <chrono>
+#include <atomic>
 #include <cstring>
 #include <sstream>
 #include <string>
@@ -104,7 +104,8 @@ void dump_on_signal_if_asked() noexcept {
     if (!value || !*value || std::string_view(value) == "0") return;
     const int signal = signal_number(value);
     const int error = signal ? start_signal_thread(signal, dump) : EINVAL;
-    if (error == 0) return;
+    static std::atomic<bool> told{false};  // once is enough, however many loops are made
+    if (error == 0 || told.exchange(true)) return;
     try {
         log::write(log::Level::WARNING, std::string("ASYNCIO_DUMP_SIGNAL=") + value + ": " +
                                             (signal == 0      ? "there is no such signal"

@@ -20,6 +20,7 @@ namespace {
 sem_t came;
 std::atomic<pid_t> started_by{0};
 void (*work_of_thread)() noexcept = nullptr;
+std::atomic<bool> caught{false};  // by signal_came
 
 void signal_came(int) {
     const int error = errno;
@@ -51,6 +52,7 @@ int start_signal_thread(int signal, void (*work)() noexcept) noexcept {
     pid_t before = started_by.load();
     const pid_t self = ::getpid();
     if (before == self || !started_by.compare_exchange_strong(before, self)) return 0;
+    if (before != 0 && !caught) return 0;  // it was refused in the parent already
     work_of_thread = work;
     ::sem_init(&came, 0, 0);  // in a child: what came for its parent is not its own
     struct sigaction action{};
@@ -66,7 +68,9 @@ int start_signal_thread(int signal, void (*work)() noexcept) noexcept {
     action = {};
     action.sa_handler = signal_came;
     action.sa_flags = SA_RESTART;
-    return ::sigaction(signal, &action, nullptr) == 0 ? 0 : errno;
+    if (::sigaction(signal, &action, nullptr) != 0) return errno;
+    caught = true;
+    return 0;
 }
 
 }  // namespace detail

@@ -14,15 +14,13 @@
 
 #include "find_block.hpp"
 #include "inspect/reader.hpp"
+#include "loop/step_watch.hpp"
 #include "lost.hpp"
 #include "taking.hpp"
 
 namespace tool {
 
 namespace {
-
-// As much more as another tool may have asked for, ns; the library believes no more than a minute.
-constexpr std::uint64_t kOthersLease = 60'000'000'000;
 
 std::int64_t monotonic_now() {
     timespec now{};
@@ -130,7 +128,7 @@ class Live::Taking {
             // Another tool may have asked for longer, which is not to be cut short.
             memory_->forget();
             const auto asked = memory_->get<std::uint64_t>(at).value_or(0);
-            if (asked > until && asked - until < kOthersLease) continue;
+            if (asked > until && asked - until < asyncio::detail::kLongestLease) continue;
             if (memory_->write(at, until)) continue;
             throw Failure("process " + std::to_string(pid_) +
                           " cannot be asked to count steps: " + std::strerror(errno));
