@@ -192,11 +192,19 @@ def interrupted(checker, folder):
     return process.returncode == 130 and files == 1 and 'Traceback' not in output
 
 
+# Sources of this repository in which the checker has a finding that is wrong.
+ALARMS = {
+    # Queue::put and the like take braces in a class of their own where the compiler is g++ 12, and the checker reads
+    # the headers as clang does.
+    'tests/threads/test_braced.cpp',
+}
+
+
 def clean(checker, build, pattern='*'):
     entries = database(pathlib.Path(build))
     # What is made in the build tree, and the table itself, are no part of it.
     files = [f for f in sorted(entries) if f.startswith(f'{ROOT}/') and fnmatch.fnmatch(f, pattern) and
-             not f.startswith((f'{ROOT}/build/', f'{HERE}/'))]
+             not f.startswith((f'{ROOT}/build/', f'{HERE}/')) and f[len(f'{ROOT}/'):] not in ALARMS]
     if not files:
         sys.exit(f'{build}/compile_commands.json has no file {pattern}')
     version = subprocess.run(['clang-query-19', '--version'], stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -210,8 +210,8 @@ TEST(Debug, QueuesThatTasksJoinAreRefusedOnAnotherThread) {  // L34
         expect_refused([&] { queue.put_nowait(2); }, [&] { queue.task_done(); },
                        [&] { static_cast<void>(queue.get_nowait()); },
                        [&] { queue.shutdown(true); },
-                       [&] { run([&]() -> Coroutine<> { co_await queue.put(2); }()); },
-                       [&] { run([&]() -> Coroutine<> { co_await queue.get(); }()); });
+                       [&] { run([&]() -> Coroutine<> { co_await queue.put(2); }); },
+                       [&] { run([&]() -> Coroutine<> { co_await queue.get(); }); });
         EXPECT_EQ(queue.qsize(), 1u);
         EXPECT_EQ(queue.get_nowait(), 1);
         co_await sleep(0s);
