@@ -4,7 +4,7 @@
     run.py table CHECKER FOLDER          asyncio-check-coroutines reports what is marked, nothing else
     run.py prove COMPILER FOLDER         g++ 12 makes wrong what is marked, nothing else
     run.py messages CHECKER FOLDER       what the checker says when it cannot work
-    run.py clean CHECKER BUILD [GLOB]    the sources of this repository have none
+    run.py clean CHECKER BUILD           the sources of this repository have none
 
 FOLDER is for what is written meanwhile. Marks stand at the end of a line, for the shape it is in:
 
@@ -15,7 +15,6 @@ FOLDER is for what is written meanwhile. Marks stand at the end of a line, for t
     // wrong: why       it is wrong by what it calls
 """
 
-import fnmatch
 import json
 import os
 import pathlib
@@ -200,13 +199,13 @@ ALARMS = {
 }
 
 
-def clean(checker, build, pattern='*'):
+def clean(checker, build):
     entries = database(pathlib.Path(build))
     # What is made in the build tree, and the table itself, are no part of it.
-    files = [f for f in sorted(entries) if f.startswith(f'{ROOT}/') and fnmatch.fnmatch(f, pattern) and
+    files = [f for f in sorted(entries) if f.startswith(f'{ROOT}/') and
              not f.startswith((f'{ROOT}/build/', f'{HERE}/')) and f[len(f'{ROOT}/'):] not in ALARMS]
     if not files:
-        sys.exit(f'{build}/compile_commands.json has no file {pattern}')
+        sys.exit(f'{build}/compile_commands.json has no source of this repository')
     version = subprocess.run(['clang-query-19', '--version'], stdout=subprocess.PIPE, text=True, check=True).stdout
     passed = Passed(ROOT / 'build' / 'passed', version, pathlib.Path(checker).read_text())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -226,9 +225,9 @@ def clean(checker, build, pattern='*'):
     return right
 
 
-def main(what, tool, folder, *more):
+def main(what, tool, folder):
     if what == 'clean':
-        return clean(tool, folder, *more)
+        return clean(tool, folder)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         return {'table': table, 'prove': prove, 'messages': messages}[what](tool, pathlib.Path(place))
 
