@@ -4,7 +4,9 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -210,7 +212,19 @@ class TreeRemover {
 
 }  // namespace
 
-void remove_tree(std::string path) { TreeRemover(std::move(path)).run(); }
+// Others may still make files in it, as a call does that was cancelled and has not ended yet: what
+// has come meanwhile is removed as well, for half a second at most.
+void remove_tree(const std::string& path) {
+    constexpr std::chrono::milliseconds kLongestRest{256};
+    for (std::chrono::milliseconds rest{1};; rest *= 2) {
+        try {
+            return TreeRemover(path).run();
+        } catch (const OSError& e) {
+            if (e.code().value() != ENOTEMPTY || rest > kLongestRest) throw;
+        }
+        std::this_thread::sleep_for(rest);
+    }
+}
 
 }  // namespace detail
 }  // namespace v1

@@ -27,7 +27,7 @@ mode_t type_of_entry(DIR* directory, const dirent& entry) noexcept;
 // a link nor enters what is mounted there; a directory that its owner may not change is changed so
 // that he may. Holds few descriptors, however deep it is.
 // Raises: OSError, of the first that could not be removed, when all else is; std::bad_alloc.
-void remove_tree(std::string path);
+void remove_tree(const std::string& path);
 
 }  // namespace detail
 }  // namespace v1

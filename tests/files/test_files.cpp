@@ -2049,6 +2049,21 @@ TEST_F(Files, ATemporaryDirectoryIsRemovedWithWhatIsInIt) {
     });
 }
 
+TEST_F(Files, ATemporaryDirectoryIsRemovedThoughFilesAreStillMadeInIt) {
+    run([&]() -> Coroutine<> {
+        for (int i = 0; i < 20; ++i) {
+            auto temporary = co_await asyncio::temporary_directory({.dir = dir_});
+            std::thread maker([place = temporary.path()] {
+                for (int n = 0; n < 500; ++n) std::ofstream(place + '/' + std::to_string(n));
+            });
+            const auto removed = co_await asyncio::as_result(temporary.cleanup());
+            EXPECT_FALSE(removed.error());
+            maker.join();
+        }
+    });
+    EXPECT_TRUE(fs::is_empty(dir_));
+}
+
 // Runs `body`, which is given a new temporary directory, as a user who is not root.
 template <class F>
 int with_directory_of_a_user(const std::string& dir, F body) {
