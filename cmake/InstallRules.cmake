@@ -54,6 +54,14 @@ install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${asyncio_doc_dir}" C
 install(PROGRAMS "${PROJECT_SOURCE_DIR}/tools/asyncio-check-coroutines"
     DESTINATION "${CMAKE_INSTALL_BINDIR}"
     COMPONENT tools)
+# gdb's commands; and once more under the name by which gdb finds them when it loads the shared library.
+install(FILES "${PROJECT_SOURCE_DIR}/tools/gdb/asyncio_gdb.py"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/libasyncio"
+    COMPONENT tools)
+install(FILES "${PROJECT_SOURCE_DIR}/tools/gdb/asyncio_gdb.py"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR}"
+    RENAME "libasyncio.so.${PROJECT_VERSION}-gdb.py"
+    COMPONENT tools)
 
 set(asyncio_pc_libs_private "")
 if(ASYNCIO_TLS)

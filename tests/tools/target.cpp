@@ -4,6 +4,7 @@
 //   target              one loop, tasks of all kinds
 //   target many N       N sleeping tasks more
 //   target busy N       N tasks more that never wait
+//   target awaited      the same, in a task that others await
 //   target stuck        a task that never gives the loop back
 //   target lost         tasks whose names begin with "lost", which nothing can wake, and others
 //   target stalls N     a task that computes for N ms each 50 ms
@@ -239,6 +240,14 @@ void wait_for_the_end() {
     }
 }
 
+Coroutine<> innermost() {
+    ready.fetch_add(1);
+    wait_for_the_end();
+    co_return;
+}
+Coroutine<> middle() { co_await create_task(innermost(), {.name = "innermost"}); }
+Coroutine<> outermost() { co_await create_task(middle(), {.name = "middle"}); }
+
 Coroutine<> program(const Arguments& arguments, bool speaks) {
     Objects o;
     std::vector<asyncio::Task<>> tasks;
@@ -280,6 +289,7 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
             if (task != asyncio::current_task() && !arguments.is("many")) tell(task);
         }
     }
+    if (arguments.is("awaited")) co_await create_task(outermost(), {.name = "outermost"});
     ready.fetch_add(1);
     if (arguments.is("stuck")) wait_for_the_end();
     if (speaks) {
