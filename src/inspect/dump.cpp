@@ -1,8 +1,4 @@
 // What a program tells of its own tasks.
-//
-// It reads itself as the tool does from outside: through the table of offsets, by a call of the
-// system that says where an address is wrong. So it needs nothing of the loop's thread, which may
-// be stuck, and cannot crash on what that changes meanwhile.
 #include <atomic>
 #include <cstring>
 #include <sstream>
@@ -11,52 +7,25 @@
 
 #include "asyncio/inspect.hpp"
 #include "asyncio/log.hpp"
-#include "inspect/memory.hpp"
 #include "inspect/output.hpp"
-#include "inspect/reader.hpp"
+#include "inspect/own_tasks.hpp"
 #include "loop/loop.hpp"
 #include "os/own_memory.hpp"
 #include "os/posix.hpp"
 #include "os/signal_thread.hpp"
 #include "os/signals.hpp"
-#include "os/threads.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
-extern "C" const DebugBlock asyncio_debug_block __attribute__((visibility("hidden")));
-
 namespace {
 
 using namespace reading;
 
-class OwnMemory final : public Memory {
-    std::uint32_t fetch(Address address, char* to) override {
-        std::uint32_t pages = 0;
-        for (std::size_t i = 0; i < kPages; ++i) {
-            // Safe because the kernel looks at this address, and nobody here.
-            const auto* const from = reinterpret_cast<const void*>(address + i * kPage);
-            if (read_own_memory(from, to + i * kPage, kPage) == kPage) pages |= 1u << i;
-        }
-        return pages;
-    }
-};
-
 std::string own_tasks() {
-    OwnMemory memory;
-    const Reading reading{monotonic_ns()};
-    Snapshot snapshot;
-    snapshot.library = asyncio_debug_block.library;
-    Reader reader(memory, asyncio_debug_block, reading);
-    reader.read_loops(snapshot.loops);
-    // Those that ran meanwhile may be told wrong; this thread's own stands still.
-    memory.forget();
-    for (reading::Loop& loop : snapshot.loops) {
-        loop.torn = loop.thread != thread_id() && !reader.unchanged(loop);
-    }
     std::ostringstream out;
-    print_tree(out, snapshot, {});
+    print_tree(out, own_snapshot(), {});
     return out.str();
 }
 

@@ -109,8 +109,10 @@ Loop Reader::read_loop(Address at) {
     read_timers(at, loop, now);
 
     ready_.clear();
-    read_ready(pointer(at, block_.loop.ready));
-    read_ready(pointer(at, block_.loop.batch));
+    if (!reading_.only_running) {
+        read_ready(pointer(at, block_.loop.ready));
+        read_ready(pointer(at, block_.loop.batch));
+    }
     loop.ready = ready_.size();
 
     Address running = 0;
@@ -120,6 +122,10 @@ Loop Reader::read_loop(Address at) {
         if (loop.running && pointer(thread, block_.thread.loop) == at) {
             running = pointer(thread, block_.thread.task);
         }
+    }
+    if (reading_.only_running) {
+        if (running != 0) loop.tasks.push_back(read_task(running, running, now));
+        return loop;
     }
     std::unordered_set<Address> seen;
     for (Address task = pointer(at, block_.loop.first_task);

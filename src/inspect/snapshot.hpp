@@ -87,6 +87,7 @@ struct Snapshot {
 struct Reading {
     std::optional<std::int64_t> now;  // ns, CLOCK_MONOTONIC; a core file: none
     bool timers = false;              // Loop::timed is wanted
+    bool only_running = false;        // of tasks no others
 };
 
 }  // namespace reading

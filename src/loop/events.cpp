@@ -226,6 +226,7 @@ constinit LoopList loop_list;
 void list_loop(Loop& loop) {
     forks();                    // what a fork needs is there with the first loop
     dump_on_signal_if_asked();  // in a child of fork(), too
+    [[maybe_unused]] static const bool watched = (watch_if_asked(), true);
     const std::lock_guard lock(loops_mutex);
     loop.previous_loop = loop_list.last;
     (loop_list.last ? loop_list.last->following_loop : loop_list.first) = &loop;

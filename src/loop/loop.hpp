@@ -295,6 +295,8 @@ extern constinit LoopList loop_list;
 void allow_tools_if_asked() noexcept;
 // inspect/dump.cpp
 void dump_on_signal_if_asked() noexcept;
+// inspect/watchdog.cpp
+void watch_if_asked() noexcept;
 
 // all_loops().
 void list_loop(Loop& loop);
