@@ -7,7 +7,9 @@
 //   target awaited      the same, in a task that others await
 //   target stuck        a task that never gives the loop back
 //   target lost         tasks whose names begin with "lost", which nothing can wake, and others
-//   target stalls N     a task that computes for N ms each 50 ms
+//   target strange      tasks with names that nobody wants to show, and two that await each other
+//   target execs        another program as soon as its input ends
+//   target stalls N     a task that computes for N ms each 50 ms, and one that wakes each 5 ms
 //   target threads N    the same on N threads, a loop each
 #include <sys/socket.h>
 #include <unistd.h>
@@ -115,6 +117,9 @@ Coroutine<> receiving(int fd) { co_await asyncio::get_running_loop().sock_recv(f
 Coroutine<> busy() {
     for (;;) co_await asyncio::sleep(0s);
 }
+Coroutine<> ticks() {
+    for (;;) co_await asyncio::sleep(5ms);
+}
 Coroutine<> stalls(std::chrono::milliseconds each) {
     for (;;) {
         co_await asyncio::sleep(50ms);
@@ -122,6 +127,11 @@ Coroutine<> stalls(std::chrono::milliseconds each) {
         while (std::chrono::steady_clock::now() < end) {
         }
     }
+}
+
+Coroutine<> joins(const std::vector<asyncio::Task<>>& tasks, std::size_t which) {
+    co_await asyncio::sleep(0s);  // until all of them are there
+    co_await tasks[which];
 }
 
 // What the tasks of the mode `lost` wait for, and who could wake them.
@@ -281,12 +291,26 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
         lost::start(start);
         co_await asyncio::sleep(50ms);
     }
+    if (arguments.is("strange")) {
+        start(nap(), "no UTF-8: \xff\xfe \xc0\x80 \xed\xa0\x80");
+        start(nap(), "right to left: \u202eabc\u2066");
+        start(nap(), std::string("controls: \0\a\r\n\x7f", 15));
+        start(nap(), "</script><img src=x onerror=alert(1)>");
+        start(nap(), std::string(100'000, 'x'));
+        start(nap(), "");
+        static std::vector<asyncio::Task<>> circle;
+        circle.push_back(create_task(joins(circle, 1), {.name = "chicken"}));
+        circle.push_back(create_task(joins(circle, 0), {.name = "egg"}));
+        co_await asyncio::sleep(1ms);
+    }
     if (arguments.is("stalls")) {
         start(stalls(std::chrono::milliseconds(arguments.count("stalls"))), "stalls");
+        start(ticks(), "ticks");
     }
     if (speaks) {
         for (const auto& task : asyncio::all_tasks()) {
-            if (task != asyncio::current_task() && !arguments.is("many")) tell(task);
+            if (task == asyncio::current_task() || arguments.is("many")) continue;
+            if (!arguments.is("strange")) tell(task);
         }
     }
     if (arguments.is("awaited")) co_await create_task(outermost(), {.name = "outermost"});
@@ -297,6 +321,8 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     } else {
         co_await asyncio::Event().wait();
     }
+    if (arguments.is("execs")) ::execl("/bin/sleep", "sleep", "60", nullptr);
+    if (arguments.is("strange")) std::_Exit(0);  // nothing ends a circle
     for (const auto& task : asyncio::all_tasks()) {
         if (task != asyncio::current_task()) task.cancel();
     }

@@ -246,6 +246,13 @@ class Tool(unittest.TestCase):
             self.assertIn('and 1 tasks more\n', text)
             self.assertNotIn('\x1b', text)
 
+    def test_top_tells_of_each_step_once(self):
+        with Target('stalls', 1) as target:  # a step each 50 ms
+            looks = self.top(target, '--seconds', 0.02, '--times', 40)
+            steps = [task['steps'] for look in looks for task in look['tasks'] if task['name'] == 'stalls']
+            self.assertGreater(sum(steps), 1)
+            self.assertLessEqual(sum(steps), sum(look['seconds'] for look in looks) / 0.05 + 2)
+
     def test_top_tells_of_steps_that_are_long(self):
         with Target('stalls', 200) as target:
             looks = self.top(target, '--seconds', 0.6, '--times', 2)

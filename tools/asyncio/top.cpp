@@ -7,6 +7,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "changes.hpp"
 #include "inspect/rows.hpp"
 
 namespace tool {
@@ -25,41 +26,10 @@ std::string milliseconds(double seconds) {
 
 std::string percent(double part) { return text("%.1f", part * 100); }
 
-// What was added between two looks. What counts anew, since a task is new or counting had ended
-// meanwhile, has nothing to be taken from it.
-Counts since(const Counts& now, const Counts* before) {
-    if (!before || before->steps > now.steps || before->busy > now.busy) return now;
-    return {now.steps - before->steps, now.busy - before->busy, now.longest, now.since};
-}
-
-// How late the timers came: half of them by at most so much, s.
-double median_late(const std::vector<std::uint64_t>& late) {
-    std::uint64_t all = 0;
-    for (const std::uint64_t n : late) all += n;
-    std::uint64_t seen = 0;
-    for (std::size_t i = 0; i < late.size(); ++i) {
-        seen += late[i];
-        if (seen * 2 >= all) return static_cast<double>(std::uint64_t{1} << i) * 1e-9;
-    }
-    return 0;
-}
-
 // One loop at two moments.
 class Look {
   public:
-    Look(const Loop& loop, const Loop* before) : loop_(loop), before_(before) {
-        seconds_ = loop.counts ? loop.counts->counted : 0;
-        if (before && before->counts && loop.counts &&
-            before->counts->counted < loop.counts->counted) {
-            seconds_ -= before->counts->counted;
-            for (const Task& task : before->tasks) {
-                if (task.counts) counts_.emplace(task.id, &task);
-            }
-        } else {
-            before_ = nullptr;
-        }
-        seconds_ = std::max(seconds_, 1e-6);
-    }
+    Look(const Loop& loop, const Counted* before) : loop_(loop), change_(loop, before) {}
 
     void print(std::ostream& out, const ShowOptions& show, const TopOptions& options) const {
         out << "loop " << loop_.number << ": " << printable(loop_.backend);
@@ -73,9 +43,9 @@ class Look {
             return;
         }
         const LoopCounts& counts = *loop_.counts;
-        const Counts all = since(counts.all, before_ ? &before_->counts->all : nullptr);
-        out << ", " << percent(busy()) << " % busy, "
-            << text("%.0f", static_cast<double>(all.steps) / seconds_)
+        const Counts all = change_.all();
+        out << ", " << percent(change_.busy()) << " % busy, "
+            << text("%.0f", static_cast<double>(all.steps) / change_.seconds())
             << " steps a second, the longest " << milliseconds(all.longest);
         if (std::any_of(counts.late.begin(), counts.late.end(), [](auto n) { return n != 0; })) {
             out << ", timers up to " << milliseconds(median_late(counts.late))
@@ -90,11 +60,11 @@ class Look {
 
     void print_json(std::ostream& out, const ShowOptions& show) const {
         out << "{\"number\":" << loop_.number << ",\"backend\":" << json_string(loop_.backend)
-            << ",\"seconds\":" << seconds_;
+            << ",\"seconds\":" << change_.seconds();
         if (loop_.counts) {
             const LoopCounts& counts = *loop_.counts;
-            print_counts(out, since(counts.all, before_ ? &before_->counts->all : nullptr));
-            out << ",\"busy_part\":" << busy() << ",\"step\":";
+            print_counts(out, change_.all());
+            out << ",\"busy_part\":" << change_.busy() << ",\"step\":";
             if (counts.step) {
                 out << *counts.step;
             } else {
@@ -131,12 +101,6 @@ class Look {
         return frames.empty() ? Place() : *frames.back();
     }
 
-    // The part of the time in which it did not sleep.
-    double busy() const {
-        const double idle = loop_.counts->idle - (before_ ? before_->counts->idle : 0);
-        return std::clamp(1 - idle / seconds_, 0.0, 1.0);
-    }
-
     std::string who_runs() const {
         for (const Task& task : loop_.tasks) {
             if (task.state != TaskState::kRunning) continue;
@@ -150,9 +114,7 @@ class Look {
         std::vector<std::pair<const Task*, Counts>> counted;
         for (const Task& task : loop_.tasks) {
             if (!task.counts || !wanted(task, show)) continue;
-            const auto before = counts_.find(task.id);
-            const bool same = before != counts_.end() && before->second->name == task.name;
-            const Counts added = since(*task.counts, same ? &*before->second->counts : nullptr);
+            const Counts added = *change_.of(task);
             if (added.steps != 0) counted.emplace_back(&task, added);
         }
         std::sort(counted.begin(), counted.end(),
@@ -167,8 +129,8 @@ class Look {
         for (const auto& [task, added] : counted) {
             if (!show.all && rows.size() > options.rows) break;
             const Place place = place_of(*task, show);
-            rows.push_back({percent(added.busy / seconds_),
-                            text("%.0f", static_cast<double>(added.steps) / seconds_),
+            rows.push_back({percent(added.busy / change_.seconds()),
+                            text("%.0f", static_cast<double>(added.steps) / change_.seconds()),
                             milliseconds(added.longest), printable(where(place)),
                             printable(place.function), word(task->state), printable(task->name)});
         }
@@ -179,17 +141,8 @@ class Look {
     }
 
     const Loop& loop_;
-    const Loop* before_;
-    double seconds_;
-    std::unordered_map<Address, const Task*> counts_;  // as they were before
+    Change change_;
 };
-
-const Loop* find(const Snapshot& snapshot, Address id) {
-    for (const Loop& loop : snapshot.loops) {
-        if (loop.id == id) return &loop;
-    }
-    return nullptr;
-}
 
 }  // namespace
 
@@ -199,18 +152,24 @@ bool top(std::ostream& out, Live& live, const TakeOptions& take, const ShowOptio
     const double lease = std::min(60.0, 2 * options.seconds + 2);
     bool right = true;
     live.count_for(lease);
-    Snapshot before = live.take(take);
+    std::unordered_map<Address, Counted> before;
+    const auto keep = [&](const Snapshot& snapshot) {
+        before.clear();
+        for (const Loop& loop : snapshot.loops) before[loop.id] = counted_of(loop);
+    };
+    keep(live.take(take));
     for (std::uint64_t i = 0; options.times == 0 || i < options.times; ++i) {
         std::this_thread::sleep_for(std::chrono::duration<double>(options.seconds));
         live.count_for(lease);
-        Snapshot now = live.take(take);
+        const Snapshot now = live.take(take);
         if (options.clear) out << "\x1b[H\x1b[2J";
         if (options.json) out << "{\"version\":1,\"loops\":[";
         const char* comma = "";
         for (const Loop& loop : now.loops) {
             right = right && !loop.torn;
             if (!wanted(loop, show)) continue;
-            const Look look(loop, find(before, loop.id));
+            const auto earlier = before.find(loop.id);
+            const Look look(loop, earlier == before.end() ? nullptr : &earlier->second);
             if (options.json) {
                 out << comma;
                 look.print_json(out, show);
@@ -222,7 +181,7 @@ bool top(std::ostream& out, Live& live, const TakeOptions& take, const ShowOptio
         out << (options.json ? "]}\n" : "\n");
         out.flush();
         if (!out) return right;
-        before = std::move(now);
+        keep(now);
     }
     return right;
 }
