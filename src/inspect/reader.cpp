@@ -363,7 +363,8 @@ void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::
         task.waits_for += ", " + seconds(std::max(0.0, *task.until)) + " left";
     }
     if (wait->fd != kDebugNone) {
-        task.waits_for += ' ' + std::to_string(value<std::int32_t>(waiter, wait->fd));
+        task.fd = value<std::int32_t>(waiter, wait->fd);
+        task.waits_for += ' ' + std::to_string(*task.fd);
     }
     if (wait->object != kDebugNone && kind.lined) {
         task.waits_for += describe_object(waiter, *wait, task);
@@ -378,10 +379,12 @@ std::string Reader::describe_object(Address waiter, const DebugWait& wait, Task&
     task.object = object;
     std::string text = " of " + hex(object) + " (";
     if (wait.size != kDebugNone) {
-        text += std::to_string(value<std::uint64_t>(object, wait.size));
-        const auto capacity =
-            wait.capacity == kDebugNone ? 0 : value<std::uint64_t>(object, wait.capacity);
-        if (capacity != 0) text += " of " + std::to_string(capacity);
+        task.items = value<std::uint64_t>(object, wait.size);
+        text += std::to_string(task.items);
+        if (wait.capacity != kDebugNone) {
+            task.capacity = value<std::uint64_t>(object, wait.capacity);
+        }
+        if (task.capacity != 0) text += " of " + std::to_string(task.capacity);
         text += ", ";
     }
     const Address end = line + block_.waiter.line_first - block_.waiter.following;

@@ -49,6 +49,9 @@ struct Task {
     std::string kind;                 // "Queue.get"; "Task", "Future"
     Address object = 0;               // what it waits for
     std::optional<double> until;      // of a sleep, how much longer, seconds
+    std::optional<std::int32_t> fd;   // of a wait for a descriptor
+    std::uint64_t items = 0;          // of a queue or semaphore that it waits for
+    std::uint64_t capacity = 0;       // of a queue; 0: none
     std::vector<Address> awaited_by;  // tasks
     // For those who ask who could end its wait.
     enum class Ends { kOutside, kObject, kTasks };

@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "console.hpp"
 #include "inspect/output.hpp"
 #include "taking.hpp"
 #include "top.hpp"
@@ -19,6 +20,7 @@ constexpr const char* kUsage =
     "       asyncio stack TASK PID            the frames of one, by its name or id\n"
     "       asyncio lost PID                  those that nothing can wake any more\n"
     "       asyncio top PID                   what each costs, once a second, until Ctrl-C\n"
+    "       asyncio console PID               all of that as a web page, until Ctrl-C\n"
     "       asyncio ps|pstree core FILE [PROGRAM]\n"
     "       asyncio stack TASK core FILE [PROGRAM]\n"
     "options:\n"
@@ -29,6 +31,7 @@ constexpr const char* kUsage =
     "  --seconds S    of top: how long between two looks, at most 20 (1)\n"
     "  --times N      of top: how many looks\n"
     "  --rows N       of top: how many tasks of each loop (20)\n"
+    "  --port N       of console: where the page is on 127.0.0.1 (one that is free)\n"
     "  --stop         stop the threads of running loops for the reading at once\n"
     "  --no-stop      never stop one, though the answer may then be wrong\n"
     "  --retries N    tries before a thread is stopped (3)\n";
@@ -43,6 +46,7 @@ struct Command {
     tool::ShowOptions show;
     tool::TakeOptions take;
     tool::TopOptions top;
+    int port = 0;
 };
 
 [[noreturn]] void wrong(const std::string& why) { throw tool::Failure(why + "\n" + kUsage); }
@@ -66,6 +70,13 @@ double seconds(const std::string& text) {
         wrong(tool::printable(text) + " is no number of seconds from 0.01 to 20");
     }
     return s;
+}
+
+int port(const std::string& text) {
+    constexpr int kLast = 65535;
+    const int n = number<int>(text, "port");
+    if (n > kLast) wrong(tool::printable(text) + " is no port");
+    return n;
 }
 
 Command parse(std::vector<std::string> arguments) {
@@ -97,6 +108,8 @@ Command parse(std::vector<std::string> arguments) {
             command.top.times = number<std::uint64_t>(following(), "number of looks");
         } else if (a == "--rows") {
             command.top.rows = number<std::size_t>(following(), "number of tasks");
+        } else if (a == "--port") {
+            command.port = port(following());
         } else if (a.starts_with("--")) {
             wrong("unknown option " + tool::printable(a));
         } else {
@@ -110,13 +123,13 @@ Command parse(std::vector<std::string> arguments) {
     };
     command.name = take("a command");
     if (command.name != "ps" && command.name != "pstree" && command.name != "stack" &&
-        command.name != "top" && command.name != "lost") {
+        command.name != "top" && command.name != "lost" && command.name != "console") {
         wrong("unknown command " + tool::printable(command.name));
     }
     if (command.name == "stack") command.task = take("the name or id of a task");
     const std::string target = take("the process");
     if (target == "core") {
-        if (command.name == "top" || command.name == "lost") {
+        if (command.name == "top" || command.name == "lost" || command.name == "console") {
             wrong(command.name + " looks at a process that runs");
         }
         command.core = take("the core file");
@@ -165,6 +178,10 @@ int run_lost(const Command& command) {
 int run(const Command& command) {
     if (command.name == "top") return run_top(command);
     if (command.name == "lost") return run_lost(command);
+    if (command.name == "console") {
+        tool::console(std::cout, command.pid, command.take, command.port);
+        return 0;
+    }
     const tool::Snapshot snapshot = command.core.empty()
                                         ? tool::Live(command.pid).take(command.take)
                                         : tool::take_core(command.core, command.program);

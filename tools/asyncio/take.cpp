@@ -99,6 +99,13 @@ class Live::Taking {
         return read_stopped();
     }
 
+    Snapshot glance() {
+        reading_.only_running = true;
+        Snapshot snapshot = read();
+        reading_.only_running = false;
+        return snapshot;
+    }
+
     // What refers to what is looked for in all of the memory, which takes longer than a thread
     // should be stopped for. A task that is lost does not change meanwhile: so what is found twice
     // in a loop that runs is nearly sure, and said to be no more than that.
@@ -187,6 +194,8 @@ Live::Live(int pid) : taking_(std::make_unique<Taking>(pid)) {}
 Live::~Live() = default;
 
 Snapshot Live::take(const TakeOptions& options) { return taking_->take(options); }
+
+Snapshot Live::glance() { return taking_->glance(); }
 
 Snapshot Live::take_lost(const TakeOptions& options, std::vector<Address>& lost) {
     return taking_->take_lost(options, lost);
