@@ -39,10 +39,10 @@ std::string hex(Address address) {
     return text;
 }
 
+// 12.34 -> "12.3 s". printf takes a third of the time of reading a million tasks that sleep.
 std::string seconds(double s) {
-    char text[64];
-    std::snprintf(text, sizeof text, "%.1f s", s);
-    return text;
+    const auto tenths = static_cast<std::int64_t>(s * 10 + 0.5);
+    return std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10) + " s";
 }
 
 // N7asyncio2v16detail8TaskBaseE -> asyncio::v1::detail::TaskBase
@@ -330,7 +330,13 @@ bool Reader::gathers_tasks(Address gather) {
     return true;
 }
 
-std::optional<DebugWait> Reader::wait_of(std::uint8_t kind) {
+const std::optional<DebugWait>& Reader::wait_of(std::uint8_t kind) {
+    const auto known = waits_.find(kind);
+    if (known != waits_.end()) return known->second;
+    return waits_[kind] = read_wait(kind);
+}
+
+std::optional<DebugWait> Reader::read_wait(std::uint8_t kind) {
     if (kind >= block_.waits_count) return std::nullopt;
     const Address at =
         memory_.get<Address>(address_of(block_.waits) + kind * sizeof(Address)).value_or(0);
@@ -344,7 +350,7 @@ std::optional<DebugWait> Reader::wait_of(std::uint8_t kind) {
 }
 
 void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::int64_t now) {
-    const auto wait = wait_of(value<std::uint8_t>(waiter, block_.waiter.kind));
+    const auto& wait = wait_of(value<std::uint8_t>(waiter, block_.waiter.kind));
     if (!wait || wait->name[0] == '\0') {
         task.waits_for = kind.name;
         return;

@@ -56,7 +56,8 @@ class Reader {
     void describe_waiter(Address waiter, const Kind& kind, Task& task, std::int64_t now);
     std::string describe_object(Address waiter, const DebugWait& wait, Task& task);
     bool gathers_tasks(Address gather);
-    std::optional<DebugWait> wait_of(std::uint8_t kind);
+    const std::optional<DebugWait>& wait_of(std::uint8_t kind);
+    std::optional<DebugWait> read_wait(std::uint8_t kind);
     bool is_done(Address future);
     const Kind& kind_of(Address node);
     Kind read_kind(Address type);
@@ -68,7 +69,8 @@ class Reader {
     Memory& memory_;
     const Block& block_;
     const Reading& reading_;
-    std::unordered_map<Address, Kind> kinds_;    // by virtual table
+    std::unordered_map<Address, Kind> kinds_;  // by virtual table
+    std::unordered_map<std::uint8_t, std::optional<DebugWait>> waits_;
     std::unordered_map<Address, Place> places_;  // by what a source_location points to
     std::unordered_set<Address> ready_;          // nodes that are about to run
     struct Counted {

@@ -1,13 +1,18 @@
 #include "console.hpp"
 
+#include <malloc.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <ostream>
+#include <string>
+#include <string_view>
 
 #include "console_page.hpp"
 #include "look_json.hpp"
@@ -17,6 +22,15 @@
 namespace tool {
 
 namespace {
+
+// A look at a million tasks is a gigabyte, which glibc would ask the system for in small pieces,
+// and for each thread anew.
+void take_memory_in_large_pieces() {
+#ifdef __GLIBC__
+    ::mallopt(M_ARENA_MAX, 1);
+    ::mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
 
 // A descriptor that can be read when the program is to end. For threads that begin after it, too.
 int end_signals() {
@@ -49,13 +63,34 @@ PageAnswer page() {
     return answer;
 }
 
-PageAnswer answered(Watcher& watcher, std::string_view path, std::string_view text) {
+// The answer to the last question, which many pages may ask at once: it is made anew ten times a
+// second at most, and less often if that takes long.
+struct Last {
+    std::string query;
+    std::string answer;
+    std::chrono::steady_clock::time_point until{};
+};
+
+std::string data(Watcher& watcher, const LookQuery& query, std::string_view text, Last& last) {
+    using namespace std::chrono_literals;
+    const bool sockets = query.view == "sockets" || query.view == "all";
+    const State state = watcher.ask(sockets);
+    const auto began = std::chrono::steady_clock::now();
+    if (text != last.query || began > last.until) {
+        last.answer = look_json(watcher.process(), state, query);
+        last.query = text;
+        const auto now = std::chrono::steady_clock::now();
+        last.until = now + std::max<std::chrono::steady_clock::duration>(100ms, (now - began) * 4);
+    }
+    return last.answer;
+}
+
+PageAnswer answered(Watcher& watcher, std::string_view path, std::string_view text, Last& last) {
     if (path.empty()) return page();
     const LookQuery query = read_query(text);
     PageAnswer answer;
     if (path == "data") {
-        const bool sockets = query.view == "sockets" || query.view == "all";
-        answer.body = look_json(watcher.process(), watcher.ask(sockets), query);
+        answer.body = data(watcher, query, text, last);
     } else if (path == "task") {
         answer.body = task_json(watcher.ask(false), query);
     } else {
@@ -69,13 +104,15 @@ PageAnswer answered(Watcher& watcher, std::string_view path, std::string_view te
 }  // namespace
 
 void console(std::ostream& out, int pid, const TakeOptions& take, int port) {
+    take_memory_in_large_pieces();
     const int ends = end_signals();
     Watcher watcher(pid, take);
     PageServer server(port);
     out << server.url() << std::endl;
     if (!out) throw Failure(std::string("the output failed: ") + std::strerror(errno));
+    Last last;
     server.serve(ends, [&](std::string_view path, std::string_view query) {
-        return answered(watcher, path, query);
+        return answered(watcher, path, query, last);
     });
     // At once: a look at a large program takes seconds. A thread of it that stands still for that
     // is let go by the system, and counting ends by itself.

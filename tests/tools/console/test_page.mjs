@@ -238,7 +238,7 @@ try {
     const crowd = await console_of('many', many);
     const began = Date.now();
     page = await open(crowd.url);
-    await shows(page, [`${many / 1000},0`.slice(0, -2), '×', 'nap()'], '#groups tbody');
+    await shows(page, [many.toLocaleString('en').slice(0, -3), '×', 'nap()'], '#groups tbody');
     const painted = Date.now() - began;
     await shows(page, ['tasks at nap()'], '#warnings');
     const { JSHeapUsedSize } = await page.metrics();
