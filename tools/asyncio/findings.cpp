@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -188,8 +189,11 @@ std::vector<Group> group(const std::vector<const Task*>& tasks) {
         if (added) groups.push_back({place, task->state, task->kind, 0, task->name});
         ++groups[found->second].count;
     }
-    std::stable_sort(groups.begin(), groups.end(),
-                     [](const Group& a, const Group& b) { return a.count > b.count; });
+    // Of the same size: always in the same order.
+    std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
+        return std::tie(b.count, a.place.file, a.place.line, a.state, a.kind) <
+               std::tie(a.count, b.place.file, b.place.line, b.state, b.kind);
+    });
     return groups;
 }
 
@@ -220,8 +224,9 @@ std::vector<Waited> waited_objects(const Snapshot& snapshot) {
             if (line->some.size() < kSome) line->some.push_back(task.name);
         }
     }
-    std::stable_sort(all.begin(), all.end(),
-                     [](const Waited& a, const Waited& b) { return a.waiting > b.waiting; });
+    std::sort(all.begin(), all.end(), [](const Waited& a, const Waited& b) {
+        return std::tie(b.waiting, a.object) < std::tie(a.waiting, b.object);
+    });
     return all;
 }
 

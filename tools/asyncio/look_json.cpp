@@ -4,6 +4,7 @@
 #include <charconv>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "inspect/rows.hpp"
 #include "json_writer.hpp"
@@ -273,14 +274,16 @@ class LookWriter {
         const std::size_t limit = std::min(query_.limit, kMostTasks);
         const auto by = [&](auto less) {
             const auto in_order = [&](const Task* a, const Task* b) {
-                return query_.descending ? less(b, a) : less(a, b);
+                if (less(a, b)) return !query_.descending;
+                // Else rows that are equal would change their places from look to look.
+                return less(b, a) ? query_.descending : a->id < b->id;
             };
             if (tasks.size() > limit) {
                 std::partial_sort(tasks.begin(), tasks.begin() + static_cast<std::ptrdiff_t>(limit),
                                   tasks.end(), in_order);
                 tasks.resize(limit);
             } else {
-                std::stable_sort(tasks.begin(), tasks.end(), in_order);
+                std::sort(tasks.begin(), tasks.end(), in_order);
             }
         };
         const auto by_number = [&](auto number) {
@@ -543,8 +546,10 @@ class LookWriter {
         std::vector<const Descriptor*> rows;
         for (const Descriptor& d : *state_.descriptors) rows.push_back(&d);
         // Those that somebody waits for are not to be cut off.
-        std::stable_partition(rows.begin(), rows.end(),
-                              [&](const Descriptor* d) { return waiting.contains(d->fd); });
+        // Safe because all of them stand in one array, in whose order they stay.
+        std::sort(rows.begin(), rows.end(), [&](const Descriptor* a, const Descriptor* b) {
+            return std::pair(!waiting.contains(a->fd), a) < std::pair(!waiting.contains(b->fd), b);
+        });
         json_.key("sockets").begin('[');
         for (std::size_t i = 0; i < std::min(rows.size(), kMostSockets); ++i) {
             const Descriptor& d = *rows[i];

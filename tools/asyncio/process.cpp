@@ -13,6 +13,7 @@
 #include <fstream>
 #include <sstream>
 #include <unordered_map>
+#include <utility>
 
 namespace tool {
 
@@ -212,7 +213,9 @@ std::vector<Descriptor> Process::descriptors(std::size_t most) const {
         return d.kind == "socket" || d.kind == "unix" || d.kind.starts_with("tcp") ||
                d.kind.starts_with("udp");
     };
-    std::stable_partition(all.begin(), all.end(), is_socket);
+    std::sort(all.begin(), all.end(), [&](const Descriptor& a, const Descriptor& b) {
+        return std::pair(!is_socket(a), a.fd) < std::pair(!is_socket(b), b.fd);
+    });
     if (all.size() > most) all.resize(most);
     return all;
 }
