@@ -28,10 +28,12 @@ try {
 }
 
 // Whatever happens, nothing outlives this program.
+let profile = '';
 const children = new Set();
 setTimeout(() => end('not done within 90 s'), 90_000).unref();
 function end(why) {
   for (const child of children) child.kill('SIGKILL');
+  if (profile) rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   if (why) console.error(why);
   process.exit(why ? 1 : 0);
 }
@@ -57,7 +59,7 @@ async function console_of(...args) {
   return { program, tool: console_tool, url, stop() { program.kill('SIGKILL'); console_tool.kill('SIGKILL'); } };
 }
 
-const profile = mkdtempSync(join(folder, 'profile-'));
+profile = mkdtempSync(join(folder, 'profile-'));
 const browser = await puppeteer.launch({
   executablePath: chromium, headless: true, userDataDir: profile, protocolTimeout: 60_000,
   args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-extensions', '--disable-background-networking'],
@@ -327,5 +329,4 @@ try {
   end(`${error.stack ?? error}\nfaults: ${faults.join('; ')}`);
 }
 await Promise.race([browser.close(), new Promise((done) => setTimeout(done, 5000))]);
-rmSync(profile, { recursive: true, force: true });
 end();
