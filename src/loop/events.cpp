@@ -147,7 +147,7 @@ bool EventLoop::remove_watch(int fd, bool write) {
 
 void EventLoop::set_task_factory(TaskFactory factory) {
     impl_->task_factory = std::move(factory);
-    impl_->has_task_factory = static_cast<bool>(impl_->task_factory);
+    impl_->update_tells();
 }
 TaskFactory EventLoop::get_task_factory() const { return impl_->task_factory; }
 

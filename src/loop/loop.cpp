@@ -56,6 +56,8 @@ Sentinel closed_inbox;
 Node* const Loop::kInboxClosed = &closed_inbox;
 
 constinit std::atomic<std::int64_t> watch_until{0};
+constinit std::atomic<std::int64_t> trace_until{0};
+constinit std::atomic<std::int64_t> counting_wanted{0};
 
 Loop::Loop(std::unique_ptr<Backend> b)
     : backend(std::move(b)), backend_name(backend->name()), virtual_(backend->is_virtual()) {
@@ -233,7 +235,7 @@ bool Loop::run_once(std::int64_t timeout) {
 
 void Loop::iterate(std::int64_t limit) {
     check_open();  // the process may have become a child meanwhile
-    if (watch_until.load(std::memory_order_relaxed) != 0 || step_watch_) [[unlikely]]
+    if (counting_asked()) [[unlikely]]
         see_lease();
     take_posted();
     if (ready.empty()) {
@@ -328,7 +330,7 @@ void Loop::poll(std::int64_t timeout) {
     } else {
         asleep_.store(true);
         if (inbox.load() == nullptr) {
-            step_watch_ ? sleep_watched(timeout) : sleep(timeout);
+            step_watches_.empty() ? sleep(timeout) : sleep_watched(timeout);
         } else if (backend->watches()) {
             backend->wait(0, ready);
         }
@@ -352,9 +354,9 @@ void Loop::sleep(std::int64_t timeout) {
 }
 
 void Loop::sleep_watched(std::int64_t timeout) {
-    step_watch_->wait_begins();
+    step_watches_.each([](StepWatch& w) { w.wait_begins(); });
     sleep(timeout);
-    step_watch_->wait_ended();
+    step_watches_.each([](StepWatch& w) { w.wait_ended(); });
 }
 
 // Looks whether another thread's entry comes in a moment.
@@ -367,8 +369,10 @@ bool Loop::expect_post(std::int64_t timeout) noexcept {
 
 void Loop::queue_due_timers(std::int64_t now) {
     if (timers.empty()) return;
-    if (step_watch_ && timers.earliest() <= now) [[unlikely]]
-        step_watch_->timer_is_due(now - timers.earliest());
+    if (!step_watches_.empty() && timers.earliest() <= now) [[unlikely]] {
+        const std::int64_t late = now - timers.earliest();
+        step_watches_.each([late](StepWatch& w) { w.timer_is_due(late); });
+    }
     while (timers.earliest() <= now) {
         push_ready(timers.pop().owner);
         if (timers.empty()) return;
@@ -447,30 +451,61 @@ void Loop::run_node(Node& node) {
 }
 
 void Loop::run_watched_node(Node& node) {
-    StepWatch* const watch = step_watch_.get();
-    if (watch) watch->step_begins(node);
-    if (debug) {
-        run_watched(*this, node);
-    } else {
-        node.run();
-    }
-    if (watch) watch->step_ended();
+    step_watches_.each([&node](StepWatch& w) { w.step_begins(node); });
+    // However it ends: KeyboardInterrupt leaves the loop.
+    struct Ended {
+        StepWatches& watches;
+        ~Ended() {
+            watches.each([](StepWatch& w) { w.step_ended(); });
+        }
+    } const ended{step_watches_};
+    if (debug) return run_watched(*this, node);
+    node.run();
 }
 
-// Begins to count the steps, or stops, as tools ask for it.
+void Loop::begin_watch(StepWatch& watch, bool of_tasks) noexcept {
+    step_watches_.add(watch);
+    if (of_tasks) ++told_of_tasks_;
+    update_tells();
+    if (backend) update_mode();
+}
+
+void Loop::end_watch(StepWatch& watch, bool of_tasks) noexcept {
+    step_watches_.remove(watch);
+    if (of_tasks) --told_of_tasks_;
+    update_tells();
+    if (backend) update_mode();
+}
+
+// Whether it is to be looked at who wants steps counted.
+inline bool Loop::counting_asked() const noexcept {
+    return watch_until.load(std::memory_order_relaxed) != 0 || step_counter_ != nullptr;
+}
+
+// Begins to count the steps, or stops, as tools and the program itself ask for it.
 void Loop::see_lease() noexcept {
     std::int64_t until = watch_until.load(std::memory_order_relaxed);
     const std::int64_t time = monotonic_ns();
-    const bool wanted = until > time && until - time <= kLongestLease;
-    // Over, so that the next iterations need not look at the clock. What a tool has just written
-    // stays.
+    const auto is_ahead = [time](std::int64_t lease) {
+        return lease > time && lease - time <= kLongestLease;
+    };
+    const bool wanted = counting_wanted.load() > 0 || is_ahead(until);
+    // Over, so that the next iterations need not look at the clock. What a tool, or this program,
+    // has just written stays.
     if (!wanted && until != 0) watch_until.compare_exchange_strong(until, 0);
-    if (wanted == (step_watch_ != nullptr)) {
-        if (step_watch_) step_watch_->look();
+    const bool traced = wanted && is_ahead(trace_until.load(std::memory_order_relaxed));
+    if (traced != (step_ring_ != nullptr)) {
+        if (step_ring_) end_watch(*step_ring_, false);
+        step_ring_ = traced ? make_step_ring() : nullptr;
+        if (step_ring_) begin_watch(*step_ring_, false);
+    }
+    if (wanted == (step_counter_ != nullptr)) {
+        if (step_counter_) step_counter_->look();
         return;
     }
-    step_watch_ = wanted ? make_step_counts() : nullptr;
-    update_mode();
+    if (step_counter_) end_watch(*step_counter_, false);
+    step_counter_ = wanted ? make_step_counts() : nullptr;
+    if (step_counter_) begin_watch(*step_counter_, false);
 }
 
 void Loop::run_picked() {

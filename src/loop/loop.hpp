@@ -72,9 +72,19 @@ class Loop final : public LoopCore, public Pooled {
     std::int64_t now() noexcept;
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept {
-        watched_ = debug || step_watch_;
+        watched_ = debug || !step_watches_.empty();
         plain_ = !backend->is_virtual() && !watched_ && !pick_next && !stopping;
         look_at_ = 0;  // run_plain() ends with this iteration
+    }
+    // `watch`, which stays until end_watch(), is told of the steps from now on; `of_tasks`: also of
+    // tasks that are made from now on. On the loop's thread.
+    void begin_watch(StepWatch& watch, bool of_tasks) noexcept;
+    void end_watch(StepWatch& watch, bool of_tasks) noexcept;
+    // To be called when the factory, or who is told of tasks, has changed.
+    void update_tells() noexcept { tells_of_tasks = task_factory || told_of_tasks_ > 0; }
+    template <class Call>
+    void tell_watches(const Call& call) noexcept {
+        step_watches_.each(call);
     }
     // The current iteration is the last (LC-03).
     void stop() noexcept {
@@ -175,6 +185,10 @@ class Loop final : public LoopCore, public Pooled {
     std::uint64_t number = 0;  // 1 for the first that was made; 0: not listed
     const char* const backend_name;
 
+    // Of tasks that are done: how many ended so. In all.
+    std::uint64_t tasks_failed = 0;
+    std::uint64_t tasks_cancelled = 0;
+
     LoopMember* first_member = nullptr;
     Pages pipe_memory;  // what pipes are read into: one for all
 
@@ -229,6 +243,7 @@ class Loop final : public LoopCore, public Pooled {
     void run_batch();
     void run_node(Node& node);
     void run_watched_node(Node& node);
+    bool counting_asked() const noexcept;
     void see_lease() noexcept;
     void run_picked();
     void drop_queued() noexcept;
@@ -243,7 +258,7 @@ class Loop final : public LoopCore, public Pooled {
     std::atomic<std::int64_t> clock_{0};
     bool virtual_ = false;     // kept, since the back end goes when the loop closes
     bool plain_ = false;       // no virtual time, debug mode, watch, hook or stop: run_plain serves
-    bool watched_ = false;     // debug mode, or step_watch_
+    bool watched_ = false;     // debug mode, or step_watches_
     Node* batch_ = nullptr;    // what is left of the current iteration
     std::uint64_t steps_ = 0;  // entries that began to run, in all: a tool looks at them
     std::uint64_t rounds_ = 0;      // iterations before the last poll
@@ -253,7 +268,10 @@ class Loop final : public LoopCore, public Pooled {
     std::int64_t polled_at_ = 0;    // when the last poll ended, ns
     bool posts_ = false;            // another thread has posted an entry
     LookAround look_around_;
-    std::unique_ptr<StepWatch> step_watch_;  // null: nobody asks
+    StepWatches step_watches_;
+    std::uint32_t told_of_tasks_ = 0;            // how many of them are told of tasks
+    std::unique_ptr<StepCounter> step_counter_;  // one of them; null: nobody asks
+    std::unique_ptr<StepWatch> step_ring_;       // the same; only beside step_counter_
 
     // See LoopCore::apart.
     [[maybe_unused]] char apart_[64];

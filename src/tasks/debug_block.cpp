@@ -14,6 +14,7 @@
 #include "base/slabs.hpp"
 #include "loop/loop.hpp"
 #include "tasks/step_counts.hpp"
+#include "tasks/step_ring.hpp"
 
 #define AT ASYNCIO_DEBUG_OFFSET
 
@@ -71,7 +72,7 @@ struct DebugLayout<OfTasks> {
     static constexpr DebugBlock::Counts counts() {
         using Count = StepCount;
         DebugBlock::Counts c{};
-        c.of_loop = AT(Loop, step_watch_);
+        c.of_loop = AT(Loop, step_counter_);
         c.began_ns = AT(StepCounts, began_ns_);
         c.began = AT(StepCounts, began_);
         c.seen_ns = AT(StepCounts, seen_ns_);
@@ -94,6 +95,30 @@ struct DebugLayout<OfTasks> {
         c.task_longest = AT(Count, longest);
         c.task_ended = AT(Count, ended);
         return c;
+    }
+
+    static constexpr DebugBlock::Totals totals() {
+        DebugBlock::Totals t{};
+        t.tasks_made = AT(Loop, tasks_made);
+        t.tasks_failed = AT(Loop, tasks_failed);
+        t.tasks_cancelled = AT(Loop, tasks_cancelled);
+        t.late_ns = AT(StepCounts, late_ns_);
+        return t;
+    }
+
+    static constexpr DebugBlock::Ring ring() {
+        DebugBlock::Ring r{};
+        r.of_loop = AT(Loop, step_ring_);
+        r.written = AT(StepRing, written_);
+        r.notes = AT(StepRing, notes_);
+        r.note_size = sizeof(StepNote);
+        r.notes_count = StepRing::kNotes;
+        r.task = AT(StepNote, task);
+        r.name = AT(StepNote, name);
+        r.place = AT(StepNote, place);
+        r.began = AT(StepNote, began);
+        r.ended = AT(StepNote, ended);
+        return r;
     }
 
     static constexpr DebugBlock::Future future() {
@@ -162,9 +187,6 @@ constexpr DebugWait task_group = named("the tasks of a TaskGroup", kDebugTasks);
 constexpr DebugWait wait = named("wait");  // of futures, too, which anyone may end
 constexpr DebugWait as_completed_wait = named("as_completed");
 constexpr DebugWait cancelled_future = named("the end of what it has cancelled", kDebugTasks);
-constexpr DebugWait stream_read = named("StreamReader.read");
-constexpr DebugWait stream_drain = named("StreamWriter.drain");
-constexpr DebugWait stream_closed = named("StreamWriter.wait_closed");
 constexpr DebugWait datagram_receive = named("DatagramEndpoint.receive");
 constexpr DebugWait datagram_send = named("DatagramEndpoint.send");
 constexpr DebugWait connection = named("a connection");
@@ -190,9 +212,9 @@ constexpr const DebugWait* waits[] = {
     &wait,
     &as_completed_wait,
     &cancelled_future,
-    &stream_read,
-    &stream_drain,
-    &stream_closed,
+    &DebugWaits::stream_read,
+    &DebugWaits::stream_drain,
+    &DebugWaits::stream_closed,
     &datagram_receive,
     &datagram_send,
     &connection,
@@ -255,6 +277,9 @@ constexpr DebugBlock make_block() {
     b.pool = {Slab::kMark,          kSlabSize,    AT(Slab, mark),
               AT(Slab, block_size), sizeof(Slab), AT(ThreadState, free),
               kBlockClasses};
+    b.totals = DebugLayout<OfTasks>::totals();
+    b.trace_until = &trace_until;
+    b.ring = DebugLayout<OfTasks>::ring();
     return b;
 }
 

@@ -24,6 +24,8 @@ struct DebugWaits {
     static const DebugWait lock, event, condition, semaphore, queue_get, queue_put, queue_join;
     // net/debug_waits.cpp
     static const DebugWait descriptor;
+    // streams/debug_waits.cpp
+    static const DebugWait stream_read, stream_drain, stream_closed;
 };
 
 // What a wait of this kind stands on.

@@ -17,16 +17,6 @@ StepCounts::StepCounts() noexcept
     seen_ = began_;
 }
 
-// A node of a list does not say what it is, but its class does.
-const TaskBase* StepCounts::task_of(const Node& node) noexcept {
-    const std::type_info* const type = &typeid(node);
-    // Safe because an address is only a number here, and below.
-    Kind& kind = kinds_[(reinterpret_cast<std::uintptr_t>(type) >> 3) % kinds_.size()];
-    if (kind.type != type) kind = {type, dynamic_cast<const TaskBase*>(&node) != nullptr};
-    // Safe because an object of this class was asked.
-    return kind.task ? static_cast<const TaskBase*>(static_cast<const Waitable*>(&node)) : nullptr;
-}
-
 // A task has one of the few places that its address leads to. A new one takes an empty one, or that
 // of the task there that has run least.
 StepCount* StepCounts::place_of(const TaskBase& task) noexcept {
@@ -51,7 +41,7 @@ StepCount* StepCounts::place_of(const TaskBase& task) noexcept {
 }
 
 void StepCounts::step_begins(Node& node) noexcept {
-    const TaskBase* const task = task_of(node);
+    const TaskBase* const task = kinds_.task_of(node);
     running_ = task ? place_of(*task) : nullptr;
     step_began_ = ticks(even_counter_);
 }
@@ -81,6 +71,7 @@ void StepCounts::wait_ended() noexcept {
 void StepCounts::timer_is_due(std::int64_t late) noexcept {
     const auto width = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(late)));
     ++late_[std::min(width, kTimes - 1)];
+    late_ns_ += static_cast<std::uint64_t>(late);
 }
 
 void StepCounts::look() noexcept {
@@ -88,8 +79,8 @@ void StepCounts::look() noexcept {
     seen_ = ticks(even_counter_);
 }
 
-std::unique_ptr<StepWatch> make_step_counts() noexcept {
-    return std::unique_ptr<StepWatch>(new (std::nothrow) StepCounts);
+std::unique_ptr<StepCounter> make_step_counts() noexcept {
+    return std::unique_ptr<StepCounter>(new (std::nothrow) StepCounts);
 }
 
 }  // namespace detail

@@ -4,10 +4,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <typeinfo>
 
 #include "asyncio/futures.hpp"
 #include "loop/step_watch.hpp"
+#include "tasks/node_kinds.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -23,7 +23,7 @@ struct StepCount {
     std::uint64_t ended;  // when its last step did; 0: it has not
 };
 
-class StepCounts final : public StepWatch {
+class StepCounts final : public StepCounter {
   public:
     // As many tasks as are counted. Of more, those that have run least make room.
     static constexpr std::size_t kTasks = 4096;
@@ -42,13 +42,6 @@ class StepCounts final : public StepWatch {
     template <class>
     friend struct DebugLayout;
 
-    // Whether the objects of a class are tasks, which takes long to ask.
-    struct Kind {
-        const std::type_info* type;
-        bool task;
-    };
-
-    const TaskBase* task_of(const Node& node) noexcept;
     StepCount* place_of(const TaskBase& task) noexcept;
 
     const bool even_counter_;
@@ -67,8 +60,9 @@ class StepCounts final : public StepWatch {
     std::uint64_t busy_ = 0;
     std::uint64_t longest_ = 0;
     std::array<std::uint64_t, kTimes> late_{};  // timers, by how late they came
+    std::uint64_t late_ns_ = 0;                 // in all
     std::array<StepCount, kTasks> tasks_{};
-    std::array<Kind, 16> kinds_{};  // by the address of the type
+    NodeKinds kinds_;
 };
 
 }  // namespace detail

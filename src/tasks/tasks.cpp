@@ -111,8 +111,8 @@ void TaskBase::run() {
         t.task = nullptr;
         t.context = context;
         unlink();
-        if (flags_ & kExit) [[unlikely]]
-            leave_loop();
+        if (flags_ & (kExit | kWatched)) [[unlikely]]
+            tell_ended();
         release_on(t);  // the loop's
         return;
     }
@@ -124,8 +124,15 @@ void TaskBase::drop() noexcept {
     // The loop owns the task and destroys its frames when it closes.
 }
 
+[[gnu::cold]] void TaskBase::tell_made() noexcept {
+    flags_ |= kWatched;
+    static_cast<Loop&>(core()).tell_watches([this](StepWatch& w) { w.task_made(*this); });
+}
+
 // S-60: KeyboardInterrupt and SystemExit leave the loop too, whose reference goes.
-[[gnu::cold]] void TaskBase::leave_loop() {
+[[gnu::cold]] void TaskBase::tell_ended() {
+    static_cast<Loop&>(core()).tell_watches([this](StepWatch& w) { w.task_ended(*this); });
+    if ((flags_ & kExit) == 0) return;
     std::exception_ptr leave = exc_;
     release();
     std::rethrow_exception(std::move(leave));
@@ -149,12 +156,14 @@ void TaskBase::copy_context() noexcept { context_ = ContextSlot::copy_current();
 // S-43: the body is never entered. Out of line, since each step would save two registers for it.
 [[gnu::cold, gnu::noinline]] void TaskBase::cancel_before_start() noexcept {
     flags_ |= kStarted | kCancelOnce;
+    ++static_cast<Loop&>(core()).tasks_cancelled;
     std::exception_ptr error = take_cancel();
     finish_cancelled(std::move(error));
 }
 
 void TaskBase::end_cancelled(PromiseBase& root) noexcept {
     leaf_ = &root;
+    ++static_cast<Loop&>(core()).tasks_cancelled;
     std::exception_ptr error = take_cancel();
     finish_cancelled(std::move(error));
 }
@@ -164,9 +173,11 @@ void TaskBase::finish_from_error(PromiseBase& root, std::exception_ptr* kept) no
     std::exception_ptr error = take_error_of(root, kept);
     if (is_cancelled_error(error)) {
         flags_ |= kCancelOnce;
+        ++static_cast<Loop&>(core()).tasks_cancelled;
         finish_cancelled(std::move(error));
         return;
     }
+    ++static_cast<Loop&>(core()).tasks_failed;
     if (is_exit_error(error)) flags_ |= kExit;
     finish_error(std::move(error));
 }
@@ -217,6 +228,7 @@ std::uint32_t uncancel(FutureBase& f) {
 
 TaskOptions factory_options(LoopCore& core, TaskOptions options) {
     auto& loop = static_cast<Loop&>(core);
+    if (!loop.task_factory) return options;
     const Loop::Stays stays(loop);  // the factory may close it, and destroy the public object
     loop.task_factory(*loop.loop, options);
     loop.check_open();
@@ -246,6 +258,8 @@ void launch(TaskBase& task, const TaskOptions& options) {
         }
     }
     task.context_ = ContextSlot::use(options.context);
+    if (task.core().tells_of_tasks) [[unlikely]]
+        task.tell_made();
     const bool running = thread_state.loop == &task.core();
     task.start(options.eager_start.value_or(false) && running);
 }

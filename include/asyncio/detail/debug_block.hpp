@@ -16,7 +16,7 @@ namespace detail {
 
 inline constexpr char kDebugMagic[16] = "asyncio.debug\n\x1a";
 inline constexpr std::uint16_t kDebugFormat = 1;
-inline constexpr std::uint16_t kDebugMinor = 1;
+inline constexpr std::uint16_t kDebugMinor = 2;
 
 inline constexpr std::uint16_t kDebugNone = 0xffff;  // an offset: there is none
 
@@ -31,6 +31,10 @@ struct DebugWait {
     std::uint16_t fd;               // from the waiter: an int
     std::uint16_t ends = 0;         // minor 1: who ends it, one of DebugEnds
     std::uint16_t object_size = 0;  // the same: of the object, bytes
+    // Minor 2: where a descriptor is found that `fd` does not reach, if via is not 0.
+    std::int16_t via = 0;          // from the waiter: a pointer to an object
+    std::uint16_t via_object = 0;  // in that: a pointer to another one
+    std::uint16_t via_fd = 0;      // in that: an int; -1: none
 };
 
 enum DebugEnds : std::uint16_t {
@@ -127,6 +131,23 @@ struct DebugBlock {
         std::uint16_t mark_at, block_size, head, free, free_count;
     };
     Pool pool;
+
+    // Minor 2. Of a loop, 64 bits each: tasks that were made, and of those that are done how many
+    // raised and were cancelled. Of its counts: ns that timers were late, in all.
+    struct Totals {
+        std::uint16_t tasks_made, tasks_failed, tasks_cancelled, late_ns;
+    };
+    Totals totals;
+    // As `watch_until`, which must be ahead too: until when each step is kept. What `of_loop` of a
+    // loop then leads to: `written` (64 bits) of the steps and sleeps that ended, of which the last
+    // `notes_count` are in `notes`. A sleep's `place` is the ring itself.
+    void* trace_until;
+    struct Ring {
+        std::uint16_t of_loop, written, notes, note_size;
+        std::uint32_t notes_count;
+        std::uint16_t task, name, place, began, ended;  // in a note, 64 bits each
+    };
+    Ring ring;
 };
 
 }  // namespace detail

@@ -94,6 +94,7 @@ class ASYNCIO_API FutureBase : public Waitable, public Pooled {
     static constexpr std::uint16_t kEager = 32;       // its first step ran inside create_task
     static constexpr std::uint16_t kExit = 64;  // KeyboardInterrupt/SystemExit: leave the loop
     static constexpr std::uint16_t kLogDestroyed = 128;  // report "destroyed but it is pending"
+    static constexpr std::uint16_t kWatched = 256;       // somebody is to be told of its end
     static constexpr std::uint16_t kOther = 512;         // another layout: use value_address()
     static constexpr std::uint16_t kCancelOnce = 1024;   // exc_ is handed out once (S-51)
     static constexpr std::uint16_t kCancelling = 2048;   // a cancel() passes through it just now
@@ -293,6 +294,8 @@ class ASYNCIO_API TaskBase : public FutureBase {
 
     // First step: queued, or at once if `eager` (EG-04) and not too many are on the stack already.
     void start(bool eager);
+    // To be called before that where the loop tells of its tasks.
+    void tell_made() noexcept;
     // The common case of launch(): no name, no context, not eager.
     void start_plain() noexcept {
         name_ = next_task_number() << 1 | 1;
@@ -340,7 +343,7 @@ class ASYNCIO_API TaskBase : public FutureBase {
     void must_cancel(const std::exception_ptr& error) noexcept;
     void cancel_now() noexcept;
     void cancel_before_start() noexcept;
-    [[noreturn]] void leave_loop();
+    void tell_ended();
     void copy_context() noexcept;
     void delete_extra() noexcept;
     void link() noexcept {
@@ -348,6 +351,7 @@ class ASYNCIO_API TaskBase : public FutureBase {
         following_ = nullptr;
         (previous_ ? previous_->following_ : core_->first_task) = this;
         core_->last_task = this;
+        ++core_->tasks_made;
     }
     void unlink() noexcept {
         (previous_ ? previous_->following_ : core_->first_task) = following_;

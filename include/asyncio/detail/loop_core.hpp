@@ -310,11 +310,12 @@ struct LoopCore {
     ReadyQueue ready;
     std::atomic<bool> closed{false};
     bool debug = false;
-    bool has_task_factory = false;
+    bool tells_of_tasks = false;     // a factory, or who watches steps, is told of each new task
     EventLoop* loop = nullptr;       // the public object; null once it is destroyed
     DebugHooks* hooks = nullptr;     // debug mode's; the core checks it and never looks inside
     TaskBase* first_task = nullptr;  // not-done tasks, in the order they were made
     TaskBase* last_task = nullptr;
+    std::uint64_t tasks_made = 0;
     ThreadState* thread = nullptr;  // of the thread that runs it, or ran it last
 
     // Futures and handles refer to the core after the loop is gone, on any thread. Those made and

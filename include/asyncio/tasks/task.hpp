@@ -231,7 +231,7 @@ Task<T> make_task_as(LoopCore& core, Coroutine<T>& coroutine, const TaskOptions&
 template <class T>
 Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, const TaskOptions& options) {
     if (core.closed.load(std::memory_order_relaxed) || core.debug) check_usable(core);
-    if (core.has_task_factory) {
+    if (core.tells_of_tasks) {
         return make_task_as(core, coroutine, factory_options(core, options));
     }
     return make_task_as(core, coroutine, options);
@@ -240,7 +240,7 @@ Task<T> make_task(LoopCore& core, Coroutine<T> coroutine, const TaskOptions& opt
 // The same for the loop that runs here, without options.
 template <class T>
 Task<T> make_task_here(LoopCore& core, Coroutine<T> coroutine) {
-    if (core.debug || core.has_task_factory) [[unlikely]] {
+    if (core.debug || core.tells_of_tasks) [[unlikely]] {
         return make_task<T>(core, std::move(coroutine), {});
     }
     core.attach_here();
