@@ -103,8 +103,18 @@ class ASYNCIO_API TransportBase : public Pooled {
     // `<asyncio.Transport fd=7 open>`.
     virtual std::string repr() const = 0;
 
+    // That of the connection, for tools that look into the process; -1 if there is none.
+    std::int32_t shown_descriptor() const noexcept { return shown_descriptor_; }
+
+  protected:
+    void show_descriptor(std::int32_t fd) noexcept { shown_descriptor_ = fd; }
+
   private:
+    template <class>
+    friend struct DebugLayout;
+
     RefCount refs_{1};
+    std::int32_t shown_descriptor_ = -1;
 };
 
 [[noreturn]] ASYNCIO_API void throw_empty_transport();

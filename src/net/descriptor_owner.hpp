@@ -141,6 +141,7 @@ class DescriptorOwner : public TransportBase,
     // The loop knows this descriptor: from here on it keeps the transport.
     void own(int fd) {
         fd_ = fd;
+        show_descriptor(fd);
         handle_ = Handle(Ref<TransportBase>::share(this));
         retain();  // the loop's, until let_go()
         queue_life();
@@ -174,7 +175,9 @@ class DescriptorOwner : public TransportBase,
         if (!this->node_queued() && !life_queued_) release();
     }
     void close_descriptor() noexcept {
-        if (fd_ >= 0) this->give_back(engine(), std::exchange(fd_, -1));
+        if (fd_ < 0) return;
+        show_descriptor(-1);
+        this->give_back(engine(), std::exchange(fd_, -1));
     }
 
     std::shared_ptr<P> protocol_;

@@ -382,6 +382,7 @@ bool TlsTransport::call_app(F&& call) {
 
 void TlsTransport::connected(Transport& below) {
     below_ = Ref<TransportBase>::share(&below.impl());
+    show_descriptor(below_->shown_descriptor());
     if (closed_) {  // before it was there
         below_->abort();
         return;
@@ -477,6 +478,7 @@ void TlsTransport::forgotten() noexcept {
     disarm();
     ssl_->finish();
     // These may be all that keeps this alive, but for the protocol that calls here.
+    show_descriptor(-1);
     below_ = nullptr;
     let_go();
 }

@@ -207,6 +207,9 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     void last_writer_gone() noexcept;
     void close_unclosed() noexcept;
 
+    template <class>
+    friend struct DebugLayout;
+
     // What each message looks at comes first: two lines of the cache (script/bench lines).
     LoopCore& core_;
     Ref<TransportBase> transport_;

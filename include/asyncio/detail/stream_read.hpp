@@ -123,6 +123,8 @@ class ASYNCIO_API StreamRead {
 
   private:
     friend class Stream;
+    template <class>
+    friend struct DebugLayout;
 
     bool begin();
     bool enter();

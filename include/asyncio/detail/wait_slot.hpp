@@ -85,6 +85,9 @@ class WaitSlot {
     W& get() noexcept { return wait_; }
 
   private:
+    template <class>
+    friend struct DebugLayout;
+
     enum class State : std::uint8_t { kNew, kBegun, kWaited, kRefused };
 
     State state_ = State::kNew;
