@@ -25,10 +25,12 @@ class OwnMemory final : public Memory {
         for (std::size_t i = 0; i < kPages; ++i) {
             // Safe because the kernel looks at this address, and nobody here.
             const auto* const from = reinterpret_cast<const void*>(address + i * kPage);
-            if (read_own_memory(from, to + i * kPage, kPage) == kPage) pages |= 1u << i;
+            if (reader_.read(from, to + i * kPage, kPage) == kPage) pages |= 1u << i;
         }
         return pages;
     }
+
+    OwnMemoryReader reader_;
 };
 
 }  // namespace
@@ -48,13 +50,28 @@ Snapshot own_snapshot() {
     return snapshot;
 }
 
-Snapshot own_running() {
+namespace {
+
+Snapshot read(const Reading& reading) {
     OwnMemory memory;
-    Reading reading{monotonic_ns()};
-    reading.only_running = true;
     Snapshot snapshot;
+    snapshot.library = asyncio_debug_block.library;
     Reader(memory, asyncio_debug_block, reading).read_loops(snapshot.loops);
     return snapshot;
+}
+
+}  // namespace
+
+Snapshot own_running() {
+    Reading reading{monotonic_ns()};
+    reading.only_running = true;
+    return read(reading);
+}
+
+Snapshot own_states() {
+    Reading reading{monotonic_ns()};
+    reading.only_states = true;
+    return read(reading);
 }
 
 }  // namespace reading

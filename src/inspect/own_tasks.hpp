@@ -13,6 +13,8 @@ namespace reading {
 Snapshot own_snapshot();
 // The loops, and of their tasks those that run just now, which is quick.
 Snapshot own_running();
+// The loops, and how many tasks are in each state.
+Snapshot own_states();
 
 }  // namespace reading
 }  // namespace detail

@@ -196,6 +196,7 @@ std::string SymbolNames::of(void* address) {
         return demangled(symbol.name.c_str()) + offset_text(at - (value - symbol.begin));
     }
     if (info.dli_sname) {
+        // Safe because the address is only a number here.
         return demangled(info.dli_sname) +
                offset_text(reinterpret_cast<std::uintptr_t>(info.dli_saddr));
     }

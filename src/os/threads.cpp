@@ -12,7 +12,9 @@ void name_this_thread(const char* name) noexcept { ::pthread_setname_np(::pthrea
 
 std::int32_t thread_id() noexcept { return static_cast<std::int32_t>(::syscall(SYS_gettid)); }
 
-bool in_main_thread() noexcept { return ::getpid() == thread_id(); }
+std::int32_t process_id() noexcept { return static_cast<std::int32_t>(::getpid()); }
+
+bool in_main_thread() noexcept { return process_id() == thread_id(); }
 
 }  // namespace detail
 }  // namespace v1

@@ -16,6 +16,9 @@ inline constexpr std::size_t kLongestThreadName = 15;
 // The kernel's number of this thread: gettid(2).
 std::int32_t thread_id() noexcept;
 
+// That of this process: getpid(2).
+std::int32_t process_id() noexcept;
+
 // Whether this is the thread on which main() runs: gettid(2).
 bool in_main_thread() noexcept;
 
