@@ -1,14 +1,21 @@
 // Looking into a running program, from outside: the program `asyncio` (docs/inspect.md).
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <source_location>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "asyncio/contextvars.hpp"
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/function.hpp"
+#include "asyncio/detail/loop_core.hpp"
 #include "asyncio/time.hpp"
 
 namespace asyncio {
@@ -24,6 +31,189 @@ namespace inspect {
 // ASYNCIO_ALLOW_TOOLS=1 does the same when the first loop is made, except in a program that runs
 // with more rights than its user.
 ASYNCIO_API void allow_tools() noexcept;
+
+// A frame of a task that is suspended, or where its coroutine is defined.
+struct FrameInfo {
+    std::string function;  // as people write it
+    std::string file;
+    std::uint32_t line = 0;
+};
+
+enum class TaskState : std::uint8_t {
+    RUNNING,    // its step runs
+    READY,      // its turn has not come
+    WAITING,    // for what the library knows
+    SUSPENDED,  // in an awaitable of another library
+};
+
+// A task, as `asyncio ps --json` tells of it.
+struct TaskSnapshot {
+    std::uint64_t id = 0;  // see TaskInfo::id()
+    std::string name;
+    TaskState state = TaskState::SUSPENDED;
+    bool cancelling = false;                // a cancel is due at its next step
+    std::string waits_for;                  // "Queue.get of 0x7f.. (0 of 10, 2 waiting)"
+    std::optional<Duration> until;          // of a sleep: how much longer
+    std::vector<FrameInfo> stack;           // the outermost first; without the library's own
+    std::vector<std::uint64_t> awaited_by;  // ids
+};
+
+struct LoopSnapshot {
+    std::uint64_t number = 0;  // 1 for the first that was made
+    std::string backend;
+    bool running = false;
+    bool asleep = false;
+    bool exact = true;  // false: it ran while it was read, and what follows may be wrong
+    std::int32_t thread = 0;
+    std::uint64_t steps = 0;
+    std::uint64_t iterations = 0;
+    std::uint64_t ready = 0;
+    std::uint64_t timers = 0;
+    std::vector<TaskSnapshot> tasks;
+};
+
+// Everything about one loop. To be called on its thread for an exact answer, and by anybody who
+// keeps it open. Raises: RuntimeError if it is closed; std::bad_alloc.
+ASYNCIO_API LoopSnapshot snapshot(EventLoop& loop);
+// The same of all loops of the process, on any thread. Raises: std::bad_alloc.
+ASYNCIO_API std::vector<LoopSnapshot> snapshots();
+
+// A task, as an Observer is told of it. Good during that call only.
+class ASYNCIO_API TaskInfo {
+  public:
+    // Its address: tells it from all other tasks that live, as `asyncio ps --json` does. A later
+    // task may have it again.
+    std::uint64_t id() const noexcept;
+    // Raises: std::bad_alloc.
+    std::string name() const;
+    // Where its coroutine is defined.
+    std::source_location place() const noexcept;
+    // Where it will go on; of one that runs, or has not begun: place().
+    std::source_location where() const noexcept;
+
+    // Made by the library alone.
+    explicit TaskInfo(const detail::TaskBase& task) noexcept : task_(task) {}
+    TaskInfo(const TaskInfo&) = delete;
+    TaskInfo& operator=(const TaskInfo&) = delete;
+
+  private:
+    const detail::TaskBase& task_;
+};
+
+// How a task ended.
+enum class Outcome : std::uint8_t { RETURNED, RAISED, CANCELLED };
+
+// Is told of what one loop does, on that loop's thread, in the order in which it happens. A
+// function that is not overridden does nothing. They may make tasks and call the loop, but not run
+// it; what takes long in one of them delays the loop. The first step of an eager task is part of
+// the step that makes it.
+struct ASYNCIO_API Observer {
+    Observer() = default;
+    Observer(const Observer&) = default;
+    Observer& operator=(const Observer&) = default;
+    virtual ~Observer();
+
+    // `task` will be started; `maker` is the task whose step makes it, null for a callback or
+    // outside of the loop.
+    virtual void task_made(const TaskInfo& task, const TaskInfo* maker) noexcept;
+    virtual void step_begins(const TaskInfo& task) noexcept;
+    // `took`: real time, whatever clock the loop has.
+    virtual void step_ends(const TaskInfo& task, Duration took) noexcept;
+    // After its last step. A task that its loop destroys as it closes has no end.
+    virtual void task_ended(const TaskInfo& task, Outcome outcome) noexcept;
+    // The loop has nothing to do, and asks the system to wake it.
+    virtual void loop_waits(EventLoop& loop) noexcept;
+    virtual void loop_woke(EventLoop& loop, Duration slept) noexcept;
+};
+
+// Ends when it is destroyed: then its observer is told nothing any more.
+class ASYNCIO_API Subscription {
+  public:
+    Subscription() noexcept = default;
+    Subscription(Subscription&&) noexcept;
+    Subscription& operator=(Subscription&&) noexcept;
+    // On the loop's thread, also from within the observer, or while the loop does not run. On
+    // another thread the observer may be in the middle of a call.
+    ~Subscription();
+
+  private:
+    class Watch;
+    friend Subscription observe(EventLoop&, Observer&);
+    explicit Subscription(std::shared_ptr<Watch> watch) noexcept;
+    void end() noexcept;
+
+    std::shared_ptr<Watch> watch_;
+};
+
+// `observer` is told of `loop` until the subscription ends, or the loop is closed; it must live as
+// long. To be called on the loop's thread, or while the loop does not run. A loop that nobody
+// observes pays nothing for it; one that is observed runs each step by a slower way.
+// Raises: RuntimeError if the loop is closed, or runs on another thread; std::bad_alloc.
+[[nodiscard]] ASYNCIO_API Subscription observe(EventLoop& loop, Observer& observer);
+
+// Writes down what one loop does while it lives, for a picture on a line of time: each step of each
+// task, the loop's sleeps, and which task made which.
+class ASYNCIO_API Trace {
+  public:
+    // `most`: steps, sleeps and tasks that are kept, of some 32 bytes each and a name a task; what
+    // comes later is counted only. Raises: ValueError if `most` is 0; as observe() does.
+    explicit Trace(EventLoop& loop, std::size_t most = 1'000'000);
+    Trace(const Trace&) = delete;
+    Trace& operator=(const Trace&) = delete;
+    ~Trace();
+
+    // How many were not kept.
+    std::size_t dropped() const noexcept;
+    // All of it as JSON in the Trace Event Format, for https://ui.perfetto.dev. On the loop's
+    // thread, or while the loop does not run. Raises: std::bad_alloc.
+    std::string json() const;
+
+  private:
+    class Recording;
+    std::unique_ptr<Recording> recording_;
+    Subscription subscription_;  // ends before the recording goes
+};
+
+// While one of them lives, all loops of the process count their steps, and how long these and
+// their sleeps take, as they do for `asyncio top`: metrics() then has these figures too. Each step
+// is looked at by the clock twice.
+class ASYNCIO_API Counting {
+  public:
+    Counting() noexcept;
+    Counting(const Counting&) = delete;
+    Counting& operator=(const Counting&) = delete;
+    ~Counting();
+};
+
+// All loops of the process in figures, as OpenMetrics text (the media type is
+// `application/openmetrics-text; version=1.0.0; charset=utf-8`), which Prometheus reads. On any
+// thread, and while a loop is stuck: of a loop that runs meanwhile two figures may not fit each
+// other. Which there are: docs/inspect.md.
+// Raises: std::bad_alloc.
+ASYNCIO_API std::string metrics();
+
+// Which request, of which trace over several programs, a task works for: the header `traceparent`
+// of W3C Trace Context (https://www.w3.org/TR/trace-context/, version 00).
+struct ASYNCIO_API TraceParent {
+    std::array<std::uint8_t, 16> trace_id{};
+    std::array<std::uint8_t, 8> span_id{};
+    std::uint8_t flags = 0;  // bit 0: the trace is recorded
+
+    // A new trace, of random numbers. Raises: std::exception of std::random_device.
+    static TraceParent make(bool sampled = true);
+    // Another span of the same trace. Raises: as make().
+    TraceParent child() const;
+    // "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    std::string to_string() const;
+    // None if `text` is no such header; of a later version what this one has.
+    static std::optional<TraceParent> parse(std::string_view text) noexcept;
+
+    friend bool operator==(const TraceParent&, const TraceParent&) = default;
+};
+
+// That of the present task. A context variable: tasks that it makes have the same, until they set
+// their own.
+ASYNCIO_API ContextVar<TraceParent>& traceparent();
 
 // A step that keeps a loop from all others for longer than it should.
 struct Stall {

@@ -37,6 +37,8 @@ bool print_stack(std::ostream& out, const Snapshot& snapshot, const std::string&
                  const ShowOptions& options);
 // Everything, as one object; its members are described in docs/inspect.md.
 void print_json(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+// Figures of all loops, as OpenMetrics text; of tasks only Loop::states is needed.
+void print_metrics(std::ostream& out, const Snapshot& snapshot);
 
 }  // namespace reading
 }  // namespace detail

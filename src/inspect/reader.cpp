@@ -104,6 +104,7 @@ Loop Reader::read_loop(Address at) {
     loop.iterations = value<std::uint64_t>(at, block_.loop.rounds) +
                       value<std::uint32_t>(at, block_.loop.iterations);
     read_counts(at, loop);
+    read_totals(at, loop);
     const bool is_virtual = loop.backend == "virtual";
     const std::int64_t now = is_virtual ? value<std::int64_t>(at, block_.loop.clock) : now_of(at);
     read_timers(at, loop, now);
@@ -127,13 +128,120 @@ Loop Reader::read_loop(Address at) {
         if (running != 0) loop.tasks.push_back(read_task(running, running, now));
         return loop;
     }
+    const auto count = [&](TaskState state) { ++loop.states[static_cast<std::size_t>(state)]; };
+    Address task = pointer(at, block_.loop.first_task);
+    if (reading_.only_states) {
+        for (std::size_t n = 0; task != 0 && n < kMostTasks; ++n) {
+            count(state_of(task, running, pointer(task, block_.future.waiting)));
+            task = pointer(task, block_.task.following);
+        }
+        return loop;
+    }
     std::unordered_set<Address> seen;
-    for (Address task = pointer(at, block_.loop.first_task);
-         task != 0 && seen.size() < kMostTasks && seen.insert(task).second;
+    for (; task != 0 && seen.size() < kMostTasks && seen.insert(task).second;
          task = pointer(task, block_.task.following)) {
         loop.tasks.push_back(read_task(task, running, now));
+        count(loop.tasks.back().state);
     }
     return loop;
+}
+
+void Reader::read_totals(Address at, Loop& loop) {
+    const auto& t = block_.totals;
+    if (t.tasks_made == 0) return;
+    loop.totals = {value<std::uint64_t>(at, t.tasks_made), value<std::uint64_t>(at, t.tasks_failed),
+                   value<std::uint64_t>(at, t.tasks_cancelled)};
+}
+
+TaskState Reader::state_of(Address task, Address running, Address waiting) {
+    if (task == running) return TaskState::kRunning;
+    if (ready_.contains(task)) return TaskState::kReady;
+    return waiting != 0 ? TaskState::kWaiting : TaskState::kSuspended;
+}
+
+// None while it has begun just now: then how long a tick is cannot be told yet.
+std::optional<Reader::Clock> Reader::clock_of(Address counts) {
+    const auto& c = block_.counts;
+    const auto number = [&](std::uint16_t offset) { return value<std::uint64_t>(counts, offset); };
+    const auto ns = static_cast<double>(number(c.seen_ns) - number(c.began_ns));
+    const auto ticks = static_cast<double>(number(c.seen) - number(c.began));
+    if (!(ns > 0) || !(ticks > 0)) return std::nullopt;
+    return Clock{value<std::int64_t>(counts, c.began_ns), number(c.began), ns / ticks};
+}
+
+std::int64_t Reader::Clock::ns(std::uint64_t at) const {
+    const double passed = static_cast<double>(static_cast<std::int64_t>(at - began)) * ns_a_tick;
+    constexpr double kLongest = 1e18;  // a number that is read may be any
+    return began_ns + static_cast<std::int64_t>(std::clamp(passed, -kLongest, kLongest));
+}
+
+// The steps that have come since, of which the loop overwrites the oldest meanwhile: how many there
+// are is read before and after, and what may have been overwritten between counts as lost.
+void Reader::read_steps(Address loop, StepCursor& cursor, std::vector<Step>& to) {
+    const auto& r = block_.ring;
+    constexpr std::uint32_t kMostNotes = 1u << 20;
+    constexpr std::size_t kLargestNote = 256;
+    if (r.note_size < 8 || r.note_size > kLargestNote) return;
+    if (r.notes_count == 0 || r.notes_count > kMostNotes) return;
+    const Address ring = pointer(loop, r.of_loop);
+    const Address counts = pointer(loop, block_.counts.of_loop);
+    if (ring == 0 || counts == 0) return;
+    const auto clock = clock_of(counts);
+    if (!clock) return;
+    if (cursor.ring != ring) {
+        cursor.ring = ring;
+        cursor.read = 0;
+    }
+    const auto end = value<std::uint64_t>(ring, r.written);
+    if (end < cursor.read) cursor.read = 0;  // a new one has its address
+    std::uint64_t begin =
+        end > r.notes_count ? std::max(cursor.read, end - r.notes_count) : cursor.read;
+    std::vector<char> bytes(std::size_t{r.note_size} * (end - begin));
+    for (std::uint64_t i = begin; i < end; ++i) {
+        const Address at = ring + r.notes + (i % r.notes_count) * r.note_size;
+        if (!memory_.read(at, bytes.data() + (i - begin) * r.note_size, r.note_size)) return;
+    }
+    memory_.forget();
+    const auto after = value<std::uint64_t>(ring, r.written);
+    // The one that is just being written, too.
+    const std::uint64_t kept = after + 1 > r.notes_count ? after + 1 - r.notes_count : 0;
+    const std::uint64_t first = std::clamp(kept, begin, end);
+    cursor.lost += first - cursor.read;
+    cursor.read = end;
+    for (std::uint64_t i = first; i < end; ++i) {
+        const char* const note = bytes.data() + (i - begin) * r.note_size;
+        const auto number = [&](std::uint16_t offset) {
+            std::uint64_t n = 0;
+            if (offset + sizeof n <= r.note_size) std::memcpy(&n, note + offset, sizeof n);
+            return n;
+        };
+        Step step;
+        step.task = number(r.task);
+        const Address where = number(r.place);
+        step.asleep = step.task == 0 && where == ring;
+        // How long a tick is becomes known better meanwhile: one does not begin before the last.
+        step.at = std::max(cursor.end, clock->ns(number(r.began)));
+        cursor.end = std::max(step.at, clock->ns(number(r.ended)));
+        step.took = cursor.end - step.at;
+        if (step.task != 0) {
+            step.name = name_of_step(step.task, number(r.name), cursor);
+            step.place = place(where);
+        }
+        to.push_back(std::move(step));
+    }
+}
+
+// A task that has gone has left its number at most.
+std::string Reader::name_of_step(Address task, std::uint64_t name, StepCursor& cursor) {
+    if (name & 1) return "Task-" + std::to_string(name >> 1);
+    constexpr std::size_t kMostNames = 100'000;
+    if (pointer(task, block_.task.name) != name) {
+        const auto known = cursor.names.find({task, name});
+        return known == cursor.names.end() ? std::string() : known->second;
+    }
+    std::string text = name_of_task(task);
+    if (cursor.names.size() < kMostNames) cursor.names[{task, name}] = text;
+    return text;
 }
 
 // What is counted of the steps of a loop while a tool asks for it.
@@ -143,11 +251,10 @@ void Reader::read_counts(Address at, Loop& loop) {
     const Address counts = c.task_size == 0 ? 0 : pointer(at, c.of_loop);
     if (counts == 0) return;
     const auto number = [&](std::uint16_t offset) { return value<std::uint64_t>(counts, offset); };
+    const auto clock = clock_of(counts);
+    if (!clock) return;
     const auto ns = static_cast<double>(number(c.seen_ns) - number(c.began_ns));
-    const auto ticks = static_cast<double>(number(c.seen) - number(c.began));
-    // It has begun just now: how long a tick is cannot be told yet.
-    if (!(ns > 0) || !(ticks > 0)) return;
-    const double tick = ns * 1e-9 / ticks;
+    const double tick = clock->ns_a_tick * 1e-9;
     const auto time = [&](std::uint64_t n) { return static_cast<double>(n) * tick; };
 
     LoopCounts& of_loop = loop.counts.emplace();
@@ -165,6 +272,9 @@ void Reader::read_counts(Address at, Loop& loop) {
     }
     for (std::size_t i = 0; i < std::min<std::size_t>(c.late_count, kMostTimes); ++i) {
         of_loop.late.push_back(memory_.get<std::uint64_t>(counts + c.late + i * 8).value_or(0));
+    }
+    if (block_.totals.late_ns != 0) {
+        of_loop.late_all = static_cast<double>(number(block_.totals.late_ns)) * 1e-9;
     }
     const std::size_t places = std::min<std::size_t>(c.tasks_count, kMostCounted);
     if (c.task_size > kMostPlaceSize) return;
@@ -224,13 +334,7 @@ Task Reader::read_task(Address at, Address running, std::int64_t now) {
     task.cancelling = (flags & block_.future.must_cancel) != 0;
     const Address waiting = is_done(at) ? 0 : pointer(at, block_.future.waiting);
     const Address leaf = pointer(at, block_.task.leaf);
-    if (at == running) {
-        task.state = TaskState::kRunning;
-    } else if (ready_.contains(at)) {
-        task.state = TaskState::kReady;
-    } else if (waiting != 0) {
-        task.state = TaskState::kWaiting;
-    }
+    task.state = state_of(at, running, waiting);
     read_stack(at, leaf, task);
     if (task.stack.empty()) task.stack.push_back(place(pointer(at, block_.future.place)));
     if (task.state == TaskState::kWaiting) describe_wait(waiting, task, now);
@@ -371,6 +475,19 @@ void Reader::describe_waiter(Address waiter, const Kind& kind, Task& task, std::
     if (wait->fd != kDebugNone) {
         task.fd = value<std::int32_t>(waiter, wait->fd);
         task.waits_for += ' ' + std::to_string(*task.fd);
+    }
+    if (wait->via != 0) {
+        // Safe as a sum: an offset before the waiter is a negative one.
+        const Address object =
+            memory_.get<Address>(waiter + static_cast<Address>(std::int64_t{wait->via}))
+                .value_or(0);
+        const Address other = object == 0 ? 0 : pointer(object, wait->via_object);
+        const auto fd =
+            other == 0 ? -1 : memory_.get<std::int32_t>(other + wait->via_fd).value_or(-1);
+        if (fd >= 0) {
+            task.fd = fd;
+            task.waits_for += " of descriptor " + std::to_string(fd);
+        }
     }
     if (wait->object != kDebugNone && kind.lined) {
         task.waits_for += describe_object(waiter, *wait, task);

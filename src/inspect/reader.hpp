@@ -28,6 +28,8 @@ class Reader {
     void read_loops(std::vector<Loop>& loops);
     // Whether one is as it was when it was read: it sleeps, or runs nowhere, and has run nothing.
     bool unchanged(const Loop& loop);
+    // Appends what has ended since `cursor` was read up to. Nothing while steps are not kept.
+    void read_steps(Address loop, StepCursor& cursor, std::vector<Step>& to);
 
   private:
     // What a node is, as its type and the bases of that tell.
@@ -43,7 +45,18 @@ class Reader {
     Address pointer(Address object, std::uint16_t offset) { return value<Address>(object, offset); }
 
     Loop read_loop(Address loop);
+    // How the ticks of a loop's clock are told as ns.
+    struct Clock {
+        std::int64_t began_ns;
+        std::uint64_t began;
+        double ns_a_tick;
+        std::int64_t ns(std::uint64_t at) const;
+    };
+    std::optional<Clock> clock_of(Address counts);
     void read_counts(Address at, Loop& loop);
+    std::string name_of_step(Address task, std::uint64_t name, StepCursor& cursor);
+    void read_totals(Address at, Loop& loop);
+    TaskState state_of(Address task, Address running, Address waiting);
     void count_task(Task& task);
     void read_timers(Address at, Loop& loop, std::int64_t now);
     std::int64_t now_of(Address loop);

@@ -1,9 +1,13 @@
 // What the loops of a process do at one moment.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "inspect/memory.hpp"
@@ -35,9 +39,18 @@ struct LoopCounts {
     double counted = 0;               // for how long
     std::optional<double> step;       // for how long the present step runs
     std::vector<std::uint64_t> late;  // timers: place n has those that came less than 2^n ns late
+    double late_all = 0;              // how late they came, in all
 };
 
 enum class TaskState { kRunning, kReady, kWaiting, kSuspended };
+inline constexpr std::size_t kTaskStates = 4;
+
+// Of the tasks of a loop, since it was made.
+struct TaskTotals {
+    std::uint64_t made = 0;
+    std::uint64_t failed = 0;
+    std::uint64_t cancelled = 0;
+};
 
 struct Task {
     Address id = 0;
@@ -76,14 +89,42 @@ struct Loop {
     std::uint64_t ready = 0;
     std::optional<double> next_timer;  // seconds
     std::vector<Task> tasks;
-    std::vector<Address> timed;  // what its timers stand in; see Reading
-    Address owner = 0;           // ThreadState of the thread that runs it
+    std::array<std::uint64_t, kTaskStates> states{};  // how many are in each
+    std::optional<TaskTotals> totals;                 // none: an older version of the library
+    std::vector<Address> timed;                       // what its timers stand in; see Reading
+    std::size_t copy = 0;                             // of the library, where a process has several
+    Address owner = 0;                                // ThreadState of the thread that runs it
     std::optional<LoopCounts> counts;
+};
+
+struct PoolCounts {
+    std::uint64_t threads = 0;
+    std::uint64_t queued = 0;
 };
 
 struct Snapshot {
     std::uint32_t library = 0;
     std::vector<Loop> loops;
+    std::optional<PoolCounts> pools;  // none: only the process itself knows
+};
+
+// A step, or a sleep, that has ended. Times in ns of CLOCK_MONOTONIC.
+struct Step {
+    Address task = 0;  // 0: of a callback, or a sleep
+    std::string name;
+    Place place;  // where its coroutine is defined
+    bool asleep = false;
+    std::int64_t at = 0;
+    std::int64_t took = 0;
+};
+
+// How far the steps of a loop have been read.
+struct StepCursor {
+    Address ring = 0;
+    std::uint64_t read = 0;
+    std::uint64_t lost = 0;  // that were overwritten before they were read
+    std::int64_t end = 0;    // of the last one
+    std::map<std::pair<Address, std::uint64_t>, std::string> names;  // of those met before
 };
 
 // What time it is, for loops that have no clock of their own.
@@ -91,6 +132,7 @@ struct Reading {
     std::optional<std::int64_t> now;  // ns, CLOCK_MONOTONIC; a core file: none
     bool timers = false;              // Loop::timed is wanted
     bool only_running = false;        // of tasks no others
+    bool only_states = false;         // of tasks only how many are in each state
 };
 
 }  // namespace reading

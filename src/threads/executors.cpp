@@ -25,10 +25,13 @@
 #include "loop/look_around.hpp"
 #include "loop/loop.hpp"
 #include "os/threads.hpp"
+#include "threads/pool_figures.hpp"
 #include "threads/time_after.hpp"
 
 namespace asyncio {
 inline namespace v1 {
+
+constinit detail::PoolFigures detail::pool_figures;
 
 Executor::~Executor() = default;
 
@@ -159,13 +162,16 @@ struct ThreadPoolExecutor::Pool {
     bool shut_down = false;
 
     void push(detail::JobBase* job) noexcept {
+        detail::pool_figures.queued.fetch_add(1, std::memory_order_relaxed);
         job->following_ = nullptr;
         (first ? last->following_ : first) = job;
         last = job;
     }
     detail::JobBase* pop() noexcept {
         detail::JobBase* job = first;
-        if (job) first = job->following_;
+        if (!job) return nullptr;
+        detail::pool_figures.queued.fetch_sub(1, std::memory_order_relaxed);
+        first = job->following_;
         return job;
     }
 
@@ -205,12 +211,16 @@ void ThreadPoolExecutor::Pool::start(const std::shared_ptr<Pool>& pool) {
     auto worker = std::make_shared<Worker>();
     pool->workers.reserve(pool->workers.size() + 1);
     worker->thread = std::thread(&Pool::work, pool, worker, pool->started);
+    detail::pool_figures.threads.fetch_add(1, std::memory_order_relaxed);
     ++pool->started;
     pool->workers.push_back(std::move(worker));
 }
 
 void ThreadPoolExecutor::Pool::work(std::shared_ptr<Pool> pool, std::shared_ptr<Worker> self,
                                     unsigned number) {
+    struct Ends {
+        ~Ends() { detail::pool_figures.threads.fetch_sub(1, std::memory_order_relaxed); }
+    } const ends;
     name_this_thread(pool->prefix, number);
     Worker::here = self.get();
     while (detail::JobBase* job = pool->next_job(*self)) {

@@ -24,6 +24,7 @@ BAD = {
     'tls_echo': [[], ['what'], ['server', 'c'], ['server', 'c', 'k', 'x'], ['client', 'a', 'h'],
                  ['client', 'a', 'h', '0'], ['client', 'a', 'h', '1', 't', 'u']],
     'signals': [['x']],
+    'metrics_server': [['0', '1'], ['port'], ['65536'], ['-1']],
     'picture_server': [['x'], ['0'], ['1', '-1'], ['1', '1', '1']],
     'parallel_commands': [['-j'], ['-j', '0', 'true'], ['-j', 'x', 'true'], ['--what', 'true']],
     'rate_limited_crawler': [[], ['u', '0'], ['u', '1', '0'], ['u', '1', 'fast'], ['u', '1', '1', '1']],
@@ -33,12 +34,14 @@ BAD = {
 }
 # Programs that print something soon, with these arguments.
 PRINTS = {
-    'chat_server': ['0'], 'echo_server': ['0'], 'http_hello': ['0'], 'udp_time': [], 'signals': [],
+    'chat_server': ['0'], 'echo_server': ['0'], 'http_hello': ['0'], 'metrics_server': ['0'], 'udp_time': [],
+    'signals': [],
     'picture_server': ['1', '0'], 'unix_rpc': ['demo'], 'parallel_commands': ['true'],
     'port_scanner': ['127.0.0.1', '1', '2'],
 }
 # Programs that run until they are stopped, with these arguments.
-SERVES = {'chat_server': ['0'], 'echo_server': ['0'], 'http_hello': ['0'], 'signals': [], 'picture_server': ['1'],
+SERVES = {'chat_server': ['0'], 'echo_server': ['0'], 'http_hello': ['0'], 'metrics_server': ['0'], 'signals': [],
+          'picture_server': ['1'],
           'udp_time': ['serve', '0'], 'parallel_commands': ['sleep 30']}
 
 
