@@ -20,8 +20,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -243,6 +245,34 @@ class Arguments {
 
 std::atomic<int> ready{0};
 
+// One task for each way to wait for a connection; the port is told.
+struct Connections {
+    std::optional<asyncio::Server> server;
+    std::optional<std::pair<asyncio::StreamReader, asyncio::StreamWriter>> idle, full;
+};
+
+Coroutine<> draining(asyncio::StreamWriter writer) {
+    writer.write(std::string(20'000'000, 'x'));
+    co_await writer.drain();
+}
+
+template <class Start>
+Coroutine<> streams(Connections& c, const Start& start) {
+    const auto nothing = [](asyncio::StreamReader, asyncio::StreamWriter) -> Coroutine<> {
+        co_await asyncio::Event().wait();
+    };
+    c.server = co_await asyncio::start_server(nothing, "127.0.0.1", 0);
+    const int port = c.server->sockets().front().getsockname().port();
+    std::cout << "{\"name\":\"port\",\"port\":" << port << "}" << std::endl;
+    c.idle = co_await asyncio::open_connection("127.0.0.1", port);
+    c.full = co_await asyncio::open_connection("127.0.0.1", port);
+    start([](Connections& of) -> Coroutine<> { co_await of.idle->first.readline(); }(c), "reading");
+    start(draining(c.full->second), "draining");
+    start([](Connections& of) -> Coroutine<> { co_await of.idle->second.wait_closed(); }(c),
+          "closing");
+    for (int i = 0; i < 10; ++i) co_await asyncio::sleep(1ms);
+}
+
 // Ends when standard input does.
 void wait_for_the_end() {
     char byte;
@@ -303,6 +333,8 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
         circle.push_back(create_task(joins(circle, 0), {.name = "egg"}));
         co_await asyncio::sleep(1ms);
     }
+    Connections connections;
+    if (arguments.is("streams")) co_await streams(connections, start);
     if (arguments.is("stalls")) {
         start(stalls(std::chrono::milliseconds(arguments.count("stalls"))), "stalls");
         start(ticks(), "ticks");

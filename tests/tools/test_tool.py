@@ -103,6 +103,16 @@ class Tool(unittest.TestCase):
             self.assertTrue(loops[0]['exact'])
             self.assertEqual(tasks['slow']['stack'][-1][0], 'nap')
 
+    def test_says_which_connection_is_waited_for(self):
+        with Target('streams') as target:
+            port = next(told['port'] for told in target.told if told['name'] == 'port')
+            tasks, _ = tasks_of(tool('ps', '--json', target.pid))
+            waits = {name: tasks[name]['waits']['detail'] for name in ('reading', 'draining', 'closing')}
+            for name, what in (('reading', 'StreamReader.read'), ('draining', 'StreamWriter.drain'),
+                               ('closing', 'StreamWriter.wait_closed')):
+                self.assertRegex(waits[name], rf'^{what} of descriptor \d+, to 127\.0\.0\.1:{port}$')
+            self.assertNotEqual(waits['reading'].split()[3], waits['draining'].split()[3])
+
     def test_the_tree_shows_who_awaits_whom(self):
         with Target() as target:
             answer = tool('pstree', target.pid)
@@ -301,6 +311,87 @@ class Tool(unittest.TestCase):
         with Target('threads', 2) as target:
             lost, _ = tasks_of(tool('lost', '--json', target.pid))
             self.assertLessEqual(set(lost), {'promised'})
+
+    def trace(self, target, *arguments, status=0):
+        answer = tool('trace', *arguments, target.pid)
+        self.assertEqual(answer.returncode, status, answer.stderr)
+        events = json.loads(answer.stdout)['traceEvents']
+        over = {}
+        for event in events:
+            if event['ph'] == 'X':
+                self.assertGreaterEqual(event['ts'] + 0.001, over.get(event['tid'], 0), event)
+                over[event['tid']] = event['ts'] + event['dur']
+        begun = [e['id'] for e in events if e['ph'] == 'b']
+        self.assertEqual(sorted(begun), sorted(e['id'] for e in events if e['ph'] == 'e'))
+        self.assertEqual(len(begun), len(set(begun)))
+        return events
+
+    def test_a_trace_has_each_step_and_sleep(self):
+        with Target('stalls', 20) as target:
+            events = self.trace(target, '--seconds', 0.6)
+            steps = [e for e in events if e['ph'] == 'X' and e['name'] == 'stalls']
+            sleeps = [e for e in events if e['ph'] == 'X' and e['name'] == 'asleep']
+            self.assertGreaterEqual(len(steps), 3)
+            self.assertGreaterEqual(len(sleeps), 3)
+            self.assertGreaterEqual(min(e['dur'] for e in steps), 19_900)
+            self.assertRegex(steps[0]['args']['place'], r'^stalls\(\) .*target\.cpp:\d+$')
+            self.assertEqual(len({e['args']['task'] for e in steps}), 1)
+            names = {e['args']['name'] for e in events if e['ph'] == 'M'}
+            self.assertIn('loop 1 (epoll)', names)
+
+    def test_steps_that_come_too_fast_are_counted(self):
+        with Target('busy', 3) as target, tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, 'trace.json')
+            answer = tool('trace', '--seconds', 0.3, '--output', file, target.pid)
+            self.assertIn(answer.returncode, (0, 2))
+            self.assertEqual(answer.returncode == 2, 'came faster than they could be read' in answer.stderr)
+            self.assertEqual(answer.stdout, '')
+            with open(file, encoding='utf-8') as text:
+                self.assertGreater(len(json.load(text)['traceEvents']), 100)
+
+    def test_a_trace_that_is_cut_short_is_whole(self):
+        with Target('stalls', 1) as target, subprocess.Popen(
+                [TOOL, 'trace', '--seconds', '20', target.pid], stdout=subprocess.PIPE) as trace:
+            time.sleep(1)
+            trace.send_signal(signal.SIGINT)
+            events = json.loads(trace.communicate(timeout=20)[0])['traceEvents']
+            self.assertEqual(trace.returncode, 0)
+            self.assertTrue(any(e['name'] == 'stalls' for e in events))
+        with Target('stalls', 1) as target, subprocess.Popen(
+                [TOOL, 'trace', '--seconds', '20', target.pid], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as trace:
+            time.sleep(1)
+            target.process.kill()
+            target.process.wait()
+            out, errors = trace.communicate(timeout=20)
+            self.assertTrue(any(e['name'] == 'stalls' for e in json.loads(out)['traceEvents']))
+            self.assertIn(b'there is no process', errors)
+
+    def test_a_trace_of_what_sleeps_is_empty(self):
+        with Target('told') as target:
+            answer = tool('trace', '--seconds', 0.05, target.pid)
+            self.assertEqual((answer.returncode, answer.stderr), (0, 'asyncio: nothing ran meanwhile\n'))
+            self.assertEqual([e for e in json.loads(answer.stdout)['traceEvents'] if e['ph'] == 'X'], [])
+
+    def test_keeping_steps_ends_with_the_tool(self):
+        with Target('busy', 1) as target:
+            self.assertIn(tool('trace', '--seconds', 0.1, target.pid).returncode, (0, 2))
+            end = time.monotonic() + 8
+            while tasks_of(tool('ps', '--json', target.pid))[1][0]['counting'] and time.monotonic() < end:
+                time.sleep(0.1)
+            self.assertFalse(tasks_of(tool('ps', '--json', target.pid))[1][0]['counting'])
+
+    def test_metrics_are_those_of_the_program(self):
+        with Target('threads', 2) as target:
+            answer = tool('metrics', target.pid)
+            self.assertEqual((answer.returncode, answer.stderr), (0, ''))
+            self.assertTrue(answer.stdout.endswith('# EOF\n'))
+            tasks, loops = tasks_of(tool('ps', '--json', target.pid))
+            told = sum(float(line.split()[-1]) for line in answer.stdout.splitlines()
+                       if line.startswith('asyncio_tasks{'))
+            self.assertEqual(told, sum(len(loop['tasks']) for loop in loops))
+            made = sum(float(line.split()[-1]) for line in answer.stdout.splitlines()
+                       if line.startswith('asyncio_tasks_created_total'))
+            self.assertGreaterEqual(made, told)
 
     def test_counting_ends_with_the_tool(self):
         def counting():

@@ -1,8 +1,12 @@
 // asyncio: looks into a program that uses libasyncio, from outside, as python -m asyncio ps does.
+#include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +14,10 @@
 
 #include "console.hpp"
 #include "inspect/output.hpp"
+#include "process.hpp"
 #include "taking.hpp"
 #include "top.hpp"
+#include "trace.hpp"
 
 namespace {
 
@@ -21,6 +27,8 @@ constexpr const char* kUsage =
     "       asyncio lost PID                  those that nothing can wake any more\n"
     "       asyncio top PID                   what each costs, once a second, until Ctrl-C\n"
     "       asyncio console PID               all of that as a web page, until Ctrl-C\n"
+    "       asyncio trace PID                 each step for a while, for ui.perfetto.dev\n"
+    "       asyncio metrics PID               figures of its loops, as OpenMetrics text\n"
     "       asyncio ps|pstree core FILE [PROGRAM]\n"
     "       asyncio stack TASK core FILE [PROGRAM]\n"
     "options:\n"
@@ -28,7 +36,9 @@ constexpr const char* kUsage =
     "  --filter TEXT  only tasks in whose name, place, state or wait TEXT occurs\n"
     "  --loop N       only loop N\n"
     "  --all          the library's own frames, too\n"
-    "  --seconds S    of top: how long between two looks, at most 20 (1)\n"
+    "  --seconds S    of top: how long between two looks, at most 20 (1); of trace: for how long "
+    "(5)\n"
+    "  --output FILE  of trace: where it is written (standard output)\n"
     "  --times N      of top: how many looks\n"
     "  --rows N       of top: how many tasks of each loop (20)\n"
     "  --port N       of console: where the page is on 127.0.0.1 (one that is free)\n"
@@ -47,6 +57,8 @@ struct Command {
     tool::TakeOptions take;
     tool::TopOptions top;
     int port = 0;
+    std::optional<double> seconds;
+    std::string output;
 };
 
 [[noreturn]] void wrong(const std::string& why) { throw tool::Failure(why + "\n" + kUsage); }
@@ -103,7 +115,9 @@ Command parse(std::vector<std::string> arguments) {
         } else if (a == "--retries") {
             command.take.retries = number<int>(following(), "number of tries");
         } else if (a == "--seconds") {
-            command.top.seconds = seconds(following());
+            command.seconds = seconds(following());
+        } else if (a == "--output" || a == "-o") {
+            command.output = following();
         } else if (a == "--times") {
             command.top.times = number<std::uint64_t>(following(), "number of looks");
         } else if (a == "--rows") {
@@ -123,13 +137,14 @@ Command parse(std::vector<std::string> arguments) {
     };
     command.name = take("a command");
     if (command.name != "ps" && command.name != "pstree" && command.name != "stack" &&
-        command.name != "top" && command.name != "lost" && command.name != "console") {
+        command.name != "top" && command.name != "lost" && command.name != "trace" &&
+        command.name != "metrics" && command.name != "console") {
         wrong("unknown command " + tool::printable(command.name));
     }
     if (command.name == "stack") command.task = take("the name or id of a task");
     const std::string target = take("the process");
     if (target == "core") {
-        if (command.name == "top" || command.name == "lost" || command.name == "console") {
+        if (command.name != "ps" && command.name != "pstree" && command.name != "stack") {
             wrong(command.name + " looks at a process that runs");
         }
         command.core = take("the core file");
@@ -149,6 +164,7 @@ void check(const std::ostream& out) {
 int run_top(const Command& command) {
     tool::TopOptions options = command.top;
     options.json = command.json;
+    options.seconds = command.seconds.value_or(options.seconds);
     options.clear = !command.json && ::isatty(STDOUT_FILENO) != 0;
     tool::Live live(command.pid);
     const bool right = tool::top(std::cout, live, command.take, command.show, options);
@@ -175,16 +191,55 @@ int run_lost(const Command& command) {
     return right ? 0 : 2;
 }
 
+volatile std::sig_atomic_t interrupted = 0;
+
+// Until its time is over, or Ctrl-C: what was read until then is a whole picture.
+int run_trace(const Command& command) {
+    tool::TraceOptions options;
+    options.seconds = command.seconds.value_or(options.seconds);
+    options.loop = command.show.loop;
+    tool::Live live(command.pid);
+    std::ofstream file;
+    if (!command.output.empty()) {
+        file.open(command.output, std::ios::binary | std::ios::trunc);
+        if (!file) {
+            throw tool::Failure(tool::printable(command.output) + ": " + std::strerror(errno));
+        }
+    }
+    std::ostream& out = command.output.empty() ? std::cout : file;
+    std::signal(SIGINT, [](int) { interrupted = 1; });
+    const tool::Traced traced =
+        tool::trace(out, live, command.pid, options, [] { return interrupted != 0; });
+    out.flush();
+    check(out);
+    if (!traced.ended.empty()) std::fprintf(stderr, "asyncio: %s\n", traced.ended.c_str());
+    if (traced.steps == 0) std::fputs("asyncio: nothing ran meanwhile\n", stderr);
+    if (traced.lost == 0) return 0;
+    std::fprintf(stderr, "asyncio: %llu steps came faster than they could be read\n",
+                 static_cast<unsigned long long>(traced.lost));
+    return 2;
+}
+
+int run_metrics(const Command& command) {
+    const tool::Snapshot snapshot = tool::Live(command.pid).take_states();
+    tool::print_metrics(std::cout, snapshot);
+    std::cout.flush();
+    check(std::cout);
+    return 0;
+}
+
 int run(const Command& command) {
+    if (command.name == "trace") return run_trace(command);
+    if (command.name == "metrics") return run_metrics(command);
     if (command.name == "top") return run_top(command);
     if (command.name == "lost") return run_lost(command);
     if (command.name == "console") {
         tool::console(std::cout, command.pid, command.take, command.port);
         return 0;
     }
-    const tool::Snapshot snapshot = command.core.empty()
-                                        ? tool::Live(command.pid).take(command.take)
-                                        : tool::take_core(command.core, command.program);
+    tool::Snapshot snapshot = command.core.empty() ? tool::Live(command.pid).take(command.take)
+                                                   : tool::take_core(command.core, command.program);
+    if (command.core.empty()) tool::name_connections(snapshot, tool::Process(command.pid));
     bool torn = false;
     for (const tool::Loop& loop : snapshot.loops) torn |= loop.torn;
     if (command.json) {

@@ -220,4 +220,22 @@ std::vector<Descriptor> Process::descriptors(std::size_t most) const {
     return all;
 }
 
+void name_connections(Snapshot& snapshot, const Process& process) {
+    constexpr std::size_t kMost = 1'000'000;
+    std::unordered_map<int, std::string> peers;
+    bool known = false;
+    for (Loop& loop : snapshot.loops) {
+        for (Task& task : loop.tasks) {
+            if (!task.fd) continue;
+            if (!std::exchange(known, true)) {
+                for (Descriptor& d : process.descriptors(kMost)) peers[d.fd] = std::move(d.peer);
+            }
+            const auto peer = peers.find(*task.fd);
+            if (peer != peers.end() && !peer->second.empty()) {
+                task.waits_for += ", to " + peer->second;
+            }
+        }
+    }
+}
+
 }  // namespace tool

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "taking.hpp"
+
 namespace tool {
 
 struct ProcessFacts {
@@ -54,5 +56,8 @@ class Process {
     std::string folder_;
     Stat first_;
 };
+
+// Adds to each wait for a connection of `process` where that leads.
+void name_connections(Snapshot& snapshot, const Process& process);
 
 }  // namespace tool

@@ -124,32 +124,55 @@ class Live::Taking {
     }
 
     void count_for(double seconds) {
-        const auto until =
-            static_cast<std::uint64_t>(monotonic_now()) + static_cast<std::uint64_t>(seconds * 1e9);
-        for (const Block& block : blocks_) {
-            if (block.watch_until == nullptr) {
-                throw Failure("the process uses a libasyncio that cannot count steps");
-            }
-            // Safe because it is an address of the process, and only passed on.
-            const auto at = reinterpret_cast<Address>(block.watch_until);
-            // Another tool may have asked for longer, which is not to be cut short.
-            memory_->forget();
-            const auto asked = memory_->get<std::uint64_t>(at).value_or(0);
-            if (asked > until && asked - until < asyncio::detail::kLongestLease) continue;
-            if (memory_->write(at, until)) continue;
-            throw Failure("process " + std::to_string(pid_) +
-                          " cannot be asked to count steps: " + std::strerror(errno));
-        }
+        for (const Block& block : blocks_) ask(block.watch_until, seconds, "count");
+    }
+
+    void trace_for(double seconds) {
+        count_for(seconds);
+        for (const Block& block : blocks_) ask(block.trace_until, seconds, "keep");
+    }
+
+    Snapshot take_states() {
+        reading_.only_states = true;
+        return read();
+    }
+
+    void read_steps(const Loop& loop, StepCursor& cursor, std::vector<Step>& to) {
+        memory_->forget();
+        Reader(*memory_, blocks_.at(loop.copy), reading_).read_steps(loop.id, cursor, to);
     }
 
   private:
+    // Writes until when the process is to do something with its steps; `where` is in the process.
+    void ask(const void* where, double seconds, const char* what) {
+        if (where == nullptr) {
+            throw Failure(std::string("the process uses a libasyncio that cannot ") + what +
+                          " steps");
+        }
+        const auto until =
+            static_cast<std::uint64_t>(monotonic_now()) + static_cast<std::uint64_t>(seconds * 1e9);
+        // Safe because it is an address of the process, and only passed on.
+        const auto at = reinterpret_cast<Address>(where);
+        // Another tool may have asked for longer, which is not to be cut short.
+        memory_->forget();
+        const auto asked = memory_->get<std::uint64_t>(at).value_or(0);
+        if (asked > until && asked - until < asyncio::detail::kLongestLease) return;
+        if (memory_->write(at, until)) return;
+        throw Failure("process " + std::to_string(pid_) + " cannot be asked to " + what +
+                      " steps: " + std::strerror(errno));
+    }
+
     Snapshot read() {
         memory_->forget();
         reading_.now = monotonic_now();
         Snapshot snapshot;
-        for (const Block& block : blocks_) {
-            snapshot.library = block.library;
-            Reader(*memory_, block, reading_).read_loops(snapshot.loops);
+        for (std::size_t i = 0; i < blocks_.size(); ++i) {
+            const std::size_t before = snapshot.loops.size();
+            snapshot.library = blocks_[i].library;
+            Reader(*memory_, blocks_[i], reading_).read_loops(snapshot.loops);
+            for (std::size_t n = before; n < snapshot.loops.size(); ++n) {
+                snapshot.loops[n].copy = i;
+            }
         }
         return snapshot;
     }
@@ -202,6 +225,14 @@ Snapshot Live::take_lost(const TakeOptions& options, std::vector<Address>& lost)
 }
 
 void Live::count_for(double seconds) { taking_->count_for(seconds); }
+
+void Live::trace_for(double seconds) { taking_->trace_for(seconds); }
+
+Snapshot Live::take_states() { return taking_->take_states(); }
+
+void Live::read_steps(const Loop& loop, StepCursor& cursor, std::vector<Step>& to) {
+    taking_->read_steps(loop, cursor, to);
+}
 
 Snapshot take_core(const std::string& path, const std::string& program) {
     const std::unique_ptr<ProcessMemory> memory = core_memory(path, program);

@@ -54,12 +54,19 @@ class Live {
     // The loops alone, and of their tasks those that run just now: a look that costs little, stops
     // nobody, and may be torn. Raises: Failure.
     Snapshot glance();
+    // All loops, and how many of their tasks are in each state: never stops anything. Raises:
+    // Failure.
+    Snapshot take_states();
     // The same as take(), and which tasks are lost: nothing that can still run leads to what they
     // wait for. By their ids. Raises: Failure.
     Snapshot take_lost(const TakeOptions& options, std::vector<Address>& lost);
     // Lets the process count the steps of its loops, for the next `seconds`, at most a minute, and
     // from then on no more. Raises: Failure.
     void count_for(double seconds);
+    // The same, and lets it keep each step. Raises: Failure.
+    void trace_for(double seconds);
+    // Appends the steps of `loop` that have ended since `cursor`. Raises: Failure.
+    void read_steps(const Loop& loop, StepCursor& cursor, std::vector<Step>& to);
 
   private:
     class Taking;
