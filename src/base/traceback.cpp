@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <ranges>
 #include <string_view>
 #include <utility>
 
@@ -20,11 +21,11 @@ std::vector<FrameSummary> traceback(const std::exception_ptr& error) {
     std::vector<FrameSummary> frames;
     frames.reserve(noted.size());
     std::string task;
-    for (auto f = noted.rbegin(); f != noted.rend(); ++f) {
-        if (f->is_root) task = f->task;
-        const std::uint64_t omitted = f->left_out;
-        if (!detail::is_of_library(f->function)) {
-            frames.push_back({f->file, f->line, detail::function_name(f->function), task, omitted});
+    for (const detail::NotedFrame& f : std::views::reverse(noted)) {
+        if (f.is_root) task = f.task;
+        const std::uint64_t omitted = f.left_out;
+        if (!detail::is_of_library(f.function)) {
+            frames.push_back({f.file, f.line, detail::function_name(f.function), task, omitted});
         } else if (!frames.empty()) {
             frames.back().omitted += omitted;
         }

@@ -332,6 +332,7 @@ constinit std::atomic<State> state{State::kUnknown};
 constinit std::atomic<const void*> untraced{nullptr};
 
 struct Probe {
+    // NOLINTNEXTLINE(modernize-use-equals-default): it must not be trivial
     ~Probe() {}
 };
 

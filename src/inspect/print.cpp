@@ -2,6 +2,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <ostream>
+#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -111,9 +112,8 @@ class Tree {
                 }
                 continue;
             }
-            for (auto child = children->second.rbegin(); child != children->second.rend();
-                 ++child) {
-                left.emplace_back(*child, level + 1);
+            for (const Task* const child : std::views::reverse(children->second)) {
+                left.emplace_back(child, level + 1);
             }
         }
     }

@@ -442,8 +442,10 @@ const std::optional<DebugWait>& Reader::wait_of(std::uint8_t kind) {
 
 std::optional<DebugWait> Reader::read_wait(std::uint8_t kind) {
     if (kind >= block_.waits_count) return std::nullopt;
-    const Address at =
-        memory_.get<Address>(address_of(block_.waits) + kind * sizeof(Address)).value_or(0);
+    const Address at = memory_
+                           .get<Address>(address_of(static_cast<const void*>(block_.waits)) +
+                                         kind * sizeof(Address))
+                           .value_or(0);
     DebugWait wait{};
     // What is beyond the end of an older one's is absent.
     const std::size_t size = std::min<std::size_t>(block_.waits_size, sizeof wait);
