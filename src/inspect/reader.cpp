@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -41,7 +42,7 @@ std::string hex(Address address) {
 
 // 12.34 -> "12.3 s". printf takes a third of the time of reading a million tasks that sleep.
 std::string seconds(double s) {
-    const auto tenths = static_cast<std::int64_t>(s * 10 + 0.5);
+    const long long tenths = std::llround(s * 10);
     return std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10) + " s";
 }
 

@@ -7,6 +7,7 @@
 #include "tasks/debug_block.hpp"
 
 #include <source_location>
+#include <stdexcept>
 
 #include "asyncio/detail/promise.hpp"
 #include "asyncio/tasks.hpp"
@@ -29,7 +30,7 @@ consteval DebugWait named(const char* name, DebugEnds ends = kDebugOutside) {
     DebugWait wait{{},         kDebugNone, kDebugNone, kDebugNone, kDebugNone,
                    kDebugNone, kDebugNone, ends,       0};
     for (std::size_t i = 0; name[i]; ++i) wait.name[i] = name[i];
-    if (wait.name[sizeof wait.name - 1] != 0) throw name;
+    if (wait.name[sizeof wait.name - 1] != 0) throw std::length_error(name);
     return wait;
 }
 

@@ -24,7 +24,7 @@ void StepRing::step_begins(Node& node) noexcept {
         const std::source_location place = task->place();
         // Safe because it is one pointer with both compilers; the tool follows it, nobody here.
         static_assert(sizeof place == sizeof step_.place);
-        std::memcpy(&step_.place, &place, sizeof step_.place);
+        std::memcpy(static_cast<void*>(&step_.place), &place, sizeof step_.place);
     }
     step_.began = ticks(even_counter_);
 }
