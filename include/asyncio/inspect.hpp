@@ -34,11 +34,12 @@ ASYNCIO_API void allow_tools() noexcept;
 
 // A frame of a task that is suspended, or where its coroutine is defined.
 struct FrameInfo {
-    std::string function;  // as people write it
-    std::string file;
-    std::uint32_t line = 0;
+    std::string function;    // as people write it
+    std::string file;        // as the compiler was given it
+    std::uint32_t line = 0;  // from 1 on
 };
 
+// What a task does at one moment.
 enum class TaskState : std::uint8_t {
     RUNNING,    // its step runs
     READY,      // its turn has not come
@@ -48,28 +49,29 @@ enum class TaskState : std::uint8_t {
 
 // A task, as `asyncio ps --json` tells of it.
 struct TaskSnapshot {
-    std::uint64_t id = 0;  // see TaskInfo::id()
-    std::string name;
-    TaskState state = TaskState::SUSPENDED;
-    bool cancelling = false;                // a cancel is due at its next step
-    std::string waits_for;                  // "Queue.get of 0x7f.. (0 of 10, 2 waiting)"
-    std::optional<Duration> until;          // of a sleep: how much longer
-    std::vector<FrameInfo> stack;           // the outermost first; without the library's own
-    std::vector<std::uint64_t> awaited_by;  // ids
+    std::uint64_t id = 0;                    // see TaskInfo::id()
+    std::string name;                        // "Task-7", or what it was given
+    TaskState state = TaskState::SUSPENDED;  // at that moment
+    bool cancelling = false;                 // a cancel is due at its next step
+    std::string waits_for;                   // "Queue.get of 0x7f.. (0 of 10, 2 waiting)"
+    std::optional<Duration> until;           // of a sleep: how much longer
+    std::vector<FrameInfo> stack;            // the outermost first; without the library's own
+    std::vector<std::uint64_t> awaited_by;   // ids
 };
 
+// A loop and its tasks.
 struct LoopSnapshot {
-    std::uint64_t number = 0;  // 1 for the first that was made
-    std::string backend;
-    bool running = false;
-    bool asleep = false;
-    bool exact = true;  // false: it ran while it was read, and what follows may be wrong
-    std::int32_t thread = 0;
-    std::uint64_t steps = 0;
-    std::uint64_t iterations = 0;
-    std::uint64_t ready = 0;
-    std::uint64_t timers = 0;
-    std::vector<TaskSnapshot> tasks;
+    std::uint64_t number = 0;      // 1 for the first that was made
+    std::string backend;           // "epoll", "io_uring", "virtual"
+    bool running = false;          // within run_forever() and its like
+    bool asleep = false;           // in the system, until something happens
+    bool exact = true;             // false: it ran while it was read, and what follows may be wrong
+    std::int32_t thread = 0;       // of the system, as in `ps -L`; that which ran it last
+    std::uint64_t steps = 0;       // of tasks and callbacks, in all
+    std::uint64_t iterations = 0;  // in all
+    std::uint64_t ready = 0;       // whose turn comes next
+    std::uint64_t timers = 0;      // that are not due yet
+    std::vector<TaskSnapshot> tasks;  // that are not done, in the order they were made
 };
 
 // Everything about one loop. To be called on its thread for an exact answer, and by anybody who
@@ -84,7 +86,7 @@ class ASYNCIO_API TaskInfo {
     // Its address: tells it from all other tasks that live, as `asyncio ps --json` does. A later
     // task may have it again.
     std::uint64_t id() const noexcept;
-    // Raises: std::bad_alloc.
+    // "Task-7", or what it was given. Raises: std::bad_alloc.
     std::string name() const;
     // Where its coroutine is defined.
     std::source_location place() const noexcept;
@@ -101,7 +103,11 @@ class ASYNCIO_API TaskInfo {
 };
 
 // How a task ended.
-enum class Outcome : std::uint8_t { RETURNED, RAISED, CANCELLED };
+enum class Outcome : std::uint8_t {
+    RETURNED,   // its coroutine, from its body
+    RAISED,     // an exception
+    CANCELLED,  // CancelledError
+};
 
 // Is told of what one loop does, on that loop's thread, in the order in which it happens. A
 // function that is not overridden does nothing. They may make tasks and call the loop, but not run
@@ -195,9 +201,9 @@ ASYNCIO_API std::string metrics();
 // Which request, of which trace over several programs, a task works for: the header `traceparent`
 // of W3C Trace Context (https://www.w3.org/TR/trace-context/, version 00).
 struct ASYNCIO_API TraceParent {
-    std::array<std::uint8_t, 16> trace_id{};
-    std::array<std::uint8_t, 8> span_id{};
-    std::uint8_t flags = 0;  // bit 0: the trace is recorded
+    std::array<std::uint8_t, 16> trace_id{};  // of all that serves one request
+    std::array<std::uint8_t, 8> span_id{};    // of this part of it
+    std::uint8_t flags = 0;                   // bit 0: the trace is recorded
 
     // A new trace, of random numbers. Raises: std::exception of std::random_device.
     static TraceParent make(bool sampled = true);
@@ -248,8 +254,8 @@ struct WatchdogOptions {
 // first loop; not in a program that runs with more rights than its user.
 class ASYNCIO_API Watchdog {
   public:
-    // Raises: ValueError if `limit` is none, below a millisecond or above an hour; RuntimeError if
-    // no thread can be made.
+    // Begins to watch. Raises: ValueError if `limit` is none, below a millisecond or above an hour;
+    // RuntimeError if no thread can be made.
     explicit Watchdog(WatchdogOptions options = {});
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;

@@ -11,6 +11,8 @@ foreach(file IN LISTS installed)
         AND NOT file MATCHES "^lib[a-z0-9_/-]*/pkgconfig/libasyncio(-http)?\\.pc$"
         AND NOT file MATCHES "^share/doc/libasyncio/examples/starter/[a-zA-Z_.]+$"
         AND NOT file MATCHES "^bin/asyncio(-check-coroutines)?$"
+        AND NOT file STREQUAL "share/libasyncio/asyncio_gdb.py"
+        AND NOT file MATCHES "^share/gdb/auto-load/.*/libasyncio\\.so\\.[0-9.]+-gdb\\.py$"
         AND NOT file STREQUAL "share/doc/libasyncio/LICENSE")
         message(SEND_ERROR "installed, but no part of the library: ${file}")
     endif()
