@@ -23,7 +23,7 @@ struct OfThisTest;
 template <>
 struct DebugLayout<OfThisTest> {
     static const StepCounts* counts(EventLoop& loop) {
-        return static_cast<const StepCounts*>(of(loop).step_watch_.get());
+        return static_cast<const StepCounts*>(of(loop).step_counter_.get());
     }
     static Loop& of(EventLoop& loop) {
         Loop* found = loop_list.first;
