@@ -10,6 +10,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "asyncio/detail/config.hpp"
+
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
@@ -18,14 +20,14 @@ namespace reading {
 using Address = std::uint64_t;
 
 // What the tool tells instead of a result.
-class Failure : public std::runtime_error {
+class ASYNCIO_API Failure : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };
 
 // A copy of memory, made page by page as it is asked for. Nothing that is read is trusted: each
 // address may be wrong, and each number too large.
-class Memory {
+class ASYNCIO_API Memory {
   public:
     virtual ~Memory() = default;
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "asyncio/detail/config.hpp"
 #include "inspect/snapshot.hpp"
 
 namespace asyncio {
@@ -24,21 +25,24 @@ struct ShowOptions {
 };
 
 // A copy of `text` in which what is no printable UTF-8 stands as \xNN.
-std::string printable(std::string_view text);
+ASYNCIO_API std::string printable(std::string_view text);
 // `text` as a string of JSON, with its quotes; what is no UTF-8 becomes U+FFFD.
-std::string json_string(std::string_view text);
+ASYNCIO_API std::string json_string(std::string_view text);
 
 // A line a task.
-void print_table(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+ASYNCIO_API void print_table(std::ostream& out, const Snapshot& snapshot,
+                             const ShowOptions& options);
 // Who awaits whom, from those that nobody awaits.
-void print_tree(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+ASYNCIO_API void print_tree(std::ostream& out, const Snapshot& snapshot,
+                            const ShowOptions& options);
 // The frames of the tasks called `task`, by name or by id. False: there is none.
-bool print_stack(std::ostream& out, const Snapshot& snapshot, const std::string& task,
-                 const ShowOptions& options);
+ASYNCIO_API bool print_stack(std::ostream& out, const Snapshot& snapshot, const std::string& task,
+                             const ShowOptions& options);
 // Everything, as one object; its members are described in docs/inspect.md.
-void print_json(std::ostream& out, const Snapshot& snapshot, const ShowOptions& options);
+ASYNCIO_API void print_json(std::ostream& out, const Snapshot& snapshot,
+                            const ShowOptions& options);
 // Figures of all loops, as OpenMetrics text; of tasks only Loop::states is needed.
-void print_metrics(std::ostream& out, const Snapshot& snapshot);
+ASYNCIO_API void print_metrics(std::ostream& out, const Snapshot& snapshot);
 
 }  // namespace reading
 }  // namespace detail

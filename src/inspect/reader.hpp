@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "asyncio/detail/config.hpp"
 #include "asyncio/detail/debug_block.hpp"
 #include "inspect/memory.hpp"
 #include "inspect/snapshot.hpp"
@@ -19,7 +20,7 @@ namespace reading {
 
 using Block = DebugBlock;
 
-class Reader {
+class ASYNCIO_API Reader {
   public:
     Reader(Memory& memory, const Block& block, const Reading& reading)
         : memory_(memory), block_(block), reading_(reading) {}

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <ostream>
 
+#include "asyncio/component/post.hpp"
 #include "asyncio/component/process.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
@@ -285,6 +286,18 @@ std::vector<EventLoop*> all_loops() {
     }
     return loops;
 }
+
+namespace component {
+
+std::vector<Poster> posters() {
+    const std::lock_guard lock(loops_mutex);
+    std::vector<Poster> all;
+    for (asyncio::detail::Loop* l = asyncio::detail::loop_list.first; l; l = l->following_loop)
+        all.emplace_back(*l);
+    return all;
+}
+
+}  // namespace component
 
 namespace {
 

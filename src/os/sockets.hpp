@@ -113,11 +113,11 @@ struct SocketFile {
     std::uint64_t inode = 0;
 };
 // None of an abstract name. Raises: OSError if it is no socket.
-std::optional<SocketFile> file_of(const Socket& socket);
+ASYNCIO_API std::optional<SocketFile> file_of(const Socket& socket);
 // Unlinks it, if it is still the one that was bound. 0 or an errno.
-int remove_file(const SocketFile& file) noexcept;
+ASYNCIO_API int remove_file(const SocketFile& file) noexcept;
 // Unlinks what a program that has ended left there; files of other kinds stay. 0 or an errno.
-int remove_stale_file(const std::string& path) noexcept;
+ASYNCIO_API int remove_stale_file(const std::string& path) noexcept;
 
 }  // namespace detail
 }  // namespace v1

@@ -4,13 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "asyncio/detail/config.hpp"
+
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
 
 // As debuggers and ps(1) show it: pthread_setname_np(3). A name of more than kLongestThreadName
 // bytes is not set.
-void name_this_thread(const char* name) noexcept;
+ASYNCIO_API void name_this_thread(const char* name) noexcept;
 inline constexpr std::size_t kLongestThreadName = 15;
 
 // The kernel's number of this thread: gettid(2).

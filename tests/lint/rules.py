@@ -63,13 +63,23 @@ SYSTEM_ROOMS = {'os', 'backend', 'tls'}
 SYSTEM_HEADERS = {'files/file_ring.cpp': {'liburing.h'}}
 LANGUAGE_HEADERS = {'cxxabi.h', 'unwind.h'}
 # Components that ask the system through os, and the libraries that they stand on.
-COMPONENT_HEADERS = {'http': ('curl/', 'openssl/', 'zlib.h')}
+COMPONENT_HEADERS = {
+    'http': ('curl/', 'openssl/', 'zlib.h'),
+    # It reads what the system tells of processes, and serves on a thread of its own, while loops are stuck.
+    'inspect': ('sys/', 'netinet/', 'arpa/', 'dirent.h', 'elf.h', 'fcntl.h', 'poll.h', 'time.h', 'unistd.h'),
+}
 
 # What a component may include of the library: its public headers and the doors. Private headers that
-# one includes all the same: it holds a server's certificate to what the library holds it to, in
-# OpenSSL's own types, which no public header may name.
+# one includes all the same: http holds a server's certificate to what the library holds it to, in
+# OpenSSL's own types, which no public header may name; inspect is how the library reads its own tasks,
+# and comes with the library that it reads.
 DOORS = re.compile(r'asyncio/(?:component/)?\w+\.hpp')
-COMPONENT_PRIVATE = {'http': {'tls/ssl_ciphers.hpp', 'tls/ssl_verify.hpp'}}
+COMPONENT_PRIVATE = {
+    'http': {'tls/ssl_ciphers.hpp', 'tls/ssl_verify.hpp'},
+    'inspect': {'inspect/memory.hpp', 'inspect/output.hpp', 'inspect/reader.hpp', 'inspect/rows.hpp',
+                'inspect/snapshot.hpp', 'loop/step_watch.hpp', 'os/sockets.hpp', 'os/threads.hpp',
+                'asyncio/detail/debug_block.hpp'},
+}
 
 
 def tracked(root, *patterns):

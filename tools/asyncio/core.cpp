@@ -1,4 +1,6 @@
-// The memory in a core file: core(5), elf(5).
+// core(5), elf(5).
+#include "core.hpp"
+
 #include <elf.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -10,7 +12,8 @@
 #include <cstring>
 #include <map>
 
-#include "taking.hpp"
+#include "find_block.hpp"
+#include "inspect/reader.hpp"
 
 namespace tool {
 
@@ -185,6 +188,16 @@ class CoreMemory final : public ProcessMemory {
 
 std::unique_ptr<ProcessMemory> core_memory(const std::string& path, const std::string& program) {
     return std::make_unique<CoreMemory>(path, program);
+}
+
+Snapshot take_core(const std::string& path, const std::string& program) {
+    const std::unique_ptr<ProcessMemory> memory = core_memory(path, program);
+    Snapshot snapshot;
+    for (const Block& block : find_blocks(*memory)) {
+        snapshot.library = block.library;
+        Reader(*memory, block, {}).read_loops(snapshot.loops);
+    }
+    return snapshot;
 }
 
 }  // namespace tool

@@ -1,4 +1,5 @@
 // asyncio: looks into a program that uses libasyncio, from outside, as python -m asyncio ps does.
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -8,13 +9,16 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <unistd.h>
 
 #include "console.hpp"
+#include "core.hpp"
 #include "inspect/output.hpp"
 #include "process.hpp"
+#include "remote.hpp"
 #include "taking.hpp"
 #include "top.hpp"
 #include "trace.hpp"
@@ -31,6 +35,8 @@ constexpr const char* kUsage =
     "       asyncio metrics PID               figures of its loops, as OpenMetrics text\n"
     "       asyncio ps|pstree core FILE [PROGRAM]\n"
     "       asyncio stack TASK core FILE [PROGRAM]\n"
+    "       asyncio ps|pstree|stack TASK|metrics|console SOCKET\n"
+    "                                         of a program that serves there, a path with a slash\n"
     "options:\n"
     "  --json         as one JSON object (docs/inspect.md)\n"
     "  --filter TEXT  only tasks in whose name, place, state or wait TEXT occurs\n"
@@ -52,6 +58,7 @@ struct Command {
     int pid = 0;
     std::string core;
     std::string program;
+    std::string socket;
     bool json = false;
     tool::ShowOptions show;
     tool::TakeOptions take;
@@ -149,6 +156,11 @@ Command parse(std::vector<std::string> arguments) {
         }
         command.core = take("the core file");
         if (next < plain.size()) command.program = plain[next++];
+    } else if (target.find('/') != target.npos) {
+        if (command.name == "top" || command.name == "lost" || command.name == "trace") {
+            wrong(command.name + " looks at a process");
+        }
+        command.socket = target;
     } else {
         command.pid = number<int>(target, "process id");
         if (command.pid == 0) wrong("0 is no process id");
@@ -228,13 +240,40 @@ int run_metrics(const Command& command) {
     return 0;
 }
 
+// What the program prints of itself. A line of it has no more control characters than one of ours.
+int run_remote(const Command& command) {
+    std::string target = command.name + "?filter=" + tool::encode_query(command.show.filter);
+    if (!command.task.empty()) target += "&task=" + tool::encode_query(command.task);
+    if (command.show.loop) target += "&loop=" + std::to_string(*command.show.loop);
+    if (command.show.all) target += "&all=1";
+    if (command.json) target += "&json=1";
+    const tool::PageAnswer answer = tool::ask(command.socket, target);
+    const bool fine = answer.status == 200;
+    std::string text;
+    for (std::size_t at = 0; at < answer.body.size();) {
+        const std::size_t end = std::min(answer.body.find('\n', at), answer.body.size());
+        text += tool::printable(std::string_view(answer.body).substr(at, end - at)) + '\n';
+        at = end + 1;
+    }
+    if (!fine) throw tool::Failure(text.substr(0, text.find('\n')));
+    std::cout << text;
+    std::cout.flush();
+    check(std::cout);
+    return 0;
+}
+
 int run(const Command& command) {
+    if (!command.socket.empty() && command.name != "console") return run_remote(command);
     if (command.name == "trace") return run_trace(command);
     if (command.name == "metrics") return run_metrics(command);
     if (command.name == "top") return run_top(command);
     if (command.name == "lost") return run_lost(command);
     if (command.name == "console") {
-        tool::console(std::cout, command.pid, command.take, command.port);
+        if (command.socket.empty()) {
+            tool::console(std::cout, command.pid, command.take, command.port);
+        } else {
+            tool::console(std::cout, command.socket, command.port);
+        }
         return 0;
     }
     tool::Snapshot snapshot = command.core.empty() ? tool::Live(command.pid).take(command.take)

@@ -8,6 +8,8 @@
 
 namespace tool {
 
+using namespace asyncio::detail::reading;
+
 struct TopOptions {
     double seconds = 1;       // between two looks
     std::uint64_t times = 0;  // how many looks; 0: for ever

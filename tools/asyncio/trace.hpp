@@ -11,6 +11,8 @@
 
 namespace tool {
 
+using namespace asyncio::detail::reading;
+
 struct TraceOptions {
     double seconds = 5;  // for how long
     std::optional<std::uint64_t> loop;

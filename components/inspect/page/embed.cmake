@@ -12,7 +12,10 @@ string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
 string(REGEX REPLACE "((0x..,){20})" "\\1\n" bytes "${bytes}")
 file(WRITE "${OUT}" "#include \"console_page.hpp\"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 static constexpr unsigned char kPage[] = {
 ${bytes}
@@ -20,5 +23,8 @@ ${bytes}
 
 std::string console_page() { return {std::begin(kPage), std::end(kPage)}; }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio
 ")

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -71,4 +74,7 @@ double median_late(const std::vector<std::uint64_t>& late) {
     return 0;
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -9,7 +9,10 @@
 
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 // Of one look what the next one is compared with.
 struct Counted {
@@ -42,4 +45,7 @@ class Change {
 // How late the timers came: half of them by at most so much, s. 0: none came.
 double median_late(const std::vector<std::uint64_t>& late);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -1,10 +1,16 @@
-// The page of `asyncio console`, which the build makes of tools/asyncio/console/.
+// The page of `asyncio console`, which the build makes of page/.
 #pragma once
 
 #include <string>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 std::string console_page();
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

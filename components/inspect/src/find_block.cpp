@@ -9,7 +9,10 @@
 #include <optional>
 #include <string>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -69,13 +72,13 @@ std::optional<Block> read_block(Memory& memory, Address at) {
     // What comes before the size is the same in all.
     constexpr std::size_t kHead = offsetof(Block, loops);
     if (!memory.read(at, &block, kHead) ||
-        std::memcmp(block.magic, asyncio::detail::kDebugMagic, sizeof block.magic) != 0) {
+        std::memcmp(block.magic, kDebugMagic, sizeof block.magic) != 0) {
         return std::nullopt;
     }
-    if (block.format != asyncio::detail::kDebugFormat || block.pointer != sizeof(void*)) {
+    if (block.format != kDebugFormat || block.pointer != sizeof(void*)) {
         throw Failure("the process uses libasyncio " + version_of(block.library) +
                       ", which lays out its loops in format " + std::to_string(block.format) +
-                      "; this tool reads format " + std::to_string(asyncio::detail::kDebugFormat) +
+                      "; this tool reads format " + std::to_string(kDebugFormat) +
                       ": use the one that came with that library");
     }
     const std::size_t size = std::min<std::size_t>(block.size, sizeof block);
@@ -104,4 +107,7 @@ std::vector<Block> find_blocks(ProcessMemory& memory) {
     return blocks;
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

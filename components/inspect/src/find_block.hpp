@@ -6,12 +6,16 @@
 #include "inspect/reader.hpp"
 #include "taking.hpp"
 
-namespace tool {
-
-using namespace asyncio::detail::reading;
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 // The blocks of all copies of the library in a process: a plug-in may have brought its own.
 // Raises: Failure if there is none, or if one is of a library that this tool does not know.
 std::vector<Block> find_blocks(ProcessMemory& memory);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,10 @@
 
 #include "inspect/rows.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -263,4 +266,7 @@ std::vector<Warning> warnings_of(const Snapshot& snapshot, const std::vector<Gro
     return all;
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,10 @@
 
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 // The place where a task is, as people are to see it; none of a task without any frame.
 const Place* place_of(const Task& task);
@@ -59,4 +62,7 @@ std::vector<Warning> warnings_of(const Snapshot& snapshot, const std::vector<Gro
 // "2 tasks"
 std::string many(std::uint64_t n, const char* what);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

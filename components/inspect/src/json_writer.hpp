@@ -10,7 +10,10 @@
 
 #include "inspect/output.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 class JsonWriter {
   public:
@@ -32,9 +35,7 @@ class JsonWriter {
         first_ = true;
         return *this;
     }
-    JsonWriter& value(std::string_view text) {
-        return raw(asyncio::detail::reading::json_string(text));
-    }
+    JsonWriter& value(std::string_view text) { return raw(reading::json_string(text)); }
     JsonWriter& value(const char* text) { return value(std::string_view(text)); }
     JsonWriter& value(bool yes) { return raw(yes ? "true" : "false"); }
     JsonWriter& value(std::integral auto n) { return raw(std::to_string(n)); }
@@ -51,7 +52,7 @@ class JsonWriter {
         return key(name).value(is);
     }
     // An address is too large for a number of JavaScript.
-    JsonWriter& address(const char* name, asyncio::detail::reading::Address is) {
+    JsonWriter& address(const char* name, reading::Address is) {
         char digits[24];
         std::snprintf(digits, sizeof digits, "0x%llx", static_cast<unsigned long long>(is));
         return key(name).value(std::string_view(digits));
@@ -83,4 +84,7 @@ inline std::string shortened(std::string_view text, std::size_t most) {
     return std::string(text.substr(0, end)) + "...";
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -10,7 +10,10 @@
 #include "json_writer.hpp"
 #include "page_server.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -676,4 +679,7 @@ std::string task_json(const State& state, const LookQuery& query) {
     return json.end('}').take();
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

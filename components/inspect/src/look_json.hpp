@@ -8,7 +8,10 @@
 
 #include "watcher.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 struct LookQuery {
     std::string view = "tasks";  // "tree", "loops", "objects", "sockets", "stalls"; "all"
@@ -29,4 +32,7 @@ std::string look_json(const Process& process, const State& state, const LookQuer
 // none with that id.
 std::string task_json(const State& state, const LookQuery& query);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,10 @@
 #include <unordered_map>
 #include <unordered_set>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -83,7 +86,7 @@ class Blocks {
     static constexpr std::uint64_t kMostAllocated = 1 << 30;
     static constexpr std::uint32_t kNoSlab = ~std::uint32_t{0};
 
-    std::uint32_t block_size(Address slab, const asyncio::detail::DebugBlock::Pool& p) {
+    std::uint32_t block_size(Address slab, const DebugBlock::Pool& p) {
         const auto known = slabs_.find(slab);
         if (known != slabs_.end()) return known->second;
         std::uint32_t size = kNoSlab;
@@ -215,8 +218,8 @@ class Search {
             awaited.users.push_back(owner);
         } else if (const auto pooled = blocks_.pooled(object)) {
             awaited.own = awaited.means = *pooled;  // a future; a frame that no task runs
-        } else if (const auto block = blocks_.allocated(object)) {
-            awaited.means = *block;
+        } else if (const auto heap = blocks_.allocated(object)) {
+            awaited.means = *heap;
         } else {
             awaited.means = {object - std::min(object, kBefore), object + kBehind};
             awaited.known_to_others = is_of_program(object);
@@ -419,4 +422,7 @@ std::vector<Address> find_lost(ProcessMemory& memory, const std::vector<Block>& 
     return Search(memory, blocks, pid, snapshot).find();
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -6,7 +6,10 @@
 #include "find_block.hpp"
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 // The ids of tasks that wait for what no task that can still run, no timer, no other thread and
 // nothing else in the process's memory refers to: a queue whose producers are gone, a lock whose
@@ -18,4 +21,7 @@ namespace tool {
 std::vector<Address> find_lost(ProcessMemory& memory, const std::vector<Block>& blocks, int pid,
                                const Snapshot& snapshot);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

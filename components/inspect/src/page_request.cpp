@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <string>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -55,7 +58,7 @@ PageRequest wrong(int status) { return {status, {}, {}}; }
 
 }  // namespace
 
-PageRequest read_request(std::string_view head, std::string_view port, std::string_view token) {
+PageRequest read_request(std::string_view head, const PageGate& gate) {
     const auto is_control = [](char c) {
         const auto u = static_cast<unsigned char>(c);
         return (u < 0x20 && c != '\r' && c != '\n' && c != '\t') || u == 0x7f;
@@ -68,21 +71,27 @@ PageRequest read_request(std::string_view head, std::string_view port, std::stri
     if (line != "HTTP/1.1" && line != "HTTP/1.0") return wrong(kVersion);
     std::string_view host;
     if (!find_host(head, host)) return wrong(kBad);
-    const std::string at_port = ':' + std::string(port);
-    if (host != "127.0.0.1" + at_port && host != "localhost" + at_port) return wrong(kForbidden);
+    const std::string at_port = ':' + gate.port;
+    if (!gate.port.empty() && host != "127.0.0.1" + at_port && host != "localhost" + at_port) {
+        return wrong(kForbidden);
+    }
     if (method != "GET") return wrong(kNotAllowed);
     if (!target.starts_with('/')) return wrong(kBad);
     target.remove_prefix(1);
     PageRequest request;
     request.path = until(target, "?");
     request.query = target;
+    if (gate.token.empty()) return request;
     // The page's links are relative: it has to end with a slash.
     const std::size_t slash = request.path.find('/');
-    if (!same_secret(request.path.substr(0, slash), token) || slash == request.path.npos) {
+    if (!same_secret(request.path.substr(0, slash), gate.token) || slash == request.path.npos) {
         return wrong(kNotFound);
     }
     request.path.remove_prefix(slash + 1);
     return request;
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

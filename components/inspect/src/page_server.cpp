@@ -19,7 +19,10 @@
 #include "page_request.hpp"
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -225,11 +228,12 @@ std::string random_token() {
     return token;
 }
 
-PageServer::PageServer(int port) : token_(random_token()) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (listener_ < 0) fail("no socket");
+PageServer PageServer::on_loopback(int port) {
+    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (listener < 0) fail("no socket");
+    PageServer server(listener);
     const int yes = 1;
-    ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -237,28 +241,32 @@ PageServer::PageServer(int port) : token_(random_token()) {
     socklen_t size = sizeof address;
     // Safe because this is how addresses are given to sockets: sockaddr(3type).
     auto* const at = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(listener_, at, size) != 0 || ::listen(listener_, 128) != 0 ||
-        ::getsockname(listener_, at, &size) != 0) {
-        const int error = errno;
-        ::close(listener_);
-        throw Failure("port " + std::to_string(port) + " of 127.0.0.1: " + std::strerror(error));
+    if (::bind(listener, at, size) != 0 || ::listen(listener, 128) != 0 ||
+        ::getsockname(listener, at, &size) != 0) {
+        fail("port " + std::to_string(port) + " of 127.0.0.1");
     }
-    port_ = ntohs(address.sin_port);
+    server.gate_ = {std::to_string(ntohs(address.sin_port)), random_token()};
+    return server;
 }
 
-PageServer::~PageServer() { ::close(listener_); }
+PageServer::~PageServer() {
+    if (listener_ >= 0) ::close(listener_);
+}
 
 std::string PageServer::url() const {
-    return "http://127.0.0.1:" + std::to_string(port_) + '/' + token_ + '/';
+    return "http://127.0.0.1:" + gate_.port + '/' + gate_.token + '/';
 }
 
 void PageServer::serve(int stop, const PageHandler& handler) {
-    const std::string port = std::to_string(port_);
     const auto answer = [&](std::string_view head) {
-        const PageRequest request = read_request(head, port, token_);
+        const PageRequest request = read_request(head, gate_);
         if (request.status != 200) return plain(request.status);
         try {
             return handler(request.path, request.query);
+        } catch (const Failure& e) {
+            PageAnswer failed = plain(500);
+            failed.body = std::string(e.what()) + '\n';
+            return failed;
         } catch (const std::bad_alloc&) {
             return plain(500);
         }
@@ -287,4 +295,7 @@ void PageServer::serve(int stop, const PageHandler& handler) {
     }
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -1,14 +1,17 @@
-// A server of one page, for the user of this machine alone. It listens on 127.0.0.1 only, and
-// answers only who knows the random token in the path. Another user's program cannot guess that,
-// and a page of another site cannot either: it can send requests here, but the `Host` they carry is
-// its own, also after its name was bound to 127.0.0.1 anew.
+// A server of one page, for one user of this machine alone.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
-namespace tool {
+#include "page_request.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 struct PageAnswer {
     int status = 200;
@@ -27,20 +30,31 @@ std::string random_token();
 
 class PageServer {
   public:
-    // `port` 0: one that is free. Raises: Failure.
-    explicit PageServer(int port);
+    // Listens on 127.0.0.1 only, and answers only who knows the random token in the path. Another
+    // user's program cannot guess that, and a page of another site cannot either: it can send
+    // requests here, but the `Host` they carry is its own, also after its name was bound to
+    // 127.0.0.1 anew. `port` 0: one that is free. Raises: Failure.
+    static PageServer on_loopback(int port);
+    // Answers whoever can connect to `listener`, which it closes at the end and which does not
+    // block.
+    explicit PageServer(int listener) noexcept : listener_(listener) {}
+    PageServer(PageServer&& other) noexcept
+        : listener_(std::exchange(other.listener_, -1)), gate_(std::move(other.gate_)) {}
     PageServer(const PageServer&) = delete;
     PageServer& operator=(const PageServer&) = delete;
     ~PageServer();
 
+    // Of one on 127.0.0.1.
     std::string url() const;
     // Serves until `stop` can be read. Raises: Failure.
     void serve(int stop, const PageHandler& handler);
 
   private:
     int listener_ = -1;
-    int port_ = 0;
-    std::string token_;
+    PageGate gate_;
 };
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

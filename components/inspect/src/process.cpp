@@ -15,7 +15,10 @@
 #include <unordered_map>
 #include <utility>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -238,4 +241,7 @@ void name_connections(Snapshot& snapshot, const Process& process) {
     }
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -8,7 +8,10 @@
 
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 struct ProcessFacts {
     std::string exe;
@@ -60,4 +63,7 @@ class Process {
 // Adds to each wait for a connection of `process` where that leads.
 void name_connections(Snapshot& snapshot, const Process& process);
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -11,6 +11,8 @@
 #include <fstream>
 #include <memory>
 #include <sstream>
+#include <unordered_map>
+#include <utility>
 
 #include "find_block.hpp"
 #include "inspect/reader.hpp"
@@ -18,7 +20,10 @@
 #include "lost.hpp"
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -85,8 +90,11 @@ int outer_thread(int pid, int inner) {
 
 class Live::Taking {
   public:
-    explicit Taking(int pid)
-        : memory_(live_memory(pid)), blocks_(find_blocks(*memory_)), pid_(pid) {}
+    Taking(int pid, HoldLoop hold)
+        : memory_(live_memory(pid)),
+          blocks_(find_blocks(*memory_)),
+          pid_(pid),
+          hold_(std::move(hold)) {}
 
     Snapshot take(const TakeOptions& options) {
         for (int i = 0; !options.stop; ++i) {
@@ -156,7 +164,7 @@ class Live::Taking {
         // Another tool may have asked for longer, which is not to be cut short.
         memory_->forget();
         const auto asked = memory_->get<std::uint64_t>(at).value_or(0);
-        if (asked > until && asked - until < asyncio::detail::kLongestLease) return;
+        if (asked > until && asked - until < kLongestLease) return;
         if (memory_->write(at, until)) return;
         throw Failure("process " + std::to_string(pid_) + " cannot be asked to " + what +
                       " steps: " + std::strerror(errno));
@@ -191,8 +199,25 @@ class Live::Taking {
         return all;
     }
 
+    // Holds the loops that run, as whoever looks can do it. One that goes on before all is read may
+    // be torn.
+    Snapshot read_held() {
+        std::unordered_map<Address, std::unique_ptr<Hold>> held;
+        for (const Loop& loop : read().loops) {
+            if (loop.running && !loop.asleep) held.emplace(loop.id, hold_(loop));
+        }
+        Snapshot snapshot = read();
+        check(snapshot);
+        for (Loop& loop : snapshot.loops) {
+            const auto found = held.find(loop.id);
+            if (found != held.end() && found->second && found->second->holds()) loop.torn = false;
+        }
+        return snapshot;
+    }
+
     // Stops the threads of the loops that run.
     Snapshot read_stopped() {
+        if (hold_) return read_held();
         std::vector<int> numbers;
         for (const Loop& loop : read().loops) {
             if (!loop.running || loop.thread <= 0) continue;
@@ -209,10 +234,11 @@ class Live::Taking {
     std::unique_ptr<ProcessMemory> memory_;
     std::vector<Block> blocks_;
     int pid_;
+    HoldLoop hold_;
     Reading reading_;
 };
 
-Live::Live(int pid) : taking_(std::make_unique<Taking>(pid)) {}
+Live::Live(int pid, HoldLoop hold) : taking_(std::make_unique<Taking>(pid, std::move(hold))) {}
 
 Live::~Live() = default;
 
@@ -234,14 +260,7 @@ void Live::read_steps(const Loop& loop, StepCursor& cursor, std::vector<Step>& t
     taking_->read_steps(loop, cursor, to);
 }
 
-Snapshot take_core(const std::string& path, const std::string& program) {
-    const std::unique_ptr<ProcessMemory> memory = core_memory(path, program);
-    Snapshot snapshot;
-    for (const Block& block : find_blocks(*memory)) {
-        snapshot.library = block.library;
-        Reader(*memory, block, {}).read_loops(snapshot.loops);
-    }
-    return snapshot;
-}
-
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -1,6 +1,7 @@
-// Where snapshots come from: a process that runs, or a core file.
+// Where snapshots come from: a process that runs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,9 +9,10 @@
 #include "inspect/memory.hpp"
 #include "inspect/snapshot.hpp"
 
-namespace tool {
-
-using namespace asyncio::detail::reading;
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 // A range of the process, and what stands behind it.
 struct Mapping {
@@ -29,9 +31,6 @@ class ProcessMemory : public Memory {
 
 // Of a process that runs. Raises: Failure.
 std::unique_ptr<ProcessMemory> live_memory(int pid);
-// Of a core file; what it left out is read from the files that the process had mapped.
-// Raises: Failure.
-std::unique_ptr<ProcessMemory> core_memory(const std::string& path, const std::string& program);
 
 struct TakeOptions {
     bool stop = false;     // at once, without a try on the running loop
@@ -39,12 +38,27 @@ struct TakeOptions {
     int retries = 3;
 };
 
+// A loop that is held between two steps, until this is destroyed.
+class Hold {
+  public:
+    Hold() = default;
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    virtual ~Hold() = default;
+
+    // Whether it has not gone on by itself meanwhile.
+    virtual bool holds() const = 0;
+};
+// Null: it could not be held.
+using HoldLoop = std::function<std::unique_ptr<Hold>(const Loop&)>;
+
 // A process that runs. A loop that sleeps is read as it is; one that runs is tried a few times, and
 // then its thread, and no other, is stopped for as long as it takes to copy what is read.
 class Live {
   public:
+    // `hold`: in place of stopping threads by ptrace(2), which a process cannot do to its own.
     // Raises: Failure.
-    explicit Live(int pid);
+    explicit Live(int pid, HoldLoop hold = {});
     Live(const Live&) = delete;
     Live& operator=(const Live&) = delete;
     ~Live();
@@ -73,7 +87,7 @@ class Live {
     std::unique_ptr<Taking> taking_;
 };
 
-// Raises: Failure.
-Snapshot take_core(const std::string& path, const std::string& program);
-
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 namespace {
 
@@ -35,7 +38,8 @@ double time_of_day() {
     return Seconds(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-Watcher::Watcher(int pid, const TakeOptions& take) : process_(pid), live_(pid), take_(take) {
+Watcher::Watcher(int pid, const TakeOptions& take, const HoldLoop& hold)
+    : process_(pid), live_(pid, hold), take_(take) {
     if (process_.life() == Process::Life::kEnded) {
         throw Failure("process " + std::to_string(pid) + " has ended");
     }
@@ -357,4 +361,7 @@ void Watcher::find_those_that_never_run(Look& look) {
     ready_ = std::move(ready);
 }
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

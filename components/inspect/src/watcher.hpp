@@ -17,7 +17,10 @@
 #include "process.hpp"
 #include "taking.hpp"
 
-namespace tool {
+namespace asyncio {
+inline namespace v1 {
+namespace detail {
+namespace reading {
 
 // Times of day are seconds since 1970.
 double time_of_day();
@@ -83,7 +86,7 @@ struct State {
 class Watcher {
   public:
     // Raises: Failure.
-    Watcher(int pid, const TakeOptions& take);
+    Watcher(int pid, const TakeOptions& take, const HoldLoop& hold);
     Watcher(const Watcher&) = delete;
     Watcher& operator=(const Watcher&) = delete;
     ~Watcher();
@@ -149,4 +152,7 @@ class Watcher {
     std::thread thread_;  // the last: it uses all the others
 };
 
-}  // namespace tool
+}  // namespace reading
+}  // namespace detail
+}  // namespace v1
+}  // namespace asyncio

@@ -4,8 +4,10 @@
 //     library.on_message([poster](Message m) { poster.post([m] { handle(m); }); });
 #pragma once
 
+#include <cstdint>
 #include <source_location>
 #include <utility>
+#include <vector>
 
 #include "asyncio/detail/config.hpp"
 #include "asyncio/detail/loop_core.hpp"
@@ -48,9 +50,19 @@ class Poster {
         return false;
     }
 
+    // Which loop it is: the id that `asyncio ps --json` tells.
+    std::uint64_t id() const noexcept;
+
   private:
     asyncio::detail::LoopCore* core_;
 };
+
+// Those of all loops of the process that are not closed, from any thread: they come and go
+// meanwhile. Raises: std::bad_alloc.
+ASYNCIO_API std::vector<Poster> posters();
+
+// Safe because the address is only compared and shown.
+inline std::uint64_t Poster::id() const noexcept { return reinterpret_cast<std::uintptr_t>(core_); }
 
 }  // namespace component
 }  // namespace v1
