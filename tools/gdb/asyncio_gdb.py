@@ -578,6 +578,10 @@ def frame_type(resume):
     raise gdb.GdbError('there is no debug information for this frame')
 
 
+# Members of a coroutine's frame that the compiler keeps for itself. g++ numbers them, clang names them by their types.
+OF_COMPILER = re.compile(r'_Coro_|__|D\.|(Aw|Is|Fs)\d*$|(class|struct|union|enum)_|(PointerType|__int)')
+
+
 class Frame(gdb.Command):
     """The variables of a task's Nth frame: asyncio frame TASK N. 0 is the innermost."""
 
@@ -599,8 +603,7 @@ class Frame(gdb.Command):
         value = gdb.Value(at).cast(frame_type(reader.m.number(at)).pointer()).dereference()
         for field in value.type.fields():
             name = re.sub(r'(_\d+)+$', '', field.name or '')
-            # What the compiler keeps there for itself.
-            if not name or name.startswith(('_Coro_', '__', 'Aw', 'Is', 'Fs', 'D.')):
+            if not name or OF_COMPILER.match(name):
                 continue
             try:
                 gdb.write(f'{name} = {value[field].format_string(max_elements=20)}\n')
