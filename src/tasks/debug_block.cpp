@@ -299,6 +299,25 @@ asm(".pushsection .note.asyncio,\"a\",@note\n"
     "0: .quad asyncio_debug_block - 0b\n"
     ".popsection\n");
 
+// gdb runs this as it loads the program, where `set auto-load safe-path` allows it: it gets the
+// commands from where the packages, or `cmake --install`, have put them, or from beside the
+// program. Not in memory, and gone when the program is stripped. Kind 4 is a text of Python:
+// https://sourceware.org/gdb/current/onlinedocs/gdb.html/dotdebug_005fgdb_005fscripts-section.html
+// NOLINTNEXTLINE(hicpp-no-assembler): there is no other way to make such a section.
+asm(".pushsection .debug_gdb_scripts,\"MS\",@progbits,1\n"
+    ".byte 4\n"
+    ".ascii \"asyncio_gdb.py\\n\"\n"
+    ".ascii \"import gdb, os\\n\"\n"
+    ".ascii \"def load_asyncio():\\n\"\n"
+    ".ascii \"    program = os.path.dirname(gdb.current_objfile().filename)\\n\"\n"
+    ".ascii \"    for share in (program + '/../share', '/usr/local/share', '/usr/share'):\\n\"\n"
+    ".ascii \"        script = share + '/libasyncio/asyncio_gdb.py'\\n\"\n"
+    ".ascii \"        if os.path.exists(script):\\n\"\n"
+    ".ascii \"            return gdb.execute('source ' + script)\\n\"\n"
+    ".ascii \"load_asyncio()\\n\"\n"
+    ".byte 0\n"
+    ".popsection\n");
+
 const DebugWait& debug_wait(WaitKind kind) noexcept {
     return *waits[static_cast<std::size_t>(kind)];
 }

@@ -107,6 +107,23 @@ class Gdb(unittest.TestCase):
                                    r'waits for sleep, ')
             self.assertRegex(text, r'#1  fetch\(\) at .*\nn = 0\n')
 
+    def test_a_program_linked_with_the_archive_brings_the_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, 'bin', 'target')
+            script = os.path.join(folder, 'share', 'libasyncio', 'asyncio_gdb.py')
+            for source, to in ((TARGET, program), (SCRIPT, script)):
+                os.makedirs(os.path.dirname(to))
+                shutil.copy(source, to)
+
+            def run(*options):
+                return subprocess.run(['gdb', '-nx', '-batch', *options, '-ex', 'help asyncio tasks', program],
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
+
+            trusted = run('-iex', f'add-auto-load-safe-path {folder}')
+            self.assertIn('asyncio tasks', trusted.stdout, trusted.stderr)
+            # Nothing runs that nobody has allowed.
+            self.assertNotIn('asyncio tasks', run('-iex', 'set auto-load safe-path /nowhere').stdout)
+
     def test_a_backtrace_goes_on_into_who_awaits(self):
         with Target('awaited') as target:
             text = gdb(['bt', 'asyncio off', 'bt'], '-p', target.pid)

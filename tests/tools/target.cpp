@@ -347,7 +347,10 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     }
     if (arguments.is("awaited")) co_await create_task(outermost(), {.name = "outermost"});
     ready.fetch_add(1);
-    if (arguments.is("stuck")) wait_for_the_end();
+    if (arguments.is("stuck")) {
+        const auto ready = create_task(nap(), {.name = "has no turn"});
+        wait_for_the_end();
+    }
     if (speaks) {
         co_await asyncio::to_thread(wait_for_the_end);
     } else {
