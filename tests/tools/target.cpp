@@ -6,6 +6,7 @@
 //   target busy N       N tasks more that never wait
 //   target awaited      the same, in a task that others await
 //   target stuck        a task that never gives the loop back
+//   target starves      the same, beside a task that would like to run
 //   target lost         tasks whose names begin with "lost", which nothing can wake, and others
 //   target strange      tasks with names that nobody wants to show, and two that await each other
 //   target execs        another program as soon as its input ends
@@ -347,7 +348,8 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     }
     if (arguments.is("awaited")) co_await create_task(outermost(), {.name = "outermost"});
     ready.fetch_add(1);
-    if (arguments.is("stuck")) {
+    if (arguments.is("stuck")) wait_for_the_end();
+    if (arguments.is("starves")) {
         const auto ready = create_task(nap(), {.name = "has no turn"});
         wait_for_the_end();
     }

@@ -78,7 +78,7 @@ class Socket(unittest.TestCase):
             loops = json.loads(tool('ps', '--json', serving.socket).stdout)['loops']
             self.assertIn('sleeper', [task['name'] for task in loops[0]['tasks']])
             self.assertNotIn('sleeper', tool('ps', '--filter', 'none such', serving.socket).stdout)
-            self.assertIn('fetch()', tool('stack', 'sleeper', serving.socket).stdout)
+            self.assertIn('in fetch', tool('stack', 'sleeper', serving.socket).stdout)
             self.assertIn('asyncio_loop_steps_total', tool('metrics', serving.socket).stdout)
             self.assertNotIn('\x1b', tool('ps', serving.socket).stdout)
 
@@ -100,9 +100,9 @@ class Socket(unittest.TestCase):
                 while time.monotonic() < end:
                     with urllib.request.urlopen(url + 'data?view=tasks', timeout=20) as data:
                         look = json.loads(data.read())
-                    if look.get('tasks'):
+                    if look['look']:
                         break
-                self.assertIn('sleeper', [task['name'] for task in look['tasks']])
+                self.assertIn('sleeper', [task['name'] for task in look['look']['tasks']])
             finally:
                 console.terminate()
                 self.assertEqual(console.wait(20), 0)

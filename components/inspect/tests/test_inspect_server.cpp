@@ -80,7 +80,8 @@ TEST_F(InspectServer, TellsWhatTheToolTells) {
         EXPECT_EQ(server.path(), path_);
         const auto sleeper = create_task(outer(), {.name = "a sleeper"});
         const auto ask = [&](std::string target) {
-            return to_thread([this, target = std::move(target)] { return get(path_, target); });
+            auto job = [this, target = std::move(target)] { return get(path_, target); };
+            return to_thread(job);
         };
         const std::string tree = co_await ask("pstree");
         EXPECT_EQ(status_of(tree), "HTTP/1.1 200");
@@ -91,7 +92,7 @@ TEST_F(InspectServer, TellsWhatTheToolTells) {
         EXPECT_TRUE(has(co_await ask("ps?filter=sleeper"), "a sleeper"));
         EXPECT_FALSE(has(co_await ask("ps?filter=nothing"), "a sleeper"));
         EXPECT_TRUE(has(co_await ask("ps?json=1"), "\"name\":\"a sleeper\""));
-        EXPECT_TRUE(has(co_await ask("stack?task=a%20sleeper"), "outer()"));
+        EXPECT_TRUE(has(co_await ask("stack?task=a%20sleeper"), "in outer"));
         EXPECT_EQ(status_of(co_await ask("stack?task=nobody")), "HTTP/1.1 404");
         EXPECT_EQ(status_of(co_await ask("ps?loop=x")), "HTTP/1.1 400");
         EXPECT_TRUE(has(co_await ask("metrics"), "asyncio_loop_steps_total{loop=\"1\"}"));
@@ -132,8 +133,8 @@ TEST_F(InspectServer, HoldsALoopThatNeverSleepsWhileItIsRead) {
         std::vector<Task<>> tasks;
         for (int i = 0; i < 100; ++i) tasks.push_back(create_task(busy()));
         for (int i = 0; i < 10; ++i) {
-            const std::string answer =
-                co_await to_thread([this] { return get(path_, "ps?json=1"); });
+            auto job = [this] { return get(path_, "ps?json=1"); };
+            const std::string answer = co_await to_thread(job);
             EXPECT_TRUE(has(answer, "\"exact\":true"));
         }
     });

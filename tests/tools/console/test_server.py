@@ -350,7 +350,7 @@ class Watching(unittest.TestCase):
             self.assertEqual(data['look']['stopped'], 0)  # nobody touches its thread
 
     def test_a_task_that_gets_no_turn(self):
-        with Target('stuck') as target, Console(target.pid) as console:
+        with Target('starves') as target, Console(target.pid) as console:
             data = console.look('', lambda d: any(w['kind'] == 'never ran' for w in d['warnings']))
             warning, = [w for w in data['warnings'] if w['kind'] == 'never ran']
             self.assertRegex(warning['text'], r'^1 task of loop 1 is ready, but had no turn for more than \d seconds?: has no turn$')

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "asyncio/detail/config.hpp"
+#include "asyncio/inspect.hpp"
 
 namespace asyncio {
 inline namespace v1 {
