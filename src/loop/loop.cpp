@@ -36,6 +36,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "base/prefetch.hpp"
+#include "os/probes.hpp"
 #include "os/threads.hpp"
 
 namespace asyncio {
@@ -217,6 +218,7 @@ void Loop::run_plain() {
             if (batch_) prefetch<0, 128>(batch_);
             ready.leaves(n);
             ++steps_;
+            probe_step(this, n);
             n->run();
             take_posted();
             n = batch_;
@@ -330,7 +332,9 @@ void Loop::poll(std::int64_t timeout) {
     } else {
         asleep_.store(true);
         if (inbox.load() == nullptr) {
+            probe_wait(this, timeout);
             step_watches_.empty() ? sleep(timeout) : sleep_watched(timeout);
+            probe_woke(this);
         } else if (backend->watches()) {
             backend->wait(0, ready);
         }
@@ -442,6 +446,7 @@ void Loop::run_batch() {
 void Loop::run_node(Node& node) {
     ready.leaves(&node);
     ++steps_;
+    probe_step(this, &node);
     if (watched_) [[unlikely]] {
         run_watched_node(node);
     } else {

@@ -10,6 +10,7 @@
 #include "base/function_name.hpp"
 #include "base/prefetch.hpp"
 #include "loop/loop.hpp"
+#include "os/probes.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -97,7 +98,10 @@ void TaskBase::run() {
     if (begins && (flags_ & kMustCancel)) [[unlikely]] {
         cancel_before_start();
     } else {
-        if (begins) flags_ |= kStarted;
+        if (begins) {
+            flags_ |= kStarted;
+            probe_task_begins(this);
+        }
         // While it runs it is suspended nowhere: what it stood at may be gone before it stands
         // again. Between two frames nobody is named as the next.
         PromiseBase* frame = std::exchange(leaf_, nullptr);
@@ -110,6 +114,7 @@ void TaskBase::run() {
         destroy_frame(std::exchange(leaf_, nullptr)->handle());
         t.task = nullptr;
         t.context = context;
+        probe_task_ended(this);
         unlink();
         if (flags_ & (kExit | kWatched)) [[unlikely]]
             tell_ended();

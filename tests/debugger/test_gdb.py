@@ -124,6 +124,25 @@ class Gdb(unittest.TestCase):
             # Nothing runs that nobody has allowed.
             self.assertNotIn('asyncio tasks', run('-iex', 'set auto-load safe-path /nowhere').stdout)
 
+    def test_probes_of_the_loop_and_of_tasks(self):
+        notes = subprocess.run(['readelf', '-n', TARGET], capture_output=True, text=True, check=True).stdout
+        if 'stapsdt' not in notes:
+            self.skipTest('the library was built without <sys/sdt.h> (systemtap-sdt-dev)')
+        names = ('step', 'task_begins', 'task_ended', 'wait', 'woke')
+        for name in names:
+            self.assertRegex(notes, rf'Provider: asyncio\n *Name: {name}\n')
+        commands = []
+        for number, name in enumerate(names, 1):
+            commands += [f'break -probe-stap asyncio:{name}', f'commands {number}\nsilent\n'
+                         f'printf "at {name} %d\\n", $_probe_arg0 != 0\ncont\nend']
+        with tempfile.NamedTemporaryFile('w', suffix='.gdb') as script:
+            script.write('set breakpoint pending on\n' + '\n'.join(commands) + '\nrun\n')
+            script.flush()
+            done = subprocess.run(['gdb', '-nx', '-batch', '-x', script.name, TARGET], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=200)
+        for name in names:
+            self.assertIn(f'at {name} 1', done.stdout, done.stdout[-2000:] + done.stderr)
+
     def test_a_backtrace_goes_on_into_who_awaits(self):
         with Target('awaited') as target:
             text = gdb(['bt', 'asyncio off', 'bt'], '-p', target.pid)

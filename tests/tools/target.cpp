@@ -6,6 +6,7 @@
 //   target busy N       N tasks more that never wait
 //   target awaited      the same, in a task that others await
 //   target stuck        a task that never gives the loop back
+//   target passes       three tasks more that hold a lock in turn, each for a second
 //   target starves      the same, beside a task that would like to run
 //   target lost         tasks whose names begin with "lost", which nothing can wake, and others
 //   target strange      tasks with names that nobody wants to show, and two that await each other
@@ -132,6 +133,13 @@ Coroutine<> stalls(std::chrono::milliseconds each) {
     }
 }
 
+Coroutine<> holds_in_turn(asyncio::Lock& lock) {
+    for (;;) {
+        const auto held = co_await lock.scoped();
+        co_await asyncio::sleep(1s);
+    }
+}
+
 Coroutine<> joins(const std::vector<asyncio::Task<>>& tasks, std::size_t which) {
     co_await asyncio::sleep(0s);  // until all of them are there
     co_await tasks[which];
@@ -229,7 +237,7 @@ void start(const Start& start) {
 struct Objects {
     asyncio::Queue<int> empty{10};
     asyncio::Queue<int> full{1};
-    asyncio::Lock lock;
+    asyncio::Lock lock, turn;
     asyncio::Event event;
     asyncio::Condition condition;
 };
@@ -334,6 +342,9 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
         circle.push_back(create_task(joins(circle, 0), {.name = "egg"}));
         co_await asyncio::sleep(1ms);
     }
+    if (arguments.is("passes")) {
+        for (const char* name : {"turn 1", "turn 2", "turn 3"}) start(holds_in_turn(o.turn), name);
+    }
     Connections connections;
     if (arguments.is("streams")) co_await streams(connections, start);
     if (arguments.is("stalls")) {
@@ -350,7 +361,7 @@ Coroutine<> program(const Arguments& arguments, bool speaks) {
     ready.fetch_add(1);
     if (arguments.is("stuck")) wait_for_the_end();
     if (arguments.is("starves")) {
-        const auto ready = create_task(nap(), {.name = "has no turn"});
+        const auto other = create_task(nap(), {.name = "has no turn"});
         wait_for_the_end();
     }
     if (speaks) {

@@ -50,7 +50,7 @@ function readLook(v) {
     tree: objects(v.tree, MOST_TASKS, readTask), treeCut: v.tree_cut === true,
     objectsAll: count(v.objects_all),
     objects: objects(v.objects, 500, (o) => ({
-      id: text(o.id, 32), kind: text(o.kind), items: count(o.items), capacity: count(o.capacity), detail: text(o.detail), waiting: count(o.waiting),
+      id: text(o.id, 32), kind: text(o.kind), items: count(o.items), capacity: count(o.capacity), detail: text(o.detail), holder: text(o.holder), waiting: count(o.waiting),
       lines: objects(o.lines, 20, (l) => ({ what: text(l.what), count: count(l.count), some: texts(l.some, 8) })),
     })),
     sockets: Array.isArray(v.sockets)
@@ -565,6 +565,7 @@ const objectTable = new Table($('objects'), {
     { key: 'object', label: 'Object', cell_kind: 'open' },
     { key: 'items', label: 'Holds', num: true, optional: true },
     { key: 'waiting', label: 'Waiting', num: true },
+    { key: 'holder', label: 'Held by', optional: true },
     { key: 'who', label: 'Who waits', cls: 'waits fill' },
   ],
 });
@@ -574,7 +575,7 @@ function showObjects(look) {
   const line = (l, o) => `${l.what === o.kind ? '' : l.what + ': '}${l.some.join(', ')}${l.count > l.some.length ? ` and ${whole(l.count - l.some.length)} more` : ''}`;
   const full = (o) => o.capacity > 0 && o.items >= o.capacity;
   objectTable.fill(look.objects, (o) => o.id, (o) => [
-    { name: o.kind === 'Future' ? o.detail : `${o.kind} ${o.id}`, tag: full(o) ? 'full' : '' }, holds(o), whole(o.waiting), o.lines.map((l) => line(l, o)).join('; ')]);
+    { name: o.kind === 'Future' ? o.detail : `${o.kind} ${o.id}`, tag: full(o) ? 'full' : '' }, holds(o), whole(o.waiting), o.holder, o.lines.map((l) => line(l, o)).join('; ')]);
   set($('objects-note'), `${many(look.objectsAll, 'object')} that tasks wait for` +
     (look.objectsAll > look.objects.length ? `, of which ${whole(look.objects.length)} are shown` : '') + '. One that nobody waits for is not known here.');
 }

@@ -526,6 +526,11 @@ class LookWriter {
             json_.member("kind", shortened(object.kind, kLongest));
             json_.member("items", object.items).member("capacity", object.capacity);
             json_.member("detail", shortened(object.detail, kLongest));
+            const auto holder = look_->holders.find(object.object);
+            if (holder != look_->holders.end()) {
+                json_.member("holder", shortened(holder->second.name, kLongest));
+                json_.member("held", look_->at - holder->second.since);
+            }
             json_.member("waiting", object.waiting).key("lines").begin('[');
             for (const Waited::Line& line : object.lines) {
                 json_.begin('{').member("what", shortened(line.what, kLongest));

@@ -70,6 +70,7 @@ void Watcher::run() {
             // What is taken up later has little to do with what was before.
             for (auto& [id, track] : tracks_) track.fresh = true;
             ready_.clear();
+            holders_.forget();
             counted_.clear();
             asked_.wait(lock);
             continue;
@@ -261,6 +262,7 @@ void Watcher::look() {
     look->groups = group(tasks);
     look->warnings = warnings_of(look->snapshot, look->groups);
     find_those_that_never_run(*look);
+    look->holders = holders_.see(look->snapshot, look->at);
     // What was read while it ended, or became another, may be anything.
     if (const Process::Life life = process_.life(); life > Process::Life::kStopped) {
         const std::lock_guard lock(mutex_);

@@ -14,6 +14,7 @@
 
 #include "changes.hpp"
 #include "findings.hpp"
+#include "holders.hpp"
 #include "process.hpp"
 #include "taking.hpp"
 
@@ -43,6 +44,7 @@ struct Look {
     ProcessFacts facts;
     std::vector<Group> groups;
     std::vector<Warning> warnings;
+    LockHolders holders;
 };
 
 // How a loop did in the half second or so up to a time.
@@ -140,6 +142,7 @@ class Watcher {
     std::unordered_map<Address, Track> tracks_;
     std::unordered_map<Address, Counted> counted_;
     std::unordered_map<Address, Waiting> ready_;
+    HolderWatch holders_;
     Clock::time_point next_lease_{}, next_look_{}, next_descriptors_{};
     double last_took_ = 0;
     bool counts_ = true;

@@ -349,6 +349,14 @@ class Watching(unittest.TestCase):
             self.assertGreater(len(data['look']['tasks']), 10)
             self.assertEqual(data['look']['stopped'], 0)  # nobody touches its thread
 
+    def test_who_holds_a_lock_that_was_passed_on_meanwhile(self):
+        with Target('passes') as target, Console(target.pid) as console:
+            data = console.look('view=objects', lambda d: any(o.get('holder') for o in d['look']['objects']))
+            lock, = [o for o in data['look']['objects'] if o.get('holder')]
+            self.assertEqual(lock['kind'], 'Lock')
+            waiting, = [line['some'] for line in lock['lines']]
+            self.assertEqual(sorted([lock['holder'], *waiting]), ['turn 1', 'turn 2', 'turn 3'])
+
     def test_a_task_that_gets_no_turn(self):
         with Target('starves') as target, Console(target.pid) as console:
             data = console.look('', lambda d: any(w['kind'] == 'never ran' for w in d['warnings']))
