@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <asyncio/inspect.hpp>
 #include <asyncio/locks.hpp>
 #include <asyncio/runners.hpp>
 #include <asyncio/ssl.hpp>
@@ -278,6 +279,37 @@ TEST(StreamsOverTls, ServerOutlivesClientsThatStopAtAnyByte) {  // TL-02 SV-04
 }
 
 // Two tasks that drain one writer wait for the same buffer.
+// As over TCP, for those who look from outside.
+TEST(StreamsOverTls, AWaitTellsWhichDescriptorItIsFor) {
+    const Contexts contexts;
+    run_bounded([&]() -> Coroutine<> {
+        const auto handler = [](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+            co_await reader.read();
+            writer.close();
+        };
+        const ServerOptions serving{.ssl = &contexts.server};
+        auto server = co_await start_server(handler, kHost, 0, serving);
+        const ConnectionOptions options{.ssl = &contexts.client, .server_hostname = "localhost"};
+        auto [reader, writer] = co_await open_connection(kHost, port_of(server), options);
+        auto reads = [](StreamReader r) -> Coroutine<> { co_await r.readline(); };
+        const auto reading = create_task(reads(reader), {.name = "reading"});
+        co_await sleep(1ms);
+        const auto socket = writer.get_extra_info<TransportSocket>("socket");
+        std::string waits_for;
+        for (const auto& task : inspect::snapshot(get_running_loop()).tasks) {
+            if (task.name == "reading") waits_for = task.waits_for;
+        }
+        EXPECT_EQ(waits_for,
+                  "StreamReader.read of descriptor " + std::to_string(socket.value().fileno()));
+        reading.cancel();
+        writer.close();
+        co_await as_result(reading);
+        server.close();
+        server.abort_clients();
+        co_await server.wait_closed();
+    });
+}
+
 TEST(StreamsOverTls, SeveralTasksDrainOneWriter) {  // ST-13
     const Contexts contexts;
     run_bounded([&]() -> Coroutine<> {
