@@ -268,6 +268,7 @@ TEST_F(InspectServer, EndsBesideClientsThatSayNothing) {
 }
 
 TEST_F(InspectServer, RaisesWithoutDescriptors) {
+    if (support::kAddressSanitizer) GTEST_SKIP() << support::kNeedsDescriptors;
     rlimit before{};
     ::getrlimit(RLIMIT_NOFILE, &before);
     const rlimit few{64, before.rlim_max};
