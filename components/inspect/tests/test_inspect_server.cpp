@@ -268,7 +268,9 @@ TEST_F(InspectServer, EndsBesideClientsThatSayNothing) {
 }
 
 TEST_F(InspectServer, RaisesWithoutDescriptors) {
-    if (support::kAddressSanitizer) GTEST_SKIP() << support::kNeedsDescriptors;
+    if (support::kAddressSanitizer || support::kThreadSanitizer) {
+        GTEST_SKIP() << support::kNeedsDescriptors;
+    }
     rlimit before{};
     ::getrlimit(RLIMIT_NOFILE, &before);
     const rlimit few{64, before.rlim_max};
