@@ -88,9 +88,9 @@ TEST(Watchdog, OfTheEnvironment) {
         ::close(ends[0]);
         ::close(ends[1]);
         ::setenv("ASYNCIO_WATCHDOG", "0.02", 1);
+        std::signal(SIGUSR1, [](int) { app::go_on = true; });
         run([]() -> Coroutine<> {
-            app::go_on = true;
-            app::spins_for_long(400ms);
+            app::spins_for_long(0ms);
             co_return;
         });
         ::_exit(0);
@@ -100,6 +100,8 @@ TEST(Watchdog, OfTheEnvironment) {
     char buffer[4096];
     for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) > 0;) {
         text.append(buffer, static_cast<std::size_t>(n));
+        // The step ends because it was reported.
+        ::kill(child, SIGUSR1);
     }
     ::close(ends[0]);
     int status = -1;
@@ -192,13 +194,27 @@ TEST(Watchdog, SurvivesAReportThatRaises) {
 
 TEST(Watchdog, TellsTheLog) {
     const support::LogCapture log;
+    app::go_on = false;
+    // What the log has got, once that is in it.
+    const auto wait_for = [&log](const char* part) {
+        const auto limit = std::chrono::steady_clock::now() + 20s;
+        while (log.text().find(part) == std::string::npos) {
+            if (std::chrono::steady_clock::now() > limit) break;
+            std::this_thread::sleep_for(1ms);
+        }
+        return log.text();
+    };
     const Watchdog watchdog({.limit = 20ms});
-    run([]() -> Coroutine<> {
+    std::thread told([&] {
+        wait_for("has been blocked for ");
         app::go_on = true;
-        app::spins_for_long(400ms);
-        co_await sleep(100ms);
     });
-    const std::string text = log.text();
+    run([]() -> Coroutine<> {
+        app::spins_for_long(0ms);
+        co_return;
+    });
+    told.join();
+    const std::string text = wait_for(" went on after ");
     EXPECT_NE(text.find("has been blocked for "), text.npos) << text;
     EXPECT_NE(text.find("by task 'Task-"), text.npos) << text;
     EXPECT_NE(text.find("app::spins_for_long"), text.npos) << text;
