@@ -221,6 +221,12 @@ def links(path, lines):
                 yield number, f'{target} leads nowhere'
 
 
+def script_names(path, lines):
+    """No script is called as a module of Python's own: those beside it would get it in place of that."""
+    if path.suffix == '.py' and path.stem in sys.stdlib_module_names:
+        yield 1, f'{path.stem} is a module of Python'
+
+
 def cycles(root, files):
     """No header includes itself through others (which `#pragma once` would hide)."""
     graph = {}
@@ -260,6 +266,7 @@ def main():
         (doors, code),
         (system_headers, code),
         (links, [path for path in text if path.suffix == '.md']),
+        (script_names, text),
     )
     faults = 0
     for rule, files in rules:

@@ -89,6 +89,11 @@ class Rules(unittest.TestCase):
             text = '[a](a.md) [b](b.md) [c](https://example.org/c)\n```\n[d](d.md)\n```\n'
             self.assertEqual([n for n, _ in rules.links(page, text.splitlines())], [1])
 
+    def test_a_script_is_no_module_of_python(self):
+        self.assertEqual(lines_of(rules.script_names, 'bench/inspect.py', ''), [1])
+        self.assertEqual(lines_of(rules.script_names, 'bench/many_tasks.py', ''), [])
+        self.assertEqual(lines_of(rules.script_names, 'src/inspect.cpp', ''), [])
+
     def test_headers_in_a_circle(self):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder).resolve()

@@ -1,4 +1,4 @@
-"""How long `asyncio` takes to tell of a process with many tasks: script/bench inspect.
+"""How long `asyncio` takes to tell of a process with many tasks: python3 bench/many_tasks.py BUILD.
 
 Each figure is the median of some runs of the whole command, `--json` to /dev/null; the loop sleeps meanwhile. `ps` of a
 loop that runs stops its thread: how long it is stopped is not in it.
