@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "asyncio/exceptions.hpp"
+
 namespace asyncio {
 inline namespace v1 {
 namespace detail {
