@@ -6,6 +6,8 @@
 #include <cstdint>
 
 #ifdef ASYNCIO_USDT
+// Arguments in registers or as constants: where memory will do, too, clang puts them there first.
+#define STAP_SDT_ARG_CONSTRAINT nr
 #include <sys/sdt.h>
 #define ASYNCIO_PROBE1(name, a) STAP_PROBE1(asyncio, name, a)
 #define ASYNCIO_PROBE2(name, a, b) STAP_PROBE2(asyncio, name, a, b)
