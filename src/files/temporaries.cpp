@@ -52,10 +52,12 @@ std::string absolute_path(const std::string& path) {
     return joined(here.get(), path);
 }
 
+constexpr std::chrono::milliseconds kPatience{500};
+
 // The path stays until nothing is there any more.
 Coroutine<> remove_directory(std::shared_ptr<TemporaryTree> tree) {
     if (!tree || tree->path.empty()) co_return;
-    auto remove = [path = tree->path] { remove_tree(path); };
+    auto remove = [path = tree->path] { remove_tree(path, kPatience); };
     co_await on_file_thread(std::move(remove));
     tree->path.clear();
 }
@@ -84,7 +86,8 @@ Coroutine<bool> leave_directory(Coroutine<> cleanup) {
 TemporaryTree::~TemporaryTree() {
     if (path.empty()) return;
     try {
-        remove_tree(path);
+        // Once: this may be a loop's thread.
+        remove_tree(path, std::chrono::milliseconds(0));
     } catch (const std::exception&) {
         // A destructor has nobody to tell.
     }

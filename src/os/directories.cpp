@@ -3,6 +3,7 @@
 #include <linux/openat2.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <string_view>
@@ -214,17 +215,16 @@ class TreeRemover {
 
 }  // namespace
 
-// Others may still make files in it, as a call does that was cancelled and has not ended yet: what
-// has come meanwhile is removed as well, for half a second at most.
-void remove_tree(const std::string& path) {
-    constexpr std::chrono::milliseconds kLongestRest{256};
+void remove_tree(const std::string& path, std::chrono::milliseconds patience) {
     for (std::chrono::milliseconds rest{1};; rest *= 2) {
         try {
             return TreeRemover(path).run();
         } catch (const OSError& e) {
-            if (e.code().value() != ENOTEMPTY || rest > kLongestRest) throw;
+            if (e.code().value() != ENOTEMPTY || patience.count() <= 0) throw;
         }
+        rest = std::min(rest, patience);
         std::this_thread::sleep_for(rest);
+        patience -= rest;
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -27,7 +28,9 @@ mode_t type_of_entry(DIR* directory, const dirent& entry) noexcept;
 // a link nor enters what is mounted there; a directory that its owner may not change is changed so
 // that he may. Holds few descriptors, however deep it is.
 // Raises: OSError, of the first that could not be removed, when all else is; std::bad_alloc.
-void remove_tree(const std::string& path);
+// `patience`: for how long what others make in it meanwhile is removed as well, as a call does that
+// was cancelled and has not ended yet; this thread sleeps between two tries. 0: one try.
+void remove_tree(const std::string& path, std::chrono::milliseconds patience);
 
 }  // namespace detail
 }  // namespace v1

@@ -159,6 +159,27 @@ TEST(Post, RunsOnTheLoopInOrderWhateverThreadPosts) {
     EXPECT_FALSE(elsewhere);
 }
 
+TEST(Post, OfAllLoopsThatAreOpenFromAnyThread) {
+    const auto before = component::posters().size();
+    const auto one = EpollEventLoop::create();
+    auto other = EpollEventLoop::create();
+    std::vector<component::Poster> all;
+    std::thread([&] { all = component::posters(); }).join();
+    ASSERT_EQ(all.size(), before + 2);
+    EXPECT_EQ(all[before].id(), component::Poster(*one).id());
+    EXPECT_NE(all[before].id(), all[before + 1].id());
+    other->close();
+    other.reset();
+    EXPECT_EQ(component::posters().size(), before + 1);
+    // One that is gone takes nothing any more, and may be asked all the same.
+    EXPECT_FALSE(all[before + 1].post([] {}));
+    bool ran = false;
+    EXPECT_TRUE(all[before].post([&] { ran = true; }));
+    one->run_once(std::chrono::seconds(0));
+    EXPECT_TRUE(ran);
+    one->close();
+}
+
 TEST(Post, NothingIsLostUnseen) {
     auto loop = new_event_loop();
     const Poster poster(*loop);

@@ -45,59 +45,67 @@ class SignalsBlocked {
     sigset_t before_{};
 };
 
-// Whether someone still listens where a socket is.
-bool is_alive(const SocketAddress& address) {
+// Whether a program that has ended left a socket there: nobody listens. Where that cannot be known,
+// as this user may not connect, nothing is removed.
+bool is_left_behind(const SocketAddress& address) {
     const Socket probe(AF_UNIX, SOCK_STREAM);
     // Safe because this is how addresses are given to sockets: sockaddr(3type).
     const auto* const to = reinterpret_cast<const sockaddr*>(address.data());
-    return ::connect(probe.fileno(), to, static_cast<socklen_t>(address.size())) == 0 ||
-           errno == EAGAIN;
+    return ::connect(probe.fileno(), to, static_cast<socklen_t>(address.size())) != 0 &&
+           errno == ECONNREFUSED;
 }
 
-// A socket that listens, and its file, which goes with it.
-class Listening {
+// What a socket has in the file system, which goes with this.
+class BoundFile {
   public:
-    explicit Listening(const std::string& path) {
-        if (path.empty() || path[0] == '\0') {
-            throw ValueError("a socket that only its user may use needs a file's path");
-        }
-        const SocketAddress address = SocketAddress::unix(path);
-        socket_ = Socket(AF_UNIX, SOCK_STREAM);
-        if (!is_alive(address)) detail::remove_stale_file(path);
-        socket_.bind(address);
-        file_ = detail::file_of(socket_);
-        // Nobody can connect before it listens.
-        if (::chmod(path.c_str(), S_IRUSR | S_IWUSR) != 0) raise(errno, path);
-        socket_.listen(128);
+    BoundFile() = default;
+    explicit BoundFile(const Socket& socket) : file_(detail::file_of(socket)) {}
+    BoundFile(BoundFile&& other) noexcept : file_(std::exchange(other.file_, std::nullopt)) {}
+    BoundFile& operator=(BoundFile&& other) noexcept {
+        std::swap(file_, other.file_);
+        return *this;
     }
-    Listening(Listening&& other) noexcept
-        : socket_(std::move(other.socket_)), file_(std::exchange(other.file_, std::nullopt)) {}
-    Listening& operator=(Listening&&) = delete;
-    ~Listening() {
+    ~BoundFile() {
         if (file_) detail::remove_file(*file_);
     }
-    Socket& socket() { return socket_; }
 
   private:
-    [[noreturn]] void raise(int error, const std::string& path) {
-        if (file_) detail::remove_file(*file_);
-        throw OSError(error, std::generic_category().message(error), path);
-    }
-
-    Socket socket_;
     std::optional<detail::SocketFile> file_;
 };
+
+struct Listening {
+    Socket socket;
+    BoundFile file;
+};
+
+Listening listen_at(const std::string& path) {
+    if (path.empty() || path[0] == '\0') {
+        throw ValueError("a socket that only its user may use needs a file's path");
+    }
+    const SocketAddress address = SocketAddress::unix(path);
+    Listening at;
+    at.socket = Socket(AF_UNIX, SOCK_STREAM);
+    if (is_left_behind(address)) detail::remove_stale_file(path);
+    at.socket.bind(address);
+    at.file = BoundFile(at.socket);
+    // Nobody can connect before it listens.
+    if (::chmod(path.c_str(), S_IRUSR | S_IWUSR) != 0) {
+        throw OSError(errno, std::generic_category().message(errno), path);
+    }
+    at.socket.listen(128);
+    return at;
+}
 
 }  // namespace
 
 class Server::State {
   public:
     State(const std::string& path, Listening at)
-        : at_(std::move(at)),
+        : file_(std::move(at.file)),
           path_(path),
           stop_(event()),
-          listener_(at_.socket().fileno()),
-          server_(at_.socket().detach()),
+          listener_(at.socket.fileno()),
+          server_(at.socket.detach()),
           site_(::getpid(), {}, hold_own),
           thread_([this] { run(); }) {}
     State(const State&) = delete;
@@ -131,7 +139,7 @@ class Server::State {
     }
 
     const pid_t pid_ = ::getpid();
-    Listening at_;
+    BoundFile file_;
     const std::string path_;
     const Socket stop_;
     const int listener_;
@@ -162,7 +170,7 @@ void Server::close() noexcept {
 }
 
 Server serve(const std::string& path) {
-    Listening at(path);
+    Listening at = listen_at(path);
     const SignalsBlocked blocked;
     try {
         return Server(std::make_unique<Server::State>(path, std::move(at)));

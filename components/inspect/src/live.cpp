@@ -64,6 +64,8 @@ class LiveMemory final : public ProcessMemory {
         // Safe because the kernel looks at this address, and nobody here.
         const iovec remote{reinterpret_cast<void*>(address), sizeof value};
         if (::process_vm_writev(pid_, &local, 1, &remote, 1, 0) == sizeof value) return true;
+        // The file writes where the process itself may not: only where the call is not there.
+        if (errno != ENOSYS && errno != EPERM) return false;
         // As one piece, since it is aligned.
         const MemoryFile file(pid_, O_WRONLY);
         return ::pwrite(file.fd, &value, sizeof value, static_cast<off_t>(address)) == sizeof value;

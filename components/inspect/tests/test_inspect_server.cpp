@@ -193,6 +193,14 @@ TEST_F(InspectServer, TakesThePlaceOfAProgramThatHasEnded) {
     EXPECT_EQ(status_of(get(path_, "ps")), "HTTP/1.1 200");
 }
 
+TEST_F(InspectServer, RemovesNoSocketThatIsNotKnownToBeLeft) {
+    // Of another kind: whether somebody reads it is not to be found by connecting.
+    const Socket datagrams(AF_UNIX, SOCK_DGRAM);
+    datagrams.bind(SocketAddress::unix(path_));
+    EXPECT_THROW((void)inspect::serve(path_), OSError);
+    EXPECT_TRUE(fs::is_socket(path_));
+}
+
 TEST_F(InspectServer, SaysWhatIsWrongWithAPath) {
     EXPECT_THROW((void)inspect::serve(""), ValueError);
     EXPECT_THROW((void)inspect::serve(std::string("\0abstract", 9)), ValueError);
