@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ranges>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -167,8 +168,8 @@ void warn_of_full_queues(const Snapshot& snapshot, std::vector<Warning>& all) {
 }  // namespace
 
 const Place* place_of(const Task& task) {
-    for (auto place = task.stack.rbegin(); place != task.stack.rend(); ++place) {
-        if (!place->helper) return &*place;
+    for (const Place& place : std::views::reverse(task.stack)) {
+        if (!place.helper) return &place;
     }
     return task.stack.empty() ? nullptr : &task.stack.back();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -170,11 +171,11 @@ class LookWriter {
 
     void write_stalls() {
         json_.key("stalls").begin('[');
-        for (auto stall = state_.stalls.rbegin(); stall != state_.stalls.rend(); ++stall) {
-            json_.begin('{').member("loop", stall->loop).member("began", stall->began);
-            json_.member("lasted", stall->lasted).member("over", stall->over);
-            json_.address("id", stall->task).member("name", shortened(stall->name, kLongest));
-            write_place(json_, &stall->place);
+        for (const Stall& stall : std::views::reverse(state_.stalls)) {
+            json_.begin('{').member("loop", stall.loop).member("began", stall.began);
+            json_.member("lasted", stall.lasted).member("over", stall.over);
+            json_.address("id", stall.task).member("name", shortened(stall.name, kLongest));
+            write_place(json_, &stall.place);
             json_.end('}');
         }
         json_.end(']');

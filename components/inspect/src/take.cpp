@@ -227,6 +227,7 @@ class Live::Taking {
             }
         }
         std::vector<std::unique_ptr<Stopped>> threads;
+        threads.reserve(numbers.size());
         for (const int thread : numbers) threads.push_back(std::make_unique<Stopped>(thread));
         return read();
     }

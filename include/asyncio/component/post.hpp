@@ -28,8 +28,8 @@ class Poster {
     explicit Poster(EventLoop& loop) noexcept : Poster(loop.core()) {}
     Poster(const Poster& other) noexcept : Poster(*other.core_) {}
     Poster& operator=(const Poster& other) noexcept {
-        other.core_->attach();
-        std::exchange(core_, other.core_)->detach();
+        Poster copy(other);
+        std::swap(core_, copy.core_);
         return *this;
     }
     ~Poster() { core_->detach(); }
