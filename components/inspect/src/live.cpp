@@ -1,5 +1,6 @@
 // The memory of a process that runs: process_vm_readv(2), proc(5).
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -95,7 +96,11 @@ class LiveMemory final : public ProcessMemory {
         std::uint32_t pages = 0;
         for (std::size_t from = 0; from < kPages;) {
             local = {to + from * kPage, (kPages - from) * kPage};
-            const ssize_t n = ::process_vm_readv(pid_, &local, 1, remote + from, kPages - from, 0);
+            // By its number: a thread sanitizer takes what the library's function reads, here
+            // another process's memory, for this one's, and keeps a shadow of it until none is
+            // left.
+            const long n =
+                ::syscall(SYS_process_vm_readv, pid_, &local, 1, remote + from, kPages - from, 0);
             if (n < 0 && errno != EFAULT) return fetch_by_file(address, to, errno);
             const std::size_t whole = n < 0 ? 0 : static_cast<std::size_t>(n) / kPage;
             for (std::size_t i = 0; i < whole; ++i) pages |= 1u << (from + i);
