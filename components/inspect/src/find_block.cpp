@@ -86,12 +86,13 @@ std::optional<Block> read_block(Memory& memory, Address at) {
     return block;
 }
 
-}  // namespace
-
-std::vector<Block> find_blocks(ProcessMemory& memory) {
+// Those of the programs and libraries that are mapped from files, or of what looks like one in
+// other memory.
+std::vector<Block> find_blocks_in(ProcessMemory& memory, bool files) {
     std::vector<Block> blocks;
     for (const Mapping& m : memory.mappings()) {
-        if (m.offset != 0) continue;
+        const bool of_file = !m.file.empty() && m.file[0] != '[';
+        if (m.offset != 0 || of_file != files) continue;
         const Address content = find_in_image(memory, m.begin);
         if (content == 0) continue;
         const auto distance = memory.get<std::int64_t>(content);
@@ -99,6 +100,16 @@ std::vector<Block> find_blocks(ProcessMemory& memory) {
         const auto block = read_block(memory, content + static_cast<Address>(*distance));
         if (block) blocks.push_back(*block);
     }
+    return blocks;
+}
+
+}  // namespace
+
+std::vector<Block> find_blocks(ProcessMemory& memory) {
+    std::vector<Block> blocks = find_blocks_in(memory, true);
+    // A program that was packed may stand in memory of no file. Of that there may be much, which a
+    // sanitizer above all has.
+    if (blocks.empty()) blocks = find_blocks_in(memory, false);
     if (blocks.empty()) {
         throw Failure(
             "the process has no libasyncio that can be looked into: it does not use it, or one "
