@@ -21,9 +21,9 @@ std::size_t OwnMemoryReader::read(const void* from, void* to, std::size_t size) 
     const iovec local{to, size};
     // Safe because the kernel reads there, and says if it cannot. Called by its number, since a
     // sanitizer takes the library's function for one that reads and writes all of it in this
-    // thread.
+    // thread; its arguments are longs, since the last one goes over the stack.
     const iovec remote{const_cast<void*>(from), size};
-    const long n = ::syscall(SYS_process_vm_readv, ::getpid(), &local, 1, &remote, 1, 0);
+    const long n = ::syscall(SYS_process_vm_readv, ::getpid(), &local, 1UL, &remote, 1UL, 0UL);
     if (n >= 0) return static_cast<std::size_t>(n);
     if (errno != ENOSYS && errno != EPERM) return 0;
     refused_ = true;

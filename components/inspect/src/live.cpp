@@ -99,8 +99,8 @@ class LiveMemory final : public ProcessMemory {
             // By its number: a thread sanitizer takes what the library's function reads, here
             // another process's memory, for this one's, and keeps a shadow of it until none is
             // left.
-            const long n =
-                ::syscall(SYS_process_vm_readv, pid_, &local, 1, remote + from, kPages - from, 0);
+            const long n = ::syscall(SYS_process_vm_readv, pid_, &local, 1UL, remote + from,
+                                     kPages - from, 0UL);
             if (n < 0 && errno != EFAULT) return fetch_by_file(address, to, errno);
             const std::size_t whole = n < 0 ? 0 : static_cast<std::size_t>(n) / kPage;
             for (std::size_t i = 0; i < whole; ++i) pages |= 1u << (from + i);
