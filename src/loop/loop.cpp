@@ -28,11 +28,13 @@
 #include "loop/loop.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <exception>
 #include <memory>
 #include <string>
 
+#include "asyncio/component/scheduling.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/log.hpp"
 #include "base/prefetch.hpp"
@@ -282,6 +284,8 @@ std::int64_t Loop::time_to_wait(std::int64_t limit) {
 
 // Waits at most `limit` ns for something to become ready.
 void Loop::wait(std::int64_t limit) {
+    if (!settled_.empty()) [[unlikely]]
+        return ready.push(settled_.pop());
     if ((before_wait || after_wait) && time_to_wait(limit) > 0) return wait_with_hooks(limit);
     wait_now(limit);
 }
@@ -430,6 +434,8 @@ void Loop::push_from_signal(Node& node) noexcept {
 
 void Loop::run_batch() {
     check_interrupt();
+    if (chooser_) [[unlikely]]
+        return run_chosen();
     if (pick_next) [[unlikely]] {
         run_picked();
         return;
@@ -511,6 +517,23 @@ void Loop::see_lease() noexcept {
     if (step_counter_) end_watch(*step_counter_, false);
     step_counter_ = wanted ? make_step_counts() : nullptr;
     if (step_counter_) begin_watch(*step_counter_, false);
+}
+
+// One entry of all that are ready. What it makes ready is among those of the next iteration.
+void Loop::run_chosen() {
+    if (ready.empty()) return;
+    NodeQueue bag = ready.take();
+    batch_ = bag.front();  // where an exception of the chooser finds it
+    bag_.clear();
+    for (Node* n = batch_; n; n = n->next_) bag_.push_back(n);
+    component::Chooser& chooser = *chooser_;
+    const std::size_t choice = chooser.choose(bag_);
+    assert(choice < bag_.size());
+    Node* const n = bag.remove_after(choice == 0 ? nullptr : bag_[choice - 1]);
+    batch_ = nullptr;
+    ready.put_back(bag);
+    run_node(*n);
+    if (chooser_ == &chooser) chooser.ran();
 }
 
 void Loop::run_picked() {
@@ -654,6 +677,7 @@ void Loop::drop_queued() noexcept {
         e.owner->drop();
     }
     while (!ready.empty()) ready.pop()->drop();
+    while (!settled_.empty()) settled_.pop()->drop();
     while (!bulk_reads.empty()) bulk_reads.waiting().pop()->drop();
 }
 

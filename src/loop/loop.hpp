@@ -23,6 +23,10 @@
 namespace asyncio {
 inline namespace v1 {
 
+namespace component {
+class Chooser;
+}
+
 namespace detail {
 
 class DatagramRoom;
@@ -73,9 +77,16 @@ class Loop final : public LoopCore, public Pooled {
     // To be called when debug mode or a hook has changed.
     void update_mode() noexcept {
         watched_ = debug || !step_watches_.empty();
-        plain_ = !backend->is_virtual() && !watched_ && !pick_next && !stopping;
+        plain_ = !backend->is_virtual() && !watched_ && !pick_next && !chooser_ && !stopping;
         look_at_ = 0;  // run_plain() ends with this iteration
     }
+    // asyncio/component/scheduling.hpp
+    void choose_by(component::Chooser* chooser) noexcept {
+        chooser_ = chooser;
+        if (backend) update_mode();
+    }
+    // `node` is queued once nothing else is ready.
+    void queue_when_settled(Node& node) noexcept { settled_.push(&node); }
     // `watch`, which stays until end_watch(), is told of the steps from now on; `of_tasks`: also of
     // tasks that are made from now on. On the loop's thread.
     void begin_watch(StepWatch& watch, bool of_tasks) noexcept;
@@ -246,6 +257,7 @@ class Loop final : public LoopCore, public Pooled {
     bool counting_asked() const noexcept;
     void see_lease() noexcept;
     void run_picked();
+    void run_chosen();
     void drop_queued() noexcept;
 
 #ifdef ASYNCIO_READY_ONCE
@@ -272,6 +284,9 @@ class Loop final : public LoopCore, public Pooled {
     std::uint32_t told_of_tasks_ = 0;            // how many of them are told of tasks
     std::unique_ptr<StepCounter> step_counter_;  // one of them; null: nobody asks
     std::unique_ptr<StepWatch> step_ring_;       // the same; only beside step_counter_
+    component::Chooser* chooser_ = nullptr;
+    std::vector<Node*> bag_;  // what it chooses from
+    NodeQueue settled_;       // what waits until nothing is ready
 
     // See LoopCore::apart.
     [[maybe_unused]] char apart_[64];

@@ -37,7 +37,7 @@ ROOMS = {
             'detail/transport_holder component/errors',
     'os': 'sockets component/io_channels component/process component/descriptors',
     'backend': 'component/backends',
-    'loop': 'events events/handles inspect component/services component/post component/watch '
+    'loop': 'events events/handles inspect component/scheduling component/services component/post component/watch '
             'detail/call_timer',
     'tasks': 'futures coroutines generators tasks tasks/as_completed tasks/gather tasks/shield '
              'tasks/task tasks/wait timeouts taskgroups with runners graph signals '

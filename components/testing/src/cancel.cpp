@@ -1,0 +1,123 @@
+// A cancel at each point of a test.
+#include <memory>
+#include <source_location>
+#include <string>
+#include <utility>
+
+#include "asyncio/inspect.hpp"
+#include "asyncio/tasks.hpp"
+#include "asyncio/testing.hpp"
+#include "one_run.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+namespace testing {
+
+namespace {
+
+// Cancels one task at one point.
+class CancelsAt final : public inspect::Observer {
+  public:
+    CancelsAt(EventLoop& loop, AnyTask scenario, const std::string& name, std::uint64_t point)
+        : loop_(loop), scenario_(std::move(scenario)), name_(name), point_(point) {
+        subscription_ = inspect::observe(loop, *this);
+    }
+
+    void step_ends(const inspect::TaskInfo& task, Duration) noexcept override {
+        try {
+            look_at(task);
+        } catch (const std::bad_alloc&) {
+            // Then this point is not tried, and the run says so by having none.
+        }
+    }
+    bool has_cancelled() const { return cancelled_; }
+    const std::string& where() const { return where_; }
+
+  private:
+    void look_at(const inspect::TaskInfo& info) {
+        if (cancelled_) return;
+        const AnyTask task = wanted(info);
+        if (!task || task.done() || ++suspended_ != point_) return;
+        const std::source_location place = info.where();
+        where_ = std::string(place.file_name()) + ':' + std::to_string(place.line());
+        cancelled_ = true;
+        task.cancel();
+    }
+    // The task that ran, if it is the one that is meant.
+    AnyTask wanted(const inspect::TaskInfo& info) const {
+        if (name_.empty()) return is(scenario_, info) ? scenario_ : AnyTask();
+        if (info.name() != name_) return {};
+        for (const AnyTask& task : all_tasks(loop_)) {
+            if (is(task, info)) return task;
+        }
+        return {};
+    }
+    static bool is(const AnyTask& task, const inspect::TaskInfo& info) {
+        // Safe because it is only a number.
+        return reinterpret_cast<std::uintptr_t>(task.id()) == info.id();
+    }
+
+    EventLoop& loop_;
+    AnyTask scenario_;
+    const std::string& name_;
+    const std::uint64_t point_;
+    std::uint64_t suspended_ = 0;
+    bool cancelled_ = false;
+    std::string where_;
+    inspect::Subscription subscription_;
+};
+
+struct Tried {
+    std::string failed;
+    bool cancelled = false;
+    std::string where;
+};
+
+Tried cancel_at(const Scenario& scenario, const CancelOptions& options, std::uint64_t point) {
+    std::shared_ptr<CancelsAt> observer;
+    Tried tried;
+    Setting setting;
+    setting.may_be_cancelled = true;
+    setting.watch = [&](EventLoop& loop, const AnyTask& main) {
+        auto watch = std::make_shared<CancelsAt>(loop, main, options.task, point);
+        // What it has seen, before it goes.
+        return std::shared_ptr<void>(watch.get(), [watch, &tried](void*) {
+            tried.cancelled = watch->has_cancelled();
+            tried.where = watch->where();
+        });
+    };
+    tried.failed = run_once(scenario, options.run, setting);
+    return tried;
+}
+
+}  // namespace
+
+Report cancel_everywhere(const Scenario& scenario, const CancelOptions& options) {
+    CancelOptions seeded = options;
+    seeded.run = with_seed(options.run);
+    const LeftBehind before;
+    Report report;
+    for (;; ++report.points) {
+        const Tried tried = cancel_at(scenario, seeded, report.points + 1);
+        if (!tried.failed.empty()) {
+            throw ScenarioFailed((tried.cancelled
+                                      ? "cancelled at point " + std::to_string(report.points + 1) +
+                                            ", where it waits at " + tried.where + ":\n"
+                                      : std::string("without a cancel:\n")) +
+                                 tried.failed);
+        }
+        if (!tried.cancelled) break;
+    }
+    if (report.points == 0 && !options.task.empty()) {
+        throw ScenarioFailed("no task called " + options.task + " was ever suspended");
+    }
+    if (options.run.leaves_nothing) {
+        const std::string left = before.since();
+        if (!left.empty()) throw ScenarioFailed(left);
+    }
+    return report;
+}
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace asyncio

@@ -1,0 +1,472 @@
+// Tests on virtual time: what a test may leave behind, time, turns, a cancel at every point.
+#include <gtest/gtest.h>
+#include <asyncio.hpp>
+#include <asyncio/testing.hpp>
+#include <asyncio/testing/gtest.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using asyncio::Coroutine;
+using asyncio::create_task;
+using namespace asyncio::testing;
+using namespace std::chrono_literals;
+
+// What run() says; empty: nothing.
+std::string told(const Scenario& scenario, const RunOptions& options = {}) {
+    try {
+        run(scenario, options);
+        return "";
+    } catch (const ScenarioFailed& failed) {
+        return failed.what();
+    }
+}
+
+::testing::AssertionResult has(const std::string& text, const std::string& part) {
+    if (text.find(part) != text.npos) return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << part << " is not in:\n" << text;
+}
+
+// ---- tests that are coroutines ------------------------------------------------------------------
+
+ASYNC_TEST(AsyncTest, TakesNoRealTime) {
+    const auto began = std::chrono::steady_clock::now();
+    co_await asyncio::sleep(24h);
+    EXPECT_EQ(elapsed(), 24h);
+    CO_ASSERT_LT(std::chrono::steady_clock::now() - began, 1min);
+}
+
+int seeds_seen = 0;
+ASYNC_TEST(AsyncTest, RunsWithEachSeed, .seeds = 10) {
+    ++seeds_seen;
+    co_return;
+}
+TEST(AsyncTest, RanWithEachSeed) { EXPECT_EQ(seeds_seen, 10); }
+
+Coroutine<int> fails() {
+    CO_ASSERT_EQ(1, 2) << "never comes here";
+    co_return 1;
+}
+
+TEST(AsyncTest, AnAssertionEndsTheTestWhereverItStands) {
+    bool went_on = false;
+    const std::string text = told([&]() -> Coroutine<> {
+        co_await fails();
+        went_on = true;
+    });
+    EXPECT_FALSE(went_on);
+    EXPECT_TRUE(has(text, "test_testing.cpp:"));
+    EXPECT_TRUE(has(text, "Expected equality of these values"));
+}
+
+ASYNC_TEST(AsyncTest, AnExpectedErrorIsFine) {
+    auto raises = []() -> Coroutine<> {
+        co_await asyncio::sleep(1s);
+        throw asyncio::ValueError("wanted");
+    };
+    CO_ASSERT_THROWS(asyncio::ValueError, raises());
+}
+
+// ---- what a test leaves -------------------------------------------------------------------------
+
+Coroutine<> forever() { co_await asyncio::sleep(1h); }
+
+TEST(Run, NamesTasksThatAreLeft) {
+    const std::string text = told([]() -> Coroutine<> {
+        create_task(forever(), {.name = "left"});
+        co_await asyncio::sleep(1s);
+    });
+    EXPECT_TRUE(has(text, "left behind: the task left, at test_testing.cpp:"));
+    EXPECT_TRUE(has(text, "ASYNCIO_SEED=0 shows it again"));
+    EXPECT_EQ(told(
+                  []() -> Coroutine<> {
+                      create_task(forever());
+                      co_return;
+                  },
+                  {.leaves_nothing = false}),
+              "");
+}
+
+TEST(Run, ATaskThatEndsInTheSameMomentIsNotLeft) {
+    EXPECT_EQ(told([]() -> Coroutine<> {
+                  auto ends = []() -> Coroutine<> {
+                      for (int i = 0; i < 10; ++i) co_await asyncio::sleep(0s);
+                  };
+                  create_task(ends());
+                  co_return;
+              }),
+              "");
+}
+
+TEST(Run, TellsErrorsThatNobodyLooksAt) {
+    const std::string text = told([]() -> Coroutine<> {
+        auto raises = []() -> Coroutine<> {
+            throw asyncio::ValueError("unseen");
+            co_return;
+        };
+        create_task(raises());
+        co_await asyncio::sleep(1s);
+    });
+    EXPECT_TRUE(has(text, "never retrieved"));
+    EXPECT_TRUE(has(text, "unseen"));
+}
+
+TEST(Run, CountsDescriptorsAndThreads) {
+    int fd = -1;
+    EXPECT_TRUE(has(told([&]() -> Coroutine<> {
+                        fd = ::dup(0);
+                        co_return;
+                    }),
+                    "left behind: 1 descriptors"));
+    ::close(fd);
+    std::thread thread;
+    std::atomic<bool> stop{false};
+    EXPECT_TRUE(has(told([&]() -> Coroutine<> {
+                        thread = std::thread([&] {
+                            while (!stop) std::this_thread::yield();
+                        });
+                        co_return;
+                    }),
+                    "left behind: 1 threads"));
+    stop = true;
+    thread.join();
+    EXPECT_EQ(told([]() -> Coroutine<> { co_await asyncio::to_thread([] {}); }), "");
+}
+
+TEST(Run, ADeadlockNamesWhoWaits) {
+    const std::string text = told([]() -> Coroutine<> {
+        asyncio::Event never;
+        co_await never.wait();
+    });
+    EXPECT_TRUE(has(text, "DeadlockError"));
+    EXPECT_TRUE(has(text, "Task-1"));
+}
+
+TEST(Run, TasksAreNumberedFromOneInEachRun) {
+    for (int i = 0; i < 3; ++i) {
+        run([]() -> Coroutine<> {
+            EXPECT_EQ(asyncio::current_task().get_name(), "Task-1");
+            co_return;
+        });
+    }
+}
+
+TEST(Run, ACircleEnds) {
+    const RunOptions few{.most_steps = 1000};
+    auto scenario = []() -> Coroutine<> {
+        for (;;) co_await asyncio::sleep(0s);
+    };
+    EXPECT_TRUE(has(told(scenario, few), "it ran 1000 steps and has no end"));
+}
+
+TEST(Run, TheSeedOfTheEnvironmentIsTaken) {
+    ::setenv("ASYNCIO_SEED", "42", 1);
+    std::uint64_t first = 0;
+    const std::string text = told([&]() -> Coroutine<> {
+        first = asyncio::testing::random();
+        throw asyncio::ValueError("so that it is told");
+        co_return;
+    });
+    EXPECT_TRUE(has(text, "ASYNCIO_SEED=42"));
+    ::setenv("ASYNCIO_SEED", "forty-two", 1);
+    EXPECT_THROW(run([]() -> Coroutine<> { co_return; }), asyncio::ValueError);
+    ::unsetenv("ASYNCIO_SEED");
+    std::uint64_t second = 0;
+    run(
+        [&]() -> Coroutine<> {
+            second = asyncio::testing::random();
+            co_return;
+        },
+        {.seed = 42});
+    EXPECT_EQ(first, second);
+    EXPECT_EQ(asyncio::testing::random(), 0u);
+}
+
+TEST(Run, BuggifyIsActiveInSomeRuns) {
+    EXPECT_FALSE(buggify(1));
+    int active = 0;
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        run(
+            [&]() -> Coroutine<> {
+                bool any = false;
+                for (int i = 0; i < 50; ++i) any = buggify(0.5) || any;
+                active += any;
+                co_return;
+            },
+            {.seed = seed});
+    }
+    EXPECT_GT(active, 20);
+    EXPECT_LT(active, 100);
+}
+
+// ---- time and turns -----------------------------------------------------------------------------
+
+ASYNC_TEST(Settled, ComesWhenNobodyCanGoOn) {
+    std::string order;
+    auto works = [](std::string& to) -> Coroutine<> {
+        for (int i = 0; i < 5; ++i) co_await asyncio::sleep(0s);
+        to += "works ";
+        co_await asyncio::sleep(1s);
+        to += "slept ";
+    };
+    const auto task = create_task(works(order));
+    co_await settled();
+    EXPECT_EQ(order, "works ");
+    EXPECT_EQ(elapsed(), 0s);
+    co_await advance(1s);
+    EXPECT_EQ(order, "works slept ");
+    EXPECT_EQ(elapsed(), 1s);
+    co_await task;
+}
+
+ASYNC_TEST(Settled, SeveralGoOnOneAfterTheOther) {
+    std::string order;
+    auto waits = [](std::string& to, char c) -> Coroutine<> {
+        co_await settled();
+        to += c;
+        co_await asyncio::sleep(0s);
+        to += c;
+    };
+    const auto a = create_task(waits(order, 'a'));
+    const auto b = create_task(waits(order, 'b'));
+    co_await asyncio::gather(a, b);
+    EXPECT_EQ(order, "aabb");
+}
+
+ASYNC_TEST(Settled, MayBeCancelled) {
+    const auto early = create_task(settled());
+    early.cancel();
+    CO_ASSERT_THROWS(asyncio::CancelledError, early);
+    const auto waiting = create_task(settled());
+    co_await asyncio::sleep(0s);
+    waiting.cancel();
+    CO_ASSERT_THROWS(asyncio::CancelledError, waiting);
+    co_await settled();
+    EXPECT_EQ(elapsed(), 0s);
+}
+
+TEST(Settled, IsThereOnARealLoopToo) {
+    asyncio::run([]() -> Coroutine<> {
+        bool ran = false;
+        asyncio::get_running_loop().call_soon([&] { ran = true; });
+        co_await settled();
+        EXPECT_TRUE(ran);
+    });
+    // A loop that closes before.
+    const auto loop = asyncio::EpollEventLoop::create();
+    auto never = loop->create_task(settled());
+    loop->run_once(0s);
+    loop->close();
+}
+
+ASYNC_TEST(Turns, ComeInTheirOrder) {
+    Sequencer sequence;
+    std::string order;
+    auto takes = [](Sequencer& s, std::string& to, int n) -> Coroutine<> {
+        const auto turn = co_await s.turn(n);
+        to += std::to_string(n);
+        co_await asyncio::sleep(1s);
+        to += std::to_string(n);
+    };
+    std::vector<asyncio::Task<>> tasks;
+    for (const int n : {3, 1, 0, 2}) tasks.push_back(create_task(takes(sequence, order, n)));
+    for (const auto& task : tasks) co_await task;
+    EXPECT_EQ(order, "00112233");
+}
+
+ASYNC_TEST(Turns, OneThatIsCancelledHoldsNobodyUp) {
+    for (int ticks = 0; ticks < 4; ++ticks) {
+        Sequencer sequence;
+        auto takes = [](Sequencer& s, int n) -> Coroutine<> {
+            const auto turn = co_await s.turn(n);
+            co_await asyncio::sleep(0s);
+        };
+        const auto second = create_task(takes(sequence, 1));
+        const auto third = create_task(takes(sequence, 2));
+        const auto first = create_task(takes(sequence, 0));
+        for (int i = 0; i < ticks; ++i) co_await asyncio::sleep(0s);
+        second.cancel();
+        static_cast<void>(co_await asyncio::as_result(second));
+        // One that was cancelled before it began never asked for its turn.
+        if (ticks == 0) {
+            const auto again = create_task(takes(sequence, 1));
+            co_await again;
+        }
+        co_await first;
+        co_await third;
+    }
+}
+
+ASYNC_TEST(Turns, AreTakenOnce) {
+    Sequencer sequence;
+    CO_ASSERT_THROWS(asyncio::ValueError, sequence.turn(-1));
+    const auto turn = co_await sequence.turn(0);
+    CO_ASSERT_THROWS(asyncio::ValueError, sequence.turn(0));
+}
+
+// ---- a cancel at every point --------------------------------------------------------------------
+
+// Gives back what it has taken, unless it is cancelled between two awaits.
+struct Pool {
+    int free = 2;
+};
+Coroutine<> by_hand(Pool& pool) {
+    --pool.free;
+    co_await asyncio::sleep(1s);
+    co_await asyncio::sleep(1s);
+    ++pool.free;
+}
+Coroutine<> by_scope(Pool& pool) {
+    struct Taken {
+        Pool& pool;
+        explicit Taken(Pool& p) : pool(p) { --pool.free; }
+        Taken(const Taken&) = delete;
+        Taken& operator=(const Taken&) = delete;
+        ~Taken() { ++pool.free; }
+    } const taken(pool);
+    co_await asyncio::sleep(1s);
+    co_await asyncio::sleep(1s);
+}
+
+// Uses a pool, and looks at it however that ends.
+template <class F>
+Scenario using_a_pool(F use) {
+    return [use]() -> Coroutine<> {
+        Pool pool;
+        std::exception_ptr error;
+        try {
+            co_await use(pool);
+        } catch (const asyncio::CancelledError&) {
+            error = std::current_exception();
+        }
+        if (pool.free != 2) throw asyncio::ValueError("the pool has lost one");
+        if (error) std::rethrow_exception(error);
+    };
+}
+
+TEST(CancelEverywhere, FindsWhatIsNotGivenBack) {
+    try {
+        cancel_everywhere(using_a_pool(by_hand));
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_TRUE(has(failed.what(), "cancelled at point 1, where it waits at "));
+        EXPECT_TRUE(has(failed.what(), "the pool has lost one"));
+    }
+    EXPECT_EQ(cancel_everywhere(using_a_pool(by_scope)).points, 2u);
+}
+
+TEST(CancelEverywhere, CancelsAnotherTaskByItsName) {
+    auto scenario = []() -> Coroutine<> {
+        const auto worker = create_task(forever(), {.name = "worker"});
+        static_cast<void>(co_await asyncio::as_result(asyncio::wait_for(worker, 2h)));
+    };
+    EXPECT_EQ(cancel_everywhere(scenario, {.task = "worker"}).points, 1u);
+    EXPECT_THROW(cancel_everywhere(scenario, {.task = "nobody"}), ScenarioFailed);
+}
+
+TEST(CancelEverywhere, TellsTasksThatACancelLeaves) {
+    auto scenario = []() -> Coroutine<> {
+        const auto child = create_task(forever(), {.name = "child"});
+        co_await asyncio::sleep(1s);
+        child.cancel();
+        static_cast<void>(co_await asyncio::as_result(child));
+    };
+    try {
+        cancel_everywhere(scenario);
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_TRUE(has(failed.what(), "left behind: the task child"));
+    }
+}
+
+TEST(CancelEverywhere, AnErrorWithoutACancelIsToldAsSuch) {
+    try {
+        cancel_everywhere([]() -> Coroutine<> {
+            throw asyncio::ValueError("always");
+            co_return;
+        });
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_TRUE(has(failed.what(), "without a cancel:"));
+    }
+}
+
+// ---- the library's own awaitables ---------------------------------------------------------------
+
+TEST(CancelEverywhere, OurOwnLocksAndQueuesLoseNothing) {
+    auto locks = []() -> Coroutine<> {
+        asyncio::Lock lock;
+        auto holds = [](asyncio::Lock& l) -> Coroutine<> {
+            const auto held = co_await l.scoped();
+            co_await asyncio::sleep(1s);
+        };
+        const auto other = create_task(holds(lock));
+        co_await asyncio::sleep(0s);
+        std::exception_ptr error;
+        try {
+            const auto held = co_await lock.scoped();
+            co_await asyncio::sleep(1s);
+        } catch (const asyncio::CancelledError&) {
+            error = std::current_exception();
+        }
+        co_await other;
+        if (lock.locked()) throw asyncio::ValueError("it is held by nobody");
+        if (error) std::rethrow_exception(error);
+    };
+    EXPECT_EQ(cancel_everywhere(locks).points, 4u);
+    auto queues = []() -> Coroutine<> {
+        asyncio::Queue<int> queue(1);
+        std::vector<int> got;
+        auto takes = [](asyncio::Queue<int>& q, std::vector<int>& to) -> Coroutine<> {
+            for (;;) to.push_back(co_await q.get());
+        };
+        const auto taker = create_task(takes(queue, got), {.name = "taker"});
+        int put = 0;
+        for (; put < 5; ++put) co_await queue.put(put);
+        co_await settled();
+        taker.cancel();
+        static_cast<void>(co_await asyncio::as_result(taker));
+        while (!queue.empty()) got.push_back(queue.get_nowait());
+        for (int i = 0; i < static_cast<int>(got.size()); ++i) {
+            if (got[static_cast<std::size_t>(i)] != i) throw asyncio::ValueError("out of order");
+        }
+    };
+    EXPECT_GT(cancel_everywhere(queues, {.task = "taker"}).points, 1u);
+}
+
+TEST(ExploreOurselves, NoOrderBreaksALockAQueueOrAGroup) {
+    auto scenario = []() -> Coroutine<> {
+        asyncio::Semaphore places(2);
+        asyncio::Queue<int> queue(1);
+        int inside = 0;
+        auto works = [](asyncio::Semaphore& s, asyncio::Queue<int>& q, int& in,
+                        int n) -> Coroutine<> {
+            const auto place = co_await s.scoped();
+            if (++in > 2) throw asyncio::ValueError("three at two places");
+            co_await q.put(n);
+            --in;
+        };
+        int sum = 0;
+        co_await asyncio::with(asyncio::TaskGroup(), [&](asyncio::TaskGroup& group) -> Coroutine<> {
+            for (int i = 1; i <= 3; ++i) {
+                group.create_task(works(places, queue, inside, i));
+            }
+            for (int i = 0; i < 3; ++i) sum += co_await queue.get();
+        });
+        if (sum != 6) throw asyncio::ValueError("an item is lost");
+    };
+    const Explored explored = explore(scenario, {.strategy = Delays{2}});
+    EXPECT_TRUE(explored.exhausted);
+    EXPECT_GT(explored.runs, 20u);
+}
+
+}  // namespace
