@@ -28,13 +28,14 @@ class Scheduling : public testing::TestWithParam<LoopFactory> {
   protected:
     std::unique_ptr<EventLoop> loop = GetParam()();
 };
+std::string name_of(const testing::TestParamInfo<LoopFactory>& info) {
+    constexpr const char* kNames[] = {"epoll", "io_uring", "virtual"};
+    return kNames[info.index];
+}
 INSTANTIATE_TEST_SUITE_P(Loops, Scheduling,
                          testing::Values(&EpollEventLoop::create, &UringEventLoop::create,
                                          &VirtualTimeEventLoop::create),
-                         [](const auto& info) {
-                             constexpr const char* kNames[] = {"epoll", "io_uring", "virtual"};
-                             return kNames[info.index];
-                         });
+                         name_of);
 
 // The newest each time.
 struct Newest : Chooser {
