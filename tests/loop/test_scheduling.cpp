@@ -89,12 +89,13 @@ TEST_P(Scheduling, AnEntrySaysWhatItIs) {
                 if (info.name == "named") {
                     named = info;
                 } else if (info.task == 0) {
-                    callback = info;
+                    callbacks += info.name + ' ';
                 }
             }
             return 0;
         }
-        component::EntryInfo named, callback;
+        component::EntryInfo named;
+        std::string callbacks;
     } looks;
     set_chooser(*loop, &looks);
     loop->run_until_complete([&]() -> Coroutine<> {
@@ -105,7 +106,7 @@ TEST_P(Scheduling, AnEntrySaysWhatItIs) {
     });
     EXPECT_NE(looks.named.task, 0u);
     EXPECT_EQ(looks.named.place.substr(0, looks.named.place.find(':')), "test_scheduling.cpp");
-    EXPECT_EQ(looks.callback.name, "callback");
+    EXPECT_NE(looks.callbacks.find("callback "), std::string::npos) << looks.callbacks;
     set_chooser(*loop, nullptr);
 }
 

@@ -52,7 +52,7 @@ class ASYNCIO_API Sequencer {
 
   public:
     // A place in the order, which it gives to the next one as it is destroyed.
-    class [[nodiscard("the next turn begins when it is destroyed")]] ASYNCIO_API Turn {
+    class ASYNCIO_API Turn {
       public:
         Turn(Turn&& other) noexcept;
         Turn& operator=(Turn&&) = delete;
