@@ -6,9 +6,9 @@ execute_process(COMMAND "${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${
 file(GLOB_RECURSE installed RELATIVE "${PREFIX}" "${PREFIX}/*")
 foreach(file IN LISTS installed)
     if(NOT file MATCHES "^include/asyncio(\\.hpp|/[a-z0-9_/]+\\.hpp)$"
-        AND NOT file MATCHES "^lib[a-z0-9_/-]*/libasyncio(-http|-inspect)?\\.(a|so[0-9.]*)$"
+        AND NOT file MATCHES "^lib[a-z0-9_/-]*/libasyncio(-http|-inspect|-testing)?\\.(a|so[0-9.]*)$"
         AND NOT file MATCHES "^lib[a-z0-9_/-]*/cmake/libasyncio/libasyncio-[a-z-]+\\.cmake$"
-        AND NOT file MATCHES "^lib[a-z0-9_/-]*/pkgconfig/libasyncio(-http|-inspect)?\\.pc$"
+        AND NOT file MATCHES "^lib[a-z0-9_/-]*/pkgconfig/libasyncio(-http|-inspect|-testing)?\\.pc$"
         AND NOT file MATCHES "^share/doc/libasyncio/examples/starter/[a-zA-Z_.]+$"
         AND NOT file MATCHES "^bin/asyncio(-check-coroutines)?$"
         AND NOT file STREQUAL "share/libasyncio/asyncio_gdb.py"

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <source_location>
 #include <span>
 #include <string>
 #include <utility>
@@ -45,18 +46,10 @@ struct EntryInfo {
     std::string name;        // of the task, "Task-7"; of what kind the callback is
     std::string place;       // "file.cpp:12", where the task goes on; empty: not known
 };
-// Raises: std::bad_alloc.
+// Tells what `entry` is. Raises: std::bad_alloc.
 ASYNCIO_API EntryInfo entry_info(Node& entry);
 // The first member alone, which costs less.
 ASYNCIO_API std::uint64_t task_of_entry(Node& entry) noexcept;
-
-// Calls `fn()` on the loop's thread, in an empty context, once nothing is ready: just before the
-// loop would wait for the system, or move virtual time. Several are called in that order, each when
-// nothing is ready again. On the loop's thread. Raises: RuntimeError if the loop is closed;
-// std::bad_alloc.
-template <class F>
-Handle call_when_settled(EventLoop& loop, F fn,
-                         std::source_location where = std::source_location::current());
 
 }  // namespace component
 
@@ -67,8 +60,13 @@ ASYNCIO_API void push_settled(LoopCore& core, HandleState& state);
 
 namespace component {
 
+// Calls `fn()` on the loop's thread, in an empty context, once nothing is ready: just before the
+// loop would wait for the system, or move virtual time. Several are called in that order, each when
+// nothing is ready again. On the loop's thread. Raises: RuntimeError if the loop is closed;
+// std::bad_alloc.
 template <class F>
-Handle call_when_settled(EventLoop& loop, F fn, std::source_location where) {
+Handle call_when_settled(EventLoop& loop, F fn,
+                         std::source_location where = std::source_location::current()) {
     using State = asyncio::detail::HandleStateOf<F, true>;
     const auto state = asyncio::detail::Ref<asyncio::detail::HandleState>::adopt(
         new State(loop.core(), {}, where, false, std::move(fn)));

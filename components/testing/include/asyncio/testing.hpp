@@ -92,6 +92,7 @@ class ASYNCIO_API TestAborted : public std::exception {
     const char* what() const noexcept override;
 };
 
+// How a scenario is run.
 struct RunOptions {
     // Of random numbers: buggify(), random(). ASYNCIO_SEED=N in the environment takes its place.
     std::uint64_t seed = 0;
@@ -125,29 +126,30 @@ ASYNCIO_API void sometimes(std::string_view name, bool happened);
 // All orders in which entries are passed over at most `most` times in all, fewest first: what most
 // mistakes need is one, two or three. Up to about ten tasks.
 struct Delays {
-    std::uint32_t most = 3;
+    std::uint32_t most = 3;  // times that an entry is passed over, in one order
 };
 // Each entry by chance.
 struct Random {};
 // Tasks have priorities by chance, which change at `depth` - 1 places: probabilistic concurrency
 // testing (Burckhardt et al., ASPLOS 2010).
 struct Pct {
-    std::uint32_t depth = 3;
+    std::uint32_t depth = 3;  // of the mistakes that are looked for: orderings that they need
 };
 // All orders there are: of three tasks with two awaits each, 34,650.
 struct All {};
 using Strategy = std::variant<Delays, Random, Pct, All>;
 
+// How explore() searches.
 struct ExploreOptions {
-    Strategy strategy = Delays{};
+    Strategy strategy = Delays{};            // how orders are chosen
     std::uint64_t most = 100'000;            // runs
     Delay limit = std::chrono::seconds(10);  // of real time, for all of them
-    RunOptions run = {};
+    RunOptions run = {};                     // of each run
 };
 
 // What explore() has done.
 struct Explored {
-    std::uint64_t runs = 0;
+    std::uint64_t runs = 0;  // so many
     bool exhausted = false;  // every order that the strategy knows was tried
 };
 
@@ -156,10 +158,11 @@ struct Explored {
 // alone, and says if the test is not deterministic. Raises: ScenarioFailed.
 ASYNCIO_API Explored explore(const Scenario& scenario, const ExploreOptions& options = {});
 
+// What find_failure() has found.
 struct Failure {
-    std::string what;    // as run() tells it
-    std::string replay;  // for replay(): "1:4a2b"
-    std::uint64_t runs = 0;
+    std::string what;        // as run() tells it
+    std::string replay;      // for replay(): "1:4a2b"
+    std::uint64_t runs = 0;  // it took, before it was made simpler
 };
 // The same, for those who expect a failure. None: all runs were fine.
 ASYNCIO_API std::optional<Failure> find_failure(const Scenario& scenario,
@@ -171,10 +174,11 @@ ASYNCIO_API std::string replay(const Scenario& scenario, std::string_view order,
 
 // ---- a cancel at every point -------------------------------------------------------------------
 
+// What cancel_everywhere() cancels.
 struct CancelOptions {
     // The task that is cancelled, by its name; empty: that of the scenario.
     std::string task;
-    RunOptions run = {};
+    RunOptions run = {};  // of each run
 };
 // What cancel_everywhere() has done.
 struct Report {

@@ -32,7 +32,7 @@ namespace testing {
 // How ASYNC_TEST runs its body.
 struct TestOptions {
     std::uint64_t seeds = 1;  // so many runs, each with another seed: run.seed and those above it
-    RunOptions run = {};
+    RunOptions run = {};      // of each of them
 };
 
 namespace detail {
