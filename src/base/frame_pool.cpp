@@ -26,6 +26,7 @@
 #include <new>
 #include <utility>
 
+#include "asyncio/component/allocations.hpp"
 #include "asyncio/detail/thread_state.hpp"
 #include "base/slabs.hpp"
 
@@ -44,9 +45,22 @@ constinit thread_local ThreadState thread_state{};
 #endif
 #endif
 
+namespace {
+
+constinit thread_local component::AllocationHook allocation_hook = nullptr;
+
+void ask_hook(std::size_t size) {
+    if (allocation_hook && !allocation_hook(size)) throw std::bad_alloc();
+}
+
+}  // namespace
+
 #ifdef ASYNCIO_POOL_OFF
 
-void* allocate_slow(std::size_t size) { return ::operator new(size); }
+void* allocate_slow(std::size_t size) {
+    ask_hook(size);
+    return ::operator new(size);
+}
 void deallocate_slow(void* block, std::size_t) noexcept { ::operator delete(block); }
 void hand_back(void* block, std::size_t) noexcept { ::operator delete(block); }
 void release_free_blocks() noexcept {}
@@ -187,6 +201,7 @@ void* allocate_single(std::size_t bytes) {
 }  // namespace
 
 void* allocate_slow(std::size_t size) {
+    ask_hook(size);
     const std::size_t units = (size + kBlockUnit - 1) / kBlockUnit;
     if (units >= kBlockClasses) return ::operator new(size);
     ThreadState& t = thread_state;
@@ -195,9 +210,11 @@ void* allocate_slow(std::size_t size) {
     if (cursor.next == cursor.end) {
         if (!t.pool->started) {
             t.pool->started = true;
-            t.room = kRoom;
+            if (!allocation_hook) t.room = kRoom;
         }
-        if (Batch* batch = depots[units].take(kBatch * units * kBlockUnit)) {
+        // A batch would go to the lists, whose blocks nobody asks for.
+        if (Batch* batch =
+                allocation_hook ? nullptr : depots[units].take(kBatch * units * kBlockUnit)) {
             t.free[units] = batch->next;
             t.room -= static_cast<std::int32_t>((kBatch - 1) * units);
             return batch;
@@ -254,5 +271,24 @@ void release_free_blocks() noexcept {
 #endif
 
 }  // namespace detail
+
+namespace component {
+
+AllocationHook set_allocation_hook(AllocationHook hook) noexcept {
+    const AllocationHook before = std::exchange(asyncio::detail::allocation_hook, hook);
+#ifndef ASYNCIO_POOL_OFF
+    // While somebody is asked the lists are empty, and stay so: each block is taken the slow way.
+    asyncio::detail::ThreadState& t = asyncio::detail::thread_state;
+    if (hook) {
+        asyncio::detail::release_free_blocks();
+        t.room = 0;
+    } else if (before && t.pool && t.pool->started) {
+        t.room = asyncio::detail::kRoom;
+    }
+#endif
+    return before;
+}
+
+}  // namespace component
 }  // namespace v1
 }  // namespace asyncio

@@ -20,6 +20,8 @@ SLOW = {'algorithm', 'filesystem', 'format', 'functional', 'iostream', 'map', 'r
 
 def faults(root, folders):
     for path in sorted(root.rglob('*.hpp')):
+        if path.parent == root / 'asyncio' / 'testing':  # for the frameworks that they name
+            continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
             match = INCLUDE.match(line)
             if not match:

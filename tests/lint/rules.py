@@ -34,7 +34,7 @@ ROOMS = {
             'traceback detail/aligned detail/braced detail/config detail/destroy detail/exception_ptr detail/function '
              'detail/identity detail/path_view detail/refused '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
-            'detail/transport_holder component/errors',
+            'detail/transport_holder component/allocations component/errors',
     'os': 'sockets component/io_channels component/process component/descriptors',
     'backend': 'component/backends',
     'loop': 'events events/handles inspect component/scheduling component/services component/post component/watch '

@@ -77,7 +77,15 @@ Tried cancel_at(const Scenario& scenario, const CancelOptions& options, std::uin
     std::shared_ptr<CancelsAt> observer;
     Tried tried;
     Setting setting;
-    setting.may_be_cancelled = true;
+    setting.may_raise = [](const std::exception_ptr& error) {
+        try {
+            std::rethrow_exception(error);
+        } catch (const CancelledError&) {
+            return true;
+        } catch (...) {
+            return false;  // run_once() tells it
+        }
+    };
     setting.watch = [&](EventLoop& loop, const AnyTask& main) {
         auto watch = std::make_shared<CancelsAt>(loop, main, options.task, point);
         // What it has seen, before it goes.

@@ -87,25 +87,24 @@ class OneRun {
     }
 
     void run_main(const Scenario& scenario) {
+        std::exception_ptr error;
         try {
             Coroutine<> body = scenario();
             const Task<> main = loop_->create_task(std::move(body));
             if (setting_.watch) watch_ = setting_.watch(*loop_, main);
             loop_->run_until_complete(main);
-            look_for_tasks();
-        } catch (const CancelledError&) {
-            if (!setting_.may_be_cancelled) {
-                add(failed_, format_exception(std::current_exception()));
-                return;
-            }
-            look_for_tasks();
-        } catch (const TestAborted& aborted) {
-            // Told by the framework, whose assertion it was.
-            if (!current_expectations) add(failed_, aborted.what());
         } catch (...) {
-            // Whatever it is, the test has failed by it.
-            add(failed_, format_exception(std::current_exception()));
+            error = std::current_exception();  // told below
         }
+        if (setting_.ended) setting_.ended();
+        if (!error || (setting_.may_raise && setting_.may_raise(error))) return look_for_tasks();
+        tell(error);
+    }
+
+    void tell(const std::exception_ptr& error) {
+        // What the framework's assertion throws; why it failed is told by end().
+        const bool told = current_expectations && current_expectations->is_abort(error);
+        add(failed_, told ? "an assertion has failed" : format_exception(error));
     }
 
     // What still runs when the test is over and everything that could go on has done so.
@@ -156,7 +155,8 @@ class OneRun {
 
 }  // namespace
 
-const char* TestAborted::what() const noexcept { return "an assertion has failed"; }
+Expectations::~Expectations() = default;
+bool Expectations::is_abort(const std::exception_ptr&) const { return false; }
 
 Expectations* set_expectations(Expectations* expectations) noexcept {
     return std::exchange(current_expectations, expectations);

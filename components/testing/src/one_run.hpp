@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "asyncio/component/scheduling.hpp"
@@ -19,7 +20,9 @@ namespace testing {
 struct Setting {
     component::Chooser* chooser = nullptr;  // null: the loop's own order
     Happenings* happenings = nullptr;
-    bool may_be_cancelled = false;  // CancelledError of the scenario is no failure
+    // Whether the scenario may raise this: then it is no failure. Null: nothing.
+    std::function<bool(const std::exception_ptr&)> may_raise;
+    std::function<void()> ended;  // called when the scenario is over; null: nothing
     // Called with the loop and the task of the scenario before that begins. What it returns lives
     // until the run is over.
     std::function<std::shared_ptr<void>(EventLoop&, const AnyTask&)> watch;

@@ -400,6 +400,76 @@ TEST(CancelEverywhere, AnErrorWithoutACancelIsToldAsSuch) {
     }
 }
 
+// ---- no memory at every point -------------------------------------------------------------------
+
+// Two tasks, the first of which nobody waits for if there is no memory for the second.
+Coroutine<> two_by_hand() {
+    const auto first = create_task(forever(), {.name = "first"});
+    const auto second = create_task(forever(), {.name = "second"});
+    first.cancel();
+    second.cancel();
+    static_cast<void>(co_await asyncio::as_result(first));
+    static_cast<void>(co_await asyncio::as_result(second));
+}
+Coroutine<> two_in_a_group() {
+    auto body = [](asyncio::TaskGroup& group) -> Coroutine<> {
+        group.create_task(asyncio::sleep(1s));
+        group.create_task(asyncio::sleep(2s));
+        co_return;
+    };
+    co_await asyncio::with(asyncio::TaskGroup(), body);
+}
+
+TEST(FailAllocations, FindsWhatIsLeftWithoutMemory) {
+    try {
+        fail_allocations(two_by_hand);
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_TRUE(has(failed.what(), "without the block of point "));
+        EXPECT_TRUE(has(failed.what(), "left behind: the task first"));
+    }
+    EXPECT_GT(fail_allocations(two_in_a_group).points, 4u);
+}
+
+TEST(FailAllocations, AnotherErrorIsAFailure) {
+    auto scenario = []() -> Coroutine<> {
+        try {
+            co_await create_task(asyncio::sleep(1s));
+        } catch (const std::bad_alloc&) {
+            throw asyncio::ValueError("it hides why");
+        }
+    };
+    try {
+        fail_allocations(scenario);
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_TRUE(has(failed.what(), "it hides why"));
+    }
+}
+
+// Whatever block is refused: what was begun ends, and nothing is left.
+TEST(FailAllocations, OurOwnGroupsQueuesAndTimeoutsGetOverIt) {
+    auto scenario = []() -> Coroutine<> {
+        asyncio::Queue<int> queue(1);
+        auto puts = [](asyncio::Queue<int>& q) -> Coroutine<> {
+            for (int i = 0; i < 3; ++i) co_await q.put(i);
+        };
+        auto gets = [](asyncio::Queue<int>& q) -> Coroutine<int> {
+            int sum = 0;
+            for (int i = 0; i < 3; ++i) sum += co_await asyncio::wait_for(q.get(), 1s);
+            co_return sum;
+        };
+        auto body = [&](asyncio::TaskGroup& group) -> Coroutine<> {
+            group.create_task(puts(queue));
+            const auto sum = group.create_task(gets(queue));
+            co_await asyncio::shield(sum);
+        };
+        co_await asyncio::with(asyncio::TaskGroup(), body);
+        co_await asyncio::gather(asyncio::sleep(1s), asyncio::sleep(2s));
+    };
+    EXPECT_GT(fail_allocations(scenario).points, 10u);
+}
+
 // ---- the library's own awaitables ---------------------------------------------------------------
 
 TEST(CancelEverywhere, OurOwnLocksAndQueuesLoseNothing) {

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
+#include "asyncio/detail/function.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/time.hpp"
 
@@ -78,18 +78,12 @@ class ASYNCIO_API Sequencer {
 
 // What a test does: called anew for each run. Its result is run on a loop of its own, on virtual
 // time.
-using Scenario = std::function<Coroutine<>()>;
+using Scenario = asyncio::detail::Function<Coroutine<>()>;
 
 // A test that failed. What it says tells why, and how to see it again.
 class ASYNCIO_API ScenarioFailed : public RuntimeError {
   public:
     using RuntimeError::RuntimeError;
-};
-
-// Ends a test whose failure is noted already, by an assertion of a test framework.
-class ASYNCIO_API TestAborted : public std::exception {
-  public:
-    const char* what() const noexcept override;
 };
 
 // How a scenario is run.
@@ -191,15 +185,38 @@ struct Report {
 // task stood.
 ASYNCIO_API Report cancel_everywhere(const Scenario& scenario, const CancelOptions& options = {});
 
+// ---- no memory at every point ------------------------------------------------------------------
+
+// What fail_allocations() does.
+struct AllocationOptions {
+    std::uint64_t most = 10'000;  // points
+    RunOptions run = {};          // of each run
+};
+
+// Runs it again and again: in the k-th run the k-th block that it asks for is refused by
+// std::bad_alloc, until a run needs fewer. Blocks are those of the library: frames, tasks,
+// callbacks; and those of operator new too, in a program that includes testing/replace_new.hpp. A
+// run has failed as in run(), but that it may raise std::bad_alloc, by itself or in a group.
+// Raises: ScenarioFailed, which says at which point.
+ASYNCIO_API Report fail_allocations(const Scenario& scenario,
+                                    const AllocationOptions& options = {});
+// For testing/replace_new.hpp: whether this thread gets a block.
+ASYNCIO_API bool may_allocate(std::size_t size) noexcept;
+
 // ---- for test frameworks -----------------------------------------------------------------------
 
 // How a framework's own expectations count as failures: testing/gtest.hpp sets it.
-struct Expectations {
-    virtual ~Expectations() = default;
+struct ASYNCIO_API Expectations {
+    Expectations() = default;
+    Expectations(const Expectations&) = delete;
+    Expectations& operator=(const Expectations&) = delete;
+    virtual ~Expectations();
     // From now on those that fail are kept here, and told by end().
     virtual void begin() = 0;
     // Empty: none has failed.
     virtual std::string end() = 0;
+    // Whether this is what an assertion of the framework throws, which has been told already.
+    virtual bool is_abort(const std::exception_ptr& error) const;
 };
 // Null: there are none. Returns what was set before.
 ASYNCIO_API Expectations* set_expectations(Expectations* expectations) noexcept;

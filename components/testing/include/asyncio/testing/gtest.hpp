@@ -35,6 +35,12 @@ struct TestOptions {
     RunOptions run = {};      // of each of them
 };
 
+// A CO_ASSERT_* has failed: the test ends. Its reason is noted already.
+class TestAborted : public std::exception {
+  public:
+    const char* what() const noexcept override { return "an assertion has failed"; }
+};
+
 namespace detail {
 
 // Expectations that fail in a run are kept until it is known whether they count.
@@ -57,7 +63,16 @@ class GoogleExpectations final : public Expectations {
         }
         return failed;
     }
-    // Fatal ones of the run that is under way.
+    bool is_abort(const std::exception_ptr& error) const override {
+        try {
+            std::rethrow_exception(error);
+        } catch (const TestAborted&) {
+            return true;
+        } catch (...) {
+            return false;  // whoever asks tells it
+        }
+    }
+    // Of the run that is under way.
     int failures() const { return parts_ ? count(*parts_) : 0; }
 
   private:

@@ -1,0 +1,69 @@
+// Tests that are coroutines, for Catch2, version 2:
+//
+//     ASYNC_TEST_CASE("a cache forgets after a day") {
+//         Cache cache;
+//         cache.put("a", 1);
+//         co_await asyncio::sleep(25h);
+//         REQUIRE(!cache.get("a"));
+//     }
+//
+// The body runs on virtual time, on a loop of its own, and fails if it leaves something behind
+// (testing::run). REQUIRE ends it. In testing::explore() and its like use REQUIRE: a CHECK that
+// fails is told, but no reason for them to stop there.
+#pragma once
+
+#include <exception>
+#include <string>
+
+#include <catch2/catch.hpp>
+
+#include "asyncio/testing.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+namespace testing {
+namespace detail {
+
+class Catch2Expectations final : public Expectations {
+  public:
+    void begin() override {}
+    // The framework has counted them.
+    std::string end() override { return {}; }
+    bool is_abort(const std::exception_ptr& error) const override {
+        try {
+            std::rethrow_exception(error);
+        } catch (const Catch::TestFailureException&) {
+            return true;
+        } catch (...) {
+            return false;  // whoever asks tells it
+        }
+    }
+};
+
+inline Catch2Expectations catch2_expectations;
+inline const bool catch2_expectations_are_set = [] {
+    set_expectations(&catch2_expectations);
+    return true;
+}();
+
+inline void run_catch2_test(const Scenario& body) {
+    try {
+        testing::run(body);
+    } catch (const ScenarioFailed& failed) {
+        FAIL(failed.what());
+    }
+}
+
+}  // namespace detail
+}  // namespace testing
+}  // namespace v1
+}  // namespace asyncio
+
+#define ASYNCIO_JOIN_(a, b) a##b
+#define ASYNCIO_JOIN(a, b) ASYNCIO_JOIN_(a, b)
+#define ASYNCIO_TEST_CASE(body, ...)                                               \
+    static ::asyncio::Coroutine<> body();                                          \
+    TEST_CASE(__VA_ARGS__) { ::asyncio::testing::detail::run_catch2_test(&body); } \
+    static ::asyncio::Coroutine<> body()
+#define ASYNC_TEST_CASE(...) \
+    ASYNCIO_TEST_CASE(ASYNCIO_JOIN(asyncio_test_case_, __LINE__), __VA_ARGS__)

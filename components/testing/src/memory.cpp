@@ -1,0 +1,100 @@
+// No memory at each point of a test.
+#include <exception>
+#include <new>
+#include <string>
+
+#include "asyncio/component/allocations.hpp"
+#include "asyncio/exceptions.hpp"
+#include "asyncio/testing.hpp"
+#include "one_run.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+namespace testing {
+
+namespace {
+
+// Counts the blocks of this thread while it is on, and refuses one of them.
+struct Refusal {
+    bool on = false;
+    std::uint64_t point = 0;
+    std::uint64_t asked = 0;
+};
+thread_local Refusal refusal;
+
+class Refusing {
+  public:
+    explicit Refusing(std::uint64_t point) {
+        refusal = {true, point, 0};
+        component::set_allocation_hook(may_allocate);
+    }
+    Refusing(const Refusing&) = delete;
+    Refusing& operator=(const Refusing&) = delete;
+    ~Refusing() { end(); }
+    static void end() noexcept {
+        refusal.on = false;
+        component::set_allocation_hook(nullptr);
+    }
+};
+
+bool is_no_memory(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::bad_alloc&) {
+        return true;
+    } catch (const BaseExceptionGroup& group) {
+        for (const std::exception_ptr& each : group.exceptions()) {
+            if (!is_no_memory(each)) return false;
+        }
+        return true;
+    } catch (...) {
+        return false;  // run_once() tells it
+    }
+}
+
+struct Tried {
+    std::string failed;
+    bool refused = false;
+};
+
+Tried refuse_at(const Scenario& scenario, const RunOptions& options, std::uint64_t point) {
+    Setting setting;
+    setting.may_raise = is_no_memory;
+    setting.ended = Refusing::end;
+    setting.watch = [point](EventLoop&, const AnyTask&) {
+        return std::make_shared<Refusing>(point);
+    };
+    Tried tried;
+    tried.failed = run_once(scenario, options, setting);
+    tried.refused = refusal.asked >= point;
+    return tried;
+}
+
+}  // namespace
+
+bool may_allocate(std::size_t) noexcept { return !refusal.on || ++refusal.asked != refusal.point; }
+
+Report fail_allocations(const Scenario& scenario, const AllocationOptions& options) {
+    const RunOptions run = with_seed(options.run);
+    const LeftBehind before;
+    Report report;
+    for (; report.points < options.most; ++report.points) {
+        const Tried tried = refuse_at(scenario, run, report.points + 1);
+        if (!tried.failed.empty()) {
+            throw ScenarioFailed((tried.refused ? "without the block of point " +
+                                                      std::to_string(report.points + 1) + ":\n"
+                                                : std::string("with all its memory:\n")) +
+                                 tried.failed);
+        }
+        if (!tried.refused) break;
+    }
+    if (options.run.leaves_nothing) {
+        const std::string left = before.since();
+        if (!left.empty()) throw ScenarioFailed(left);
+    }
+    return report;
+}
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace asyncio
