@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "asyncio/coroutines.hpp"
-#include "asyncio/detail/function.hpp"
+#include "asyncio/events.hpp"
 #include "asyncio/exceptions.hpp"
 #include "asyncio/time.hpp"
 

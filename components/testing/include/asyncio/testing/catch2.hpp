@@ -59,11 +59,13 @@ inline void run_catch2_test(const Scenario& body) {
 }  // namespace v1
 }  // namespace asyncio
 
+// For ASYNC_TEST_CASE.
 #define ASYNCIO_JOIN_(a, b) a##b
 #define ASYNCIO_JOIN(a, b) ASYNCIO_JOIN_(a, b)
 #define ASYNCIO_TEST_CASE(body, ...)                                               \
     static ::asyncio::Coroutine<> body();                                          \
     TEST_CASE(__VA_ARGS__) { ::asyncio::testing::detail::run_catch2_test(&body); } \
     static ::asyncio::Coroutine<> body()
+// ASYNC_TEST_CASE("name", ...) { ... co_await ...; }: what TEST_CASE takes.
 #define ASYNC_TEST_CASE(...) \
     ASYNCIO_TEST_CASE(ASYNCIO_JOIN(asyncio_test_case_, __LINE__), __VA_ARGS__)
