@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "os/posix.hpp"
+#include "os/simulated.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -12,12 +13,14 @@ namespace detail {
 
 // False if it is no descriptor.
 inline bool is_blocking(int fd) noexcept {
+    if (simulated(fd)) return false;
     const int flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && (flags & O_NONBLOCK) == 0;
 }
 
 // Returns whether it did wait. Raises: OSError.
 inline bool make_non_blocking(int fd) {
+    if (simulated(fd)) return false;
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0) fail();
     if ((flags & O_NONBLOCK) != 0) return false;
@@ -26,6 +29,7 @@ inline bool make_non_blocking(int fd) {
 }
 
 inline void make_blocking(int fd) noexcept {
+    if (simulated(fd)) return;
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags >= 0) ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }

@@ -8,8 +8,9 @@ namespace asyncio {
 inline namespace v1 {
 namespace component {
 
+// Always one of the system's, since the library that asks for it calls the system itself.
 int open_socket(int family, int type, int protocol) noexcept {
-    return asyncio::detail::open_socket(family, type, protocol);
+    return asyncio::detail::above_standard(::socket(family, type | SOCK_CLOEXEC, protocol));
 }
 
 // After EINTR the number may be another's already.

@@ -80,25 +80,73 @@ std::string bytes_repr(std::string_view bytes) {
     return text + '\'';
 }
 
-using NameCall = int (*)(int, sockaddr*, socklen_t*);
+enum class Whose : bool { kOwn, kPeers };
 
-SocketAddress name_of(int fd, NameCall call) {
+// getsockname(2), getpeername(2): 0, or -1 and errno.
+int find_name(int fd, Whose whose, SocketAddress& found) noexcept {
+    const bool of_peer = whose == Whose::kPeers;
+    if (auto* const sockets = detail::simulated(fd)) {
+        return detail::as_call(
+            detail::without_raising([&] { return sockets->name(fd, of_peer, found); }));
+    }
     detail::NameRoom name;
-    check(call(fd, name.data(), name.size()));
-    return name.address();
+    const int result = of_peer ? ::getpeername(fd, name.data(), name.size())
+                               : ::getsockname(fd, name.data(), name.size());
+    if (result == 0) found = name.address();
+    return result;
+}
+
+SocketAddress name_of(int fd, Whose whose) {
+    SocketAddress name;
+    check(find_name(fd, whose, name));
+    return name;
+}
+
+// getsockopt(2) of a number: 0, or -1 and errno.
+int get_option(int fd, int level, int option, int& value) noexcept {
+    value = 0;
+    if (auto* const sockets = detail::simulated(fd)) {
+        std::size_t size = sizeof value;
+        // Safe because bytes of a number are written as the system would write them.
+        const std::span<char> bytes(reinterpret_cast<char*>(&value), sizeof value);
+        return detail::as_call(detail::without_raising(
+            [&] { return sockets->get_option(fd, level, option, bytes, size); }));
+    }
+    socklen_t size = sizeof value;
+    return ::getsockopt(fd, level, option, &value, &size);
+}
+
+int set_option(int fd, int level, int option, const void* value, std::size_t size) noexcept {
+    if (auto* const sockets = detail::simulated(fd)) {
+        const std::span<const char> bytes(static_cast<const char*>(value), size);
+        return detail::as_call(
+            detail::without_raising([&] { return sockets->set_option(fd, level, option, bytes); }));
+    }
+    return ::setsockopt(fd, level, option, value, static_cast<socklen_t>(size));
+}
+
+int close_socket(int fd) noexcept {
+    if (auto* const sockets = detail::simulated(fd)) return detail::as_call(sockets->close(fd));
+    return ::close(fd);
+}
+
+int shut_down(int fd, int how) noexcept {
+    if (auto* const sockets = detail::simulated(fd)) {
+        return detail::as_call(detail::without_raising([&] { return sockets->shutdown(fd, how); }));
+    }
+    return ::shutdown(fd, how);
 }
 
 int socket_option(int fd, int option) {
     int value = 0;
-    socklen_t size = sizeof value;
-    check(::getsockopt(fd, SOL_SOCKET, option, &value, &size));
+    check(get_option(fd, SOL_SOCKET, option, value));
     return value;
 }
 
 // " laddr=('127.0.0.1', 80)"; nothing if there is no such address.
-std::string name_part(int fd, const char* label, NameCall call) {
+std::string name_part(int fd, const char* label, Whose whose) {
     try {
-        const SocketAddress name = name_of(fd, call);
+        const SocketAddress name = name_of(fd, whose);
         if (!name) return {};
         return std::string(", ") + label + '=' + name.repr();
     } catch (const OSError&) {
@@ -309,6 +357,10 @@ Socket::Socket(int family, int type, int protocol)
 
 std::pair<Socket, Socket> Socket::pair(int family, int type, int protocol) {
     int fds[2];
+    if (auto* const sockets = detail::simulated_sockets) {
+        check(detail::as_call(sockets->make_pair(family, type | SOCK_NONBLOCK, fds)));
+        return {Socket(fds[0]), Socket(fds[1])};
+    }
     check(::socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol, fds));
     for (int& fd : fds) fd = detail::above_standard(fd);
     Socket one(fds[0]);
@@ -320,40 +372,42 @@ std::pair<Socket, Socket> Socket::pair(int family, int type, int protocol) {
 // An error of close() is of no use to anybody: the descriptor is gone all the same.
 void Socket::reset(int fd) noexcept {
     const int old = std::exchange(fd_, fd);
-    if (old >= 0) ::close(old);
+    if (old >= 0) close_socket(old);
 }
 
 Socket Socket::dup() const {
-    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, detail::kFirstOwn);
+    const int copy = detail::duplicate_socket(fd_);
     check(copy);
     return Socket(copy);
 }
 
-SocketAddress Socket::getsockname() const { return name_of(fd_, &::getsockname); }
-SocketAddress Socket::getpeername() const { return name_of(fd_, &::getpeername); }
+SocketAddress Socket::getsockname() const { return name_of(fd_, Whose::kOwn); }
+SocketAddress Socket::getpeername() const { return name_of(fd_, Whose::kPeers); }
 int Socket::family() const { return socket_option(fd_, SO_DOMAIN); }
 int Socket::type() const { return socket_option(fd_, SO_TYPE); }
 int Socket::proto() const { return socket_option(fd_, SO_PROTOCOL); }
 
 void Socket::bind(const SocketAddress& address) const {
-    check(::bind(fd_, detail::sockaddr_of(address), detail::socklen_of(address)));
+    if (const int error = detail::bind_to(fd_, address)) {
+        errno = error;
+        detail::fail();
+    }
 }
 
-void Socket::listen(int backlog) const { check(::listen(fd_, std::max(backlog, 0))); }
-void Socket::shutdown(int how) const { check(::shutdown(fd_, how)); }
+void Socket::listen(int backlog) const { detail::listen_on(fd_, std::max(backlog, 0)); }
+void Socket::shutdown(int how) const { check(shut_down(fd_, how)); }
 
 void Socket::setsockopt(int level, int option, int value) const {
     setsockopt(level, option, &value, sizeof value);
 }
 
 void Socket::setsockopt(int level, int option, const void* value, std::size_t size) const {
-    check(::setsockopt(fd_, level, option, value, static_cast<socklen_t>(size)));
+    check(set_option(fd_, level, option, value, size));
 }
 
 int Socket::getsockopt(int level, int option) const {
     int value = 0;
-    socklen_t size = sizeof value;
-    check(::getsockopt(fd_, level, option, &value, &size));
+    check(get_option(fd_, level, option, value));
     return value;
 }
 
@@ -384,9 +438,9 @@ int TransportSocket::family() const { return Borrowed(fd_)->family(); }
 int TransportSocket::type() const { return Borrowed(fd_)->type(); }
 int TransportSocket::proto() const { return Borrowed(fd_)->proto(); }
 Socket TransportSocket::dup() const { return Borrowed(fd_)->dup(); }
-SocketAddress TransportSocket::getsockname() const { return name_of(fd_, &::getsockname); }
-SocketAddress TransportSocket::getpeername() const { return name_of(fd_, &::getpeername); }
-void TransportSocket::shutdown(int how) const { check(::shutdown(fd_, how)); }
+SocketAddress TransportSocket::getsockname() const { return name_of(fd_, Whose::kOwn); }
+SocketAddress TransportSocket::getpeername() const { return name_of(fd_, Whose::kPeers); }
+void TransportSocket::shutdown(int how) const { check(shut_down(fd_, how)); }
 
 void TransportSocket::setsockopt(int level, int option, int value) const {
     Borrowed(fd_)->setsockopt(level, option, value);
@@ -397,6 +451,7 @@ int TransportSocket::getsockopt(int level, int option) const {
 }
 
 bool TransportSocket::get_inheritable() const {
+    if (detail::simulated(fd_)) return false;
     const int flags = ::fcntl(fd_, F_GETFD);
     check(flags);
     return (flags & FD_CLOEXEC) == 0;
@@ -433,8 +488,7 @@ std::string socket_repr(const char* class_name, int fd) {
     } catch (const OSError&) {
         return text + '>';  // It is no socket: a repr does not fail.
     }
-    return text + name_part(fd, "laddr", &::getsockname) + name_part(fd, "raddr", &::getpeername) +
-           '>';
+    return text + name_part(fd, "laddr", Whose::kOwn) + name_part(fd, "raddr", Whose::kPeers) + '>';
 }
 
 // ---- names --------------------------------------------------------------------------------------
@@ -452,16 +506,37 @@ SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept 
 }
 
 bool peer_of(int fd, SocketAddress& peer) noexcept {
-    NameRoom name;
-    if (::getpeername(fd, name.data(), name.size()) != 0) return false;
-    peer = name.address();
-    return true;
+    return find_name(fd, Whose::kPeers, peer) == 0;
+}
+
+int duplicate_socket(int fd) noexcept {
+    if (auto* const sockets = simulated(fd)) {
+        return as_call(without_raising([&] { return sockets->duplicate(fd); }));
+    }
+    return ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstOwn);
 }
 
 // ---- receiving and sending ----------------------------------------------------------------------
 
 namespace {
+
 constexpr std::size_t kMostPieces = 64;  // of a send: more are not worth their stack
+
+Transferred transferred(std::int64_t result) noexcept {
+    if (result < 0) return {0, static_cast<int>(-result)};
+    return {static_cast<std::size_t>(result), 0};
+}
+
+}  // namespace
+
+Transferred simulated_receive(component::SimulatedSockets& sockets, int fd, std::span<char> memory,
+                              SocketAddress* from) noexcept {
+    return transferred(without_raising([&] { return sockets.receive(fd, memory, from); }));
+}
+Transferred simulated_send(component::SimulatedSockets& sockets, int fd,
+                           std::span<const std::string_view> pieces,
+                           const SocketAddress* to) noexcept {
+    return transferred(without_raising([&] { return sockets.send(fd, pieces, to); }));
 }
 
 Transferred send_some(int fd, std::span<const std::string_view> pieces,
@@ -474,6 +549,9 @@ Transferred send_some(int fd, std::span<const std::string_view> pieces,
         vectors[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
         wanted += pieces[i].size();
     }
+    if (auto* const sockets = simulated(fd)) {
+        return simulated_send(*sockets, fd, pieces.first(count), nullptr);
+    }
     msghdr message{};
     message.msg_iov = vectors;
     message.msg_iovlen = count;
@@ -481,6 +559,7 @@ Transferred send_some(int fd, std::span<const std::string_view> pieces,
 }
 
 Transferred receive_from(int fd, std::span<char> memory, SocketAddress& from) noexcept {
+    if (auto* const sockets = simulated(fd)) return simulated_receive(*sockets, fd, memory, &from);
     NameRoom name;
     const Transferred got = uninterrupted([&] {
         return ::recvfrom(fd, memory.data(), memory.size(), MSG_DONTWAIT, name.data(), name.size());
@@ -490,6 +569,7 @@ Transferred receive_from(int fd, std::span<char> memory, SocketAddress& from) no
 }
 
 Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noexcept {
+    if (auto* const sockets = simulated(fd)) return simulated_send(*sockets, fd, {&data, 1}, &to);
     return uninterrupted([&] {
         return ::sendto(fd, data.data(), data.size(), kQuietly, sockaddr_of(to), socklen_of(to));
     });
@@ -498,22 +578,33 @@ Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noex
 // ---- connecting and listening -------------------------------------------------------------------
 
 int bind_to(int fd, const SocketAddress& address) noexcept {
+    if (auto* const sockets = simulated(fd)) {
+        return -without_raising([&] { return sockets->bind(fd, address); });
+    }
     return ::bind(fd, sockaddr_of(address), socklen_of(address)) == 0 ? 0 : errno;
 }
 
 int begin_connect(int fd, const SocketAddress& address) noexcept {
+    if (auto* const sockets = simulated(fd)) {
+        return -without_raising([&] { return sockets->connect(fd, address); });
+    }
     return ::connect(fd, sockaddr_of(address), socklen_of(address)) == 0 ? 0 : errno;
 }
 
 int pending_error(int fd) noexcept {
     int error = 0;
-    socklen_t size = sizeof error;
-    return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : -1;
+    return get_option(fd, SOL_SOCKET, SO_ERROR, error) == 0 ? error : -1;
 }
 
-void listen_on(int fd, int backlog) { check(::listen(fd, backlog)); }
+void listen_on(int fd, int backlog) {
+    auto* const sockets = simulated(fd);
+    check(sockets ? as_call(sockets->listen(fd, backlog)) : ::listen(fd, backlog));
+}
 
 int accept_one(int fd, SocketAddress& from) noexcept {
+    if (auto* const sockets = simulated(fd)) {
+        return without_raising([&] { return sockets->accept(fd, from); });
+    }
     NameRoom name;
     const int accepted =
         above_standard(::accept4(fd, name.data(), name.size(), SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -542,7 +633,7 @@ bool concerns_one_connection(int error) noexcept {
 
 void set_no_delay(int fd) noexcept {
     const int on = 1;
-    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 // ---- what a unix socket leaves in the file system -----------------------------------------------

@@ -16,6 +16,7 @@
 #include "asyncio/component/io_channels.hpp"
 #include "asyncio/sockets.hpp"
 #include "os/posix.hpp"
+#include "os/simulated.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -23,6 +24,10 @@ namespace detail {
 
 // socket(2), close-on-exec and above the standard streams: -1 and errno if there is none.
 inline int open_socket(int family, int type, int protocol) noexcept {
+    if (simulated_sockets) [[unlikely]] {
+        return as_call(
+            without_raising([&] { return simulated_sockets->make(family, type, protocol); }));
+    }
     return above_standard(::socket(family, type | SOCK_CLOEXEC, protocol));
 }
 
@@ -54,6 +59,9 @@ SocketAddress with_port(const SocketAddress& address, PortNumber port) noexcept;
 // getpeername(2). False, and `peer` as it was, if nothing is connected.
 bool peer_of(int fd, SocketAddress& peer) noexcept;
 
+// F_DUPFD_CLOEXEC of fcntl(2): another number for the same. -1 and errno if there is none.
+int duplicate_socket(int fd) noexcept;
+
 // ---- receiving and sending ----------------------------------------------------------------------
 
 // Each is called again while signals interrupt it, never waits, and raises no SIGPIPE: another
@@ -70,10 +78,21 @@ Transferred uninterrupted(Call call) noexcept {
     return {static_cast<std::size_t>(n), 0};
 }
 
+// The same of a simulated socket. `to`, `from`: of datagrams; may be null.
+Transferred simulated_receive(component::SimulatedSockets& sockets, int fd, std::span<char> memory,
+                              SocketAddress* from) noexcept;
+Transferred simulated_send(component::SimulatedSockets& sockets, int fd,
+                           std::span<const std::string_view> pieces,
+                           const SocketAddress* to) noexcept;
+
 inline Transferred receive_some(int fd, std::span<char> memory) noexcept {
+    if (auto* const sockets = simulated(fd))
+        return simulated_receive(*sockets, fd, memory, nullptr);
     return uninterrupted([&] { return ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT); });
 }
 inline Transferred send_some(int fd, std::string_view data) noexcept {
+    if (auto* const sockets = simulated(fd))
+        return simulated_send(*sockets, fd, {&data, 1}, nullptr);
     return uninterrupted([&] { return ::send(fd, data.data(), data.size(), kQuietly); });
 }
 // sendmsg(2). `wanted`: what was to be sent, bytes; of many pieces only the first ones are.
@@ -84,7 +103,13 @@ Transferred receive_from(int fd, std::span<char> memory, SocketAddress& from) no
 Transferred send_to(int fd, std::string_view data, const SocketAddress& to) noexcept;
 // shutdown(2): nothing more is sent. It fails if the peer has reset the connection, which is found
 // when it is read.
-inline void end_sending(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
+inline void end_sending(int fd) noexcept {
+    if (auto* const sockets = simulated(fd)) {
+        without_raising([&] { return sockets->shutdown(fd, SHUT_WR); });
+    } else {
+        ::shutdown(fd, SHUT_WR);
+    }
+}
 
 // ---- connecting and listening -------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ ROOMS = {
              'detail/identity detail/path_view detail/refused '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
             'detail/transport_holder component/allocations component/errors',
-    'os': 'sockets component/io_channels component/process component/descriptors',
+    'os': 'sockets component/io_channels component/process component/descriptors component/simulated_sockets',
     'backend': 'component/backends',
     'loop': 'events events/handles inspect component/scheduling component/services component/post component/watch '
             'detail/call_timer',
