@@ -42,7 +42,7 @@ endforeach()
 function(asyncio_component name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "DESCRIPTION;REQUIRES" "LIBRARIES;FIND")
     set(objects asyncio_${name}_objects)
-    file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src/*.cpp")
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src/*.cpp")
     add_library(${objects} OBJECT ${sources})
     target_include_directories(${objects}
         PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/include"

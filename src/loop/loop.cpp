@@ -245,6 +245,7 @@ void Loop::iterate(std::int64_t limit) {
     if (ready.empty()) {
         wait(stopping ? 0 : limit);
     } else if (backend->is_virtual()) {
+        if (backend->watches()) backend->wait(0, ready);
         queue_due_timers(now());
     } else {
         look();
@@ -308,6 +309,8 @@ void Loop::wait_with_hooks(std::int64_t limit) {
 void Loop::wait_now(std::int64_t limit) {
     std::int64_t timeout = time_to_wait(limit);
     if (backend->is_virtual() && timeout > 0) {
+        const std::int64_t event = backend->next_event();
+        if (event != kNever) timeout = std::min(timeout, std::max<std::int64_t>(event - now(), 0));
         if (external_.load(std::memory_order_relaxed) > 0) {
             timeout = kNever;  // until the thread answers: virtual time stands still for it
         } else if (timeout == kNever) {

@@ -274,8 +274,25 @@ class LookupWait {
 
 Resolver& resolver_of(EventLoop& loop) { return service<Resolver>(loop.core()); }
 
+// Hosts of a network that is made up, and no others.
+void answer_simulated(const component::SimulatedSockets& sockets, const NameQuery& query,
+                      PortNumber port, NameAnswer& answer) {
+    NameQuery here = query;
+    if (port.given() && here.service.empty()) here.service = std::to_string(port);
+    if (!here.host.empty()) {
+        const std::string known = sockets.address_of_name(here.host);
+        if (!known.empty()) here.host = known;
+        here.flags |= AI_NUMERICHOST;
+    }
+    ask_system(here, answer);
+}
+
 // Answers what needs no name server: an address, or no host. Fast, and blocks on nothing.
 bool answer_here(const NameQuery& query, PortNumber port, NameAnswer& answer) {
+    if (simulated_sockets) [[unlikely]] {
+        answer_simulated(*simulated_sockets, query, port, answer);
+        return true;
+    }
     if (!query.service.empty()) return false;
     NameQuery here = query;
     if (port.given()) here.service = std::to_string(port);

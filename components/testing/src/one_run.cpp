@@ -11,6 +11,7 @@
 
 #include "asyncio/futures.hpp"
 #include "asyncio/traceback.hpp"
+#include "network/simulation.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -41,10 +42,13 @@ void add(std::string& text, std::string_view line) {
 // Names of tasks begin at Task-1 in each run, so that what fails twice reads the same.
 class OwnNames {
   public:
-    OwnNames() : before_(detail::task_counter.exchange(0)) {}
+    OwnNames() : before_(asyncio::detail::task_counter.exchange(0)) {}
     OwnNames(const OwnNames&) = delete;
     OwnNames& operator=(const OwnNames&) = delete;
-    ~OwnNames() { detail::task_counter.store(std::max(before_, detail::task_counter.load())); }
+    ~OwnNames() {
+        asyncio::detail::task_counter.store(
+            std::max(before_, asyncio::detail::task_counter.load()));
+    }
 
   private:
     std::uint64_t before_;
@@ -58,7 +62,9 @@ class OneRun {
     std::string play(const Scenario& scenario) {
         const OwnNames names;
         if (current_expectations) current_expectations->begin();
-        loop_ = VirtualTimeEventLoop::create();
+        std::unique_ptr<Simulation> simulation;
+        if (options_.network) simulation = std::make_unique<Simulation>(options_.seed);
+        loop_ = simulation ? simulation->make_loop() : VirtualTimeEventLoop::create();
         loop_->set_exception_handler(
             [this](EventLoop&, const ExceptionContext& context) { note(context); });
         if (setting_.chooser) {
@@ -73,6 +79,8 @@ class OneRun {
         watch_.reset();
         loop_->close();
         loop_.reset();
+        if (simulation && options_.leaves_nothing) add(failed_, simulation->left_behind());
+        simulation.reset();
         if (current_expectations) add(failed_, current_expectations->end());
         return std::move(failed_);
     }

@@ -96,6 +96,9 @@ class ASYNCIO_API Backend {
     virtual bool watches() const noexcept = 0;
     // True if time is virtual: then nothing is ever late.
     virtual bool is_virtual() const noexcept { return false; }
+    // When `wait` will make something ready by itself, in the time of now(), if time is virtual;
+    // the largest number: it will not.
+    virtual std::int64_t next_event() const noexcept { return asyncio::detail::kNever; }
     // As ASYNCIO_BACKEND names it: "epoll".
     virtual const char* name() const noexcept = 0;
     // As repr() names the loop: "EpollEventLoop".

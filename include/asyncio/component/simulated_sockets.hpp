@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "asyncio/detail/config.hpp"
@@ -43,6 +44,8 @@ class ASYNCIO_API SimulatedSockets {
     virtual int shutdown(int fd, int how) = 0;
     // `from`: who sent it; null: it is not asked for.
     virtual std::int64_t receive(int fd, std::span<char> memory, SocketAddress* from) = 0;
+    // The address of a host by its name, as text; empty: there is no such host.
+    virtual std::string address_of_name(std::string_view name) const = 0;
     // `to`: null, or whom a datagram is for.
     virtual std::int64_t send(int fd, std::span<const std::string_view> pieces,
                               const SocketAddress* to) = 0;

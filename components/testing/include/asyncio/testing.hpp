@@ -94,6 +94,8 @@ struct RunOptions {
     std::uint64_t most_steps = 10'000'000;
     // Whether it is a failure to leave something behind; else it is not looked at.
     bool leaves_nothing = true;
+    // Whether sockets are those of a network that is made up: testing_network.hpp.
+    bool network = false;
 };
 
 // Runs it once, in the loop's own order. It has failed if it raises, if nothing can wake it any

@@ -1,0 +1,128 @@
+// A network that is made up, for tests: unmodified servers, streams and endpoints on hosts of one
+// process, on virtual time, with whatever goes wrong between them. docs/testing.md
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "asyncio/contextvars.hpp"
+#include "asyncio/coroutines.hpp"
+#include "asyncio/tasks.hpp"
+#include "asyncio/testing.hpp"
+#include "asyncio/time.hpp"
+
+namespace asyncio {
+inline namespace v1 {
+namespace testing {
+
+// What is between two hosts, in one direction. Nothing by default: what is sent arrives at once.
+struct LinkOptions {
+    Delay latency = Duration(0);     // until the first byte arrives
+    Delay jitter = Duration(0);      // up to so much more, by chance
+    double loss = 0;                 // of the packets, 0 to 1; of streams a loss is a delay
+    double duplicate = 0;            // of the datagrams
+    double reorder = 0;              // of the datagrams: those behind overtake them
+    std::uint64_t bandwidth = 0;     // bytes a second; 0: any
+    std::size_t window = 64 * 1024;  // bytes of a stream that the receiver has not read, at most
+    std::size_t mtu = 1500;          // bytes of a stream that arrive together
+};
+
+// Which way of two.
+enum class Way : std::uint8_t {
+    BOTH,
+    THERE,  // from the first to the second
+    BACK,   // from the second to the first
+};
+
+// A machine of a Network, by its name.
+class Host {
+  public:
+    // For Network::host().
+    explicit Host(std::uint32_t number) noexcept : number_(number) {}
+    // As the network counts them, from 0 on.
+    std::uint32_t number() const noexcept { return number_; }
+    friend bool operator==(Host, Host) noexcept = default;
+
+  private:
+    std::uint32_t number_;
+};
+
+class SimulatedWorld;
+
+// The network of the run that this thread is in: see simulate().
+class ASYNCIO_API Network {
+  public:
+    // That host, which is made if there is none of this name. `address`: an IPv4 address; empty:
+    // 10.0.0.1 for the first, 10.0.0.2 and so on. Its name resolves to it. Raises: ValueError if
+    // the address is none, or another host's.
+    Host host(std::string_view name, std::string_view address = {});
+    // Where a coroutine runs that no on() is around.
+    Host here() const noexcept;
+    // An address of it, as text.
+    std::string address_of(Host host) const;
+
+    // What goes from `from` to `to`, from now on.
+    LinkOptions& link(Host from, Host to);
+    // All links that are made from now on, and all that are there.
+    void set_links(const LinkOptions& options);
+
+    // Nothing gets through any more, what is under way included, until heal(). A stream that has
+    // sent something ends by ETIMEDOUT if that takes longer than its time; an idle one goes on.
+    void partition(Host one, Host other, Way way = Way::BOTH);
+    void heal(Host one, Host other, Way way = Way::BOTH);
+    // The same, for as long as a test wants: what was held comes in its order after release().
+    void hold(Host from, Host to) { partition(from, to, Way::THERE); }
+    void release(Host from, Host to) { heal(from, to, Way::THERE); }
+    // Each stream between them is reset, at both ends and at once.
+    void reset(Host one, Host other);
+    // All sockets of it are gone, without a word to others, who notice when they send. Tasks that
+    // run on it are the test's to cancel. It may be used again at once: a restart.
+    void crash(Host host);
+    // For how long a stream waits for an answer to what it has sent, and connecting for one.
+    void set_timeouts(Delay sending, Delay connecting);
+
+    // What was done so far, a line each, with the time: the same for the same seed.
+    std::string trace() const;
+
+  private:
+    friend class SimulatedWorld;
+    explicit Network(SimulatedWorld& world) noexcept : world_(world) {}
+    SimulatedWorld& world_;
+};
+
+// The network of the run that this thread is in. Raises: RuntimeError outside of one.
+ASYNCIO_API Network& network();
+
+// Runs `scenario` as run() does, on a network of its own, which `network()` is meanwhile: all
+// sockets that it makes are on that. Raises: ScenarioFailed.
+ASYNCIO_API void simulate(const Scenario& scenario, const RunOptions& options = {});
+
+// Sockets that `coroutine` makes, and the tasks that it makes, are `host`'s.
+// If cancelled: the coroutine is.
+template <class T>
+[[nodiscard("co_await it")]] Coroutine<T> on(Host host, Coroutine<T> coroutine);
+
+// The host whose code runs now.
+ASYNCIO_API ContextVar<std::uint32_t>& current_host();
+
+namespace detail {
+// In the context of a task of its own.
+template <class T>
+Coroutine<T> on_host(Host host, Coroutine<T> coroutine) {
+    current_host().set(host.number());
+    co_return co_await std::move(coroutine);
+}
+}  // namespace detail
+
+template <class T>
+Coroutine<T> on(Host host, Coroutine<T> coroutine) {
+    co_return co_await create_task(detail::on_host(host, std::move(coroutine)));
+}
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace asyncio
