@@ -65,8 +65,8 @@ LANGUAGE_HEADERS = {'cxxabi.h', 'unwind.h'}
 # Components that ask the system through os, and the libraries that they stand on.
 COMPONENT_HEADERS = {
     'http': ('curl/', 'openssl/', 'zlib.h'),
-    # What sockets are made of.
-    'testing': ('sys/socket.h', 'netinet/in.h'),
+    # What sockets are made of; the test frameworks that it serves.
+    'testing': ('sys/socket.h', 'netinet/in.h', 'gtest/', 'doctest/'),
     # It reads what the system tells of processes, and serves on a thread of its own, while loops are stuck.
     'inspect': ('sys/', 'netinet/', 'arpa/', 'dirent.h', 'elf.h', 'fcntl.h', 'poll.h', 'time.h', 'unistd.h'),
 }

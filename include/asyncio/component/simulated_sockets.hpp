@@ -28,6 +28,7 @@ class ASYNCIO_API SimulatedSockets {
     SimulatedSockets& operator=(const SimulatedSockets&) = delete;
     virtual ~SimulatedSockets();
 
+    // socket(2), and each of the others by its name.
     virtual int make(int family, int type, int protocol) = 0;
     virtual int make_pair(int family, int type, int (&fds)[2]) = 0;
     virtual int duplicate(int fd) = 0;

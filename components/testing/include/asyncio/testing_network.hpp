@@ -33,7 +33,7 @@ struct LinkOptions {
 
 // Which way of two.
 enum class Way : std::uint8_t {
-    BOTH,
+    BOTH,   // in either direction
     THERE,  // from the first to the second
     BACK,   // from the second to the first
 };
@@ -101,12 +101,7 @@ ASYNCIO_API Network& network();
 // sockets that it makes are on that. Raises: ScenarioFailed.
 ASYNCIO_API void simulate(const Scenario& scenario, const RunOptions& options = {});
 
-// Sockets that `coroutine` makes, and the tasks that it makes, are `host`'s.
-// If cancelled: the coroutine is.
-template <class T>
-[[nodiscard("co_await it")]] Coroutine<T> on(Host host, Coroutine<T> coroutine);
-
-// The host whose code runs now.
+// The number of the host whose code runs now.
 ASYNCIO_API ContextVar<std::uint32_t>& current_host();
 
 namespace detail {
@@ -118,8 +113,10 @@ Coroutine<T> on_host(Host host, Coroutine<T> coroutine) {
 }
 }  // namespace detail
 
+// Sockets that `coroutine` makes, and the tasks that it makes, are `host`'s.
+// If cancelled: the coroutine is.
 template <class T>
-Coroutine<T> on(Host host, Coroutine<T> coroutine) {
+[[nodiscard("co_await it")]] Coroutine<T> on(Host host, Coroutine<T> coroutine) {
     co_return co_await create_task(detail::on_host(host, std::move(coroutine)));
 }
 
