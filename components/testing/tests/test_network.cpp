@@ -22,18 +22,26 @@ using namespace std::chrono_literals;
 constexpr RunOptions kNetwork{.network = true};
 
 // Sends back each line, until the client is gone.
-Coroutine<> echoes(StreamReader reader, StreamWriter writer) {
+Coroutine<> echo_lines(StreamReader reader, StreamWriter writer) {
     while (auto line = co_await reader.next()) {
         writer.write("echo " + *line);
         co_await writer.drain();
     }
+}
+Coroutine<> echoes(StreamReader reader, StreamWriter writer) {
+    const auto ended = co_await asyncio::as_result(echo_lines(reader, writer));
     writer.close();
+    if (ended.holds<asyncio::CancelledError>()) std::rethrow_exception(ended.error());
 }
 
 // A server on port 80 of this host, until it is cancelled.
 Coroutine<> serve() {
     auto server = co_await asyncio::start_server(&echoes, "0.0.0.0", 80);
-    co_await server.serve_forever();
+    const auto cancelled = co_await asyncio::as_result(asyncio::Event().wait());
+    server.close();
+    server.abort_clients();
+    co_await server.wait_closed();
+    std::rethrow_exception(cancelled.error());
 }
 
 Coroutine<> ask(std::string host, std::string line, std::string& answer) {
@@ -160,6 +168,7 @@ ASYNC_TEST(Network, ASlowReaderGetsBackPressure, .run = kNetwork) {
     server.close();
     server.abort_clients();
     co_await server.wait_closed();
+    co_await advance(5min);  // its handler takes what had come
 }
 
 ASYNC_TEST(Network, DatagramsAreLostAndDoubled, .seeds = 5, .run = kNetwork) {

@@ -405,7 +405,9 @@ void SimulatedWorld::syn_arrived(const EndpointRef& client, const SocketAddress&
         is_any(listener->own) && !near ? SocketAddress(to.host(), to.port()) : listener->own;
     server->peer_name = client->own;
     server->peer = client;
+    server->peer_host = client->host;
     client->peer = server;
+    client->peer_host = host;
     listener->accepted.push_back(server);
     tell(*server, "is connected by " + client->own.repr());
     changed(listener);
@@ -487,8 +489,9 @@ void SimulatedWorld::send_in_order(const EndpointRef& from, std::uint32_t to, st
 }
 
 void SimulatedWorld::pump(const EndpointRef& from) {
+    if (from->state != Endpoint::State::kOpen) return;
     const EndpointRef to = from->peer.lock();
-    if (!to || from->state != Endpoint::State::kOpen) return;
+    if (!to) return send_to_nobody(from);
     const LinkOptions& link = direction(from->host, to->host).options();
     while (from->unsent_bytes > 0 && from->in_flight < link.window) {
         const std::size_t most = std::min({link.window - from->in_flight, from->unsent_bytes,
@@ -520,6 +523,19 @@ void SimulatedWorld::pump(const EndpointRef& from) {
         send_in_order(from, to->host, kHeader, [this, to] { fin_arrived(to); });
         orphans_.erase(from);
     }
+}
+
+// The other end is gone without a word: its machine does not know the stream, and says so.
+void SimulatedWorld::send_to_nobody(const EndpointRef& from) {
+    if (from->unsent_bytes == 0) return;
+    from->unsent.clear();
+    from->unsent_bytes = 0;
+    Endpoint nobody;
+    nobody.host = from->peer_host;
+    const auto answers = std::make_shared<Endpoint>(nobody);
+    send_in_order(from, from->peer_host, kHeader, [this, from, answers] {
+        send_in_order(answers, from->host, kHeader, [this, from] { fail(from, ECONNRESET); });
+    });
 }
 
 // For as long as anything is unanswered, something has to be within the time.

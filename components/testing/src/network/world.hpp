@@ -43,6 +43,7 @@ struct Endpoint {
 
     // A stream.
     EndpointPtr peer;
+    std::uint32_t peer_host = 0;
     std::deque<std::string> received;
     std::size_t received_bytes = 0;  // of the first piece some may be taken already
     std::size_t taken = 0;           // of the first piece
@@ -148,6 +149,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     void send_in_order(const EndpointRef& from, std::uint32_t to, std::size_t bytes,
                        Arrival arrival);
     void pump(const EndpointRef& from);
+    void send_to_nobody(const EndpointRef& from);
     void arrived(const EndpointRef& to, std::string data);
     void fin_arrived(const EndpointRef& to);
     void fail(const EndpointRef& endpoint, int error);
