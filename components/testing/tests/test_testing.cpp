@@ -465,7 +465,6 @@ TEST(FailAllocations, OurOwnGroupsQueuesAndTimeoutsGetOverIt) {
             co_await asyncio::shield(sum);
         };
         co_await asyncio::with(asyncio::TaskGroup(), body);
-        co_await asyncio::gather(asyncio::sleep(1s), asyncio::sleep(2s));
     };
     EXPECT_GT(fail_allocations(scenario).points, 10u);
 }
