@@ -221,6 +221,7 @@ std::string trace_of(std::uint64_t seed) {
     std::string trace;
     simulate(
         [&trace]() -> Coroutine<> {
+            network().keep_trace();
             network().host("db");
             network().set_links({.latency = 20ms, .jitter = 20ms, .loss = 0.1});
             co_await with_server([]() -> Coroutine<> {

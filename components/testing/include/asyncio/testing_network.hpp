@@ -85,7 +85,9 @@ class ASYNCIO_API Network {
     // For how long a stream waits for an answer to what it has sent, and connecting for one.
     void set_timeouts(Delay sending, Delay connecting);
 
-    // What was done so far, a line each, with the time: the same for the same seed.
+    // From now on what is done is kept, a line each, with the time: the same for the same seed.
+    void keep_trace();
+    // What was kept.
     std::string trace() const;
 
   private:

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "asyncio/exceptions.hpp"
@@ -28,7 +29,7 @@ constexpr std::int64_t kLatest = std::numeric_limits<std::int64_t>::max() - 1;
 class SimulatedBackend final : public Backend {
   public:
     explicit SimulatedBackend(SimulatedWorld& world) : world_(world) {
-        world_.set_changed([this](Endpoint& endpoint) { changed_.insert(&endpoint); });
+        world_.set_changed([this](Endpoint& endpoint) { note(endpoint); });
     }
     SimulatedBackend(const SimulatedBackend&) = delete;
     SimulatedBackend& operator=(const SimulatedBackend&) = delete;
@@ -63,10 +64,11 @@ class SimulatedBackend final : public Backend {
         if (!endpoint) throw_bad_descriptor();
         if (channels_.contains(fd)) throw FileExistsError("the descriptor is used already");
         channels_[fd] = {&channel, kind};
+        numbers_.emplace(endpoint.get(), fd);
         state_of(channel) = ChannelState();
         state_of(channel).fd = fd;
         if (kind == ChannelKind::kConnecting) state_of(channel).awaits_room = true;
-        changed_.insert(endpoint.get());
+        note(*endpoint);
     }
     void hand_over(IoChannel& from, IoChannel& to, ChannelKind kind) noexcept override {
         ChannelState& old = state_of(from);
@@ -79,7 +81,9 @@ class SimulatedBackend final : public Backend {
     }
     void close(IoChannel& channel) noexcept override {
         ChannelState& state = state_of(channel);
-        channels_.erase(std::exchange(state.fd, -1));
+        const int fd = std::exchange(state.fd, -1);
+        channels_.erase(fd);
+        forget_number(fd);
         state.readable = state.hung_up = state.wants_read = state.awaits_room = false;
     }
     IoChannel* channel_of(int fd) const noexcept override {
@@ -201,11 +205,23 @@ class SimulatedBackend final : public Backend {
         }
     }
 
-    void note(Endpoint& endpoint) noexcept {
+    void forget_number(int fd) noexcept {
+        const EndpointRef endpoint = world_.find(fd);
+        auto [first, last] = endpoint ? numbers_.equal_range(endpoint.get())
+                                      : std::pair(numbers_.begin(), numbers_.end());
+        const auto found =
+            std::find_if(first, last, [fd](const auto& entry) { return entry.second == fd; });
+        if (found != last) numbers_.erase(found);
+    }
+
+    // Its channels are looked at. By their numbers, in whose order they are told: an address is
+    // another one in each run.
+    void note(const Endpoint& endpoint) noexcept {
         try {
-            changed_.insert(&endpoint);
+            const auto [first, last] = numbers_.equal_range(&endpoint);
+            for (auto entry = first; entry != last; ++entry) changed_.insert(entry->second);
         } catch (const std::bad_alloc&) {
-            all_changed_ = true;  // which are looked at, all of them
+            all_changed_ = true;
         }
     }
 
@@ -246,12 +262,14 @@ class SimulatedBackend final : public Backend {
     // Queues what waits for what has changed. Returns whether there was anything.
     bool tell(ReadyQueue& ready) {
         bool told = false;
-        const std::set<Endpoint*> changed = std::exchange(changed_, {});
-        const bool all = std::exchange(all_changed_, false);
-        for (const auto& [fd, opened] : channels_) {
+        if (std::exchange(all_changed_, false)) {
+            for (const auto& [fd, opened] : channels_) changed_.insert(fd);
+        }
+        for (const int fd : std::exchange(changed_, {})) {
+            const auto opened = channels_.find(fd);
             const EndpointRef endpoint = world_.find(fd);
-            if (!endpoint || (!all && !changed.contains(endpoint.get()))) continue;
-            told = tell_channel(*opened.channel, *endpoint, ready) || told;
+            if (opened == channels_.end() || !endpoint) continue;
+            told = tell_channel(*opened->second.channel, *endpoint, ready) || told;
         }
         for (const auto& [fd, watched] : watched_) {
             const EndpointRef endpoint = world_.find(fd);
@@ -291,7 +309,8 @@ class SimulatedBackend final : public Backend {
     std::int64_t now_ = 0;
     std::map<int, Opened> channels_;
     std::map<int, Watched> watched_;
-    std::set<Endpoint*> changed_;
+    std::unordered_multimap<const Endpoint*, int> numbers_;  // of the channels of a socket
+    std::set<int> changed_;
     bool all_changed_ = false;
     std::string memory_;
     std::vector<std::string> texts_;

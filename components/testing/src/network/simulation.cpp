@@ -77,6 +77,7 @@ void Network::crash(Host host) { world_.crash(host.number()); }
 void Network::set_timeouts(Delay sending, Delay connecting) {
     world_.set_timeouts(sending.count(), connecting.count());
 }
+void Network::keep_trace() { world_.keep_trace(); }
 std::string Network::trace() const { return world_.trace(); }
 
 }  // namespace testing

@@ -89,7 +89,7 @@ void SimulatedWorld::at(std::int64_t when, Arrival arrival) {
     events_.emplace(std::max(when, now_), std::move(arrival));
 }
 
-void SimulatedWorld::tell(const Endpoint& endpoint, std::string_view what) {
+void SimulatedWorld::write_trace(const Endpoint& endpoint, std::string_view what) {
     char time[32];
     std::snprintf(time, sizeof time, "%.6f ", static_cast<double>(now_) * 1e-9);
     trace_ += time;
@@ -358,7 +358,7 @@ int SimulatedWorld::connect(int fd, const SocketAddress& address) {
         if (const int error = bind_to_free_port(endpoint, endpoint->host)) return error;
     }
     endpoint->state = Endpoint::State::kConnecting;
-    tell(*endpoint, "connects to " + address.repr());
+    tell(*endpoint, [&] { return "connects to " + address.repr(); });
     const EndpointPtr weak = endpoint;
     const auto end_by = [this, weak](int error) {
         return [this, weak, error] {
@@ -409,7 +409,7 @@ void SimulatedWorld::syn_arrived(const EndpointRef& client, const SocketAddress&
     client->peer = server;
     client->peer_host = host;
     listener->accepted.push_back(server);
-    tell(*server, "is connected by " + client->own.repr());
+    tell(*server, [&] { return "is connected by " + client->own.repr(); });
     changed(listener);
     if (near) return;
     send_in_order(server, client->host, kHeader, [this, weak] {
@@ -564,7 +564,7 @@ void SimulatedWorld::arrived(const EndpointRef& to, std::string data) {
         }
         return send_reset(to);
     }
-    tell(*to, "receives " + std::to_string(data.size()) + " bytes");
+    tell(*to, [&] { return "receives " + std::to_string(data.size()) + " bytes"; });
     if (to->no_reading) return read_by_user(to, data.size());
     to->received_bytes += data.size();
     to->received.push_back(std::move(data));
@@ -573,13 +573,13 @@ void SimulatedWorld::arrived(const EndpointRef& to, std::string data) {
 
 void SimulatedWorld::fin_arrived(const EndpointRef& to) {
     to->fin_received = true;
-    tell(*to, "is at the end");
+    tell(*to, [&] { return std::string("is at the end"); });
     changed(to);
 }
 
 void SimulatedWorld::fail(const EndpointRef& endpoint, int error) {
     if (endpoint->state == Endpoint::State::kDead) return;
-    tell(*endpoint, "fails: " + std::string(std::strerror(error)));
+    tell(*endpoint, [&] { return "fails: " + std::string(std::strerror(error)); });
     endpoint->state = Endpoint::State::kDead;
     endpoint->error = error;
     endpoint->fin_received = endpoint->ends = endpoint->fin_sent = true;
@@ -714,7 +714,7 @@ std::int64_t SimulatedWorld::send_datagram(const EndpointRef& from, std::string 
     for (int i = 0; i < copies; ++i) {
         const std::int64_t when = way.alone(now_, kHeader + data.size(), numbers_);
         if (when == Direction::kNever) {
-            tell(*from, "loses a datagram of " + std::to_string(size) + " bytes");
+            tell(*from, [&] { return "loses a datagram of " + std::to_string(size) + " bytes"; });
             continue;
         }
         at(when, [this, from, to, data, host = *host] {
@@ -726,7 +726,9 @@ std::int64_t SimulatedWorld::send_datagram(const EndpointRef& from, std::string 
             }
             const bool wanted = !other->connected || other->peer_name == from->own;
             if (!wanted || other->datagrams.size() >= kMostDatagrams) return;
-            tell(*other, "receives a datagram of " + std::to_string(data.size()) + " bytes");
+            tell(*other, [&] {
+                return "receives a datagram of " + std::to_string(data.size()) + " bytes";
+            });
             other->datagrams.push_back({data, from->own});
             changed(other);
         });

@@ -131,6 +131,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     void reset(std::uint32_t one, std::uint32_t other);
     void crash(std::uint32_t host);
     void set_timeouts(std::int64_t sending, std::int64_t connecting);
+    void keep_trace() noexcept { keeps_trace_ = true; }
     const std::string& trace() const noexcept { return trace_; }
 
   private:
@@ -166,7 +167,12 @@ class SimulatedWorld final : public component::SimulatedSockets {
     EndpointRef bound_at(const Endpoint& like, const SocketAddress& address,
                          std::uint32_t host) const;
     std::optional<std::uint32_t> host_of(const SocketAddress& address, std::uint32_t asks) const;
-    void tell(const Endpoint& endpoint, std::string_view what);
+    // `what()`: the text, which is made only where the trace is kept.
+    template <class What>
+    void tell(const Endpoint& endpoint, const What& what) {
+        if (keeps_trace_) write_trace(endpoint, what());
+    }
+    void write_trace(const Endpoint& endpoint, std::string_view what);
 
     Network network_;
     Numbers numbers_;
@@ -182,6 +188,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     std::set<EndpointRef> orphans_;                      // closed, with bytes that have not left
     std::int64_t sending_timeout_ = 924'600'000'000;     // tcp(7): tcp_retries2 of 15
     std::int64_t connecting_timeout_ = 127'000'000'000;  // tcp_syn_retries of 6
+    bool keeps_trace_ = false;
     std::string trace_;
 };
 
