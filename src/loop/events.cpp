@@ -361,6 +361,11 @@ std::unique_ptr<EventLoop> new_event_loop() {
     if (name.empty() || name == "epoll") return EpollEventLoop::create();
     if (name == "io_uring") return UringEventLoop::create();
     if (name == "virtual") return VirtualTimeEventLoop::create();
+    if (name == "simulated") {
+        // By the wrapper of libasyncio::testing, whatever loop it is.
+        if (backend_wrapper.load()) return EpollEventLoop::create();
+        throw ValueError("ASYNCIO_BACKEND=simulated needs a program with libasyncio::testing");
+    }
     throw ValueError("ASYNCIO_BACKEND must be 'epoll', 'io_uring' or 'virtual', not " +
                      detail::quoted(name));
 }

@@ -28,7 +28,7 @@ constexpr std::int64_t kLatest = std::numeric_limits<std::int64_t>::max() - 1;
 
 class SimulatedBackend final : public Backend {
   public:
-    explicit SimulatedBackend(SimulatedWorld& world) : world_(world) {
+    explicit SimulatedBackend(SimulatedWorld& world) : world_(world), now_(world.now()) {
         world_.set_changed([this](Endpoint& endpoint) { note(endpoint); });
     }
     SimulatedBackend(const SimulatedBackend&) = delete;
@@ -306,7 +306,7 @@ class SimulatedBackend final : public Backend {
     }
 
     SimulatedWorld& world_;
-    std::int64_t now_ = 0;
+    std::int64_t now_;
     std::map<int, Opened> channels_;
     std::map<int, Watched> watched_;
     std::unordered_multimap<const Endpoint*, int> numbers_;  // of the channels of a socket

@@ -91,7 +91,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     void set_changed(Changed changed) { changed_ = std::move(changed); }
 
     // ---- time
-    void set_now(std::int64_t now) noexcept { now_ = now; }
+    std::int64_t now() const noexcept { return now_; }
     // When something happens next; the largest number: never.
     std::int64_t next_event() const noexcept;
     // Lets all happen that is due at `now`; what that brings about is for the next time.
