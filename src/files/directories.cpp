@@ -41,6 +41,7 @@ class Listing {
     static constexpr std::size_t kBatch = 512;
 
     void open() {
+        if (refused("opendir")) throw_file_error(errno, path_);
         dir_.reset(::opendir(path_.c_str()));
         if (!dir_) throw_file_error(errno, path_);
     }

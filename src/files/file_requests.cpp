@@ -31,11 +31,13 @@ bool names_fifo(const std::string& path) noexcept {
 }
 
 ssize_t read_some(int fd, const FilePiece& p) noexcept {
+    if (refused("read")) return -1;
     return p.offset == FileRequest::kNoOffset ? ::read(fd, p.memory, p.size)
                                               : ::pread(fd, p.memory, p.size, p.offset);
 }
 
 ssize_t write_some(int fd, const FilePiece& p) noexcept {
+    if (refused("write")) return -1;
     return p.offset == FileRequest::kNoOffset ? ::write(fd, p.memory, p.size)
                                               : ::pwrite(fd, p.memory, p.size, p.offset);
 }
@@ -57,21 +59,21 @@ void FileRequest::perform() noexcept {
         case Op::kTruncate:
             block_write_signals();
             do {
-                failed = ::ftruncate(fd, offset);
+                failed = refused("ftruncate") ? -1 : ::ftruncate(fd, offset);
             } while (failed != 0 && errno == EINTR);
             break;
         case Op::kSync:
             do {
-                failed = ::fsync(fd);
+                failed = refused("fsync") ? -1 : ::fsync(fd);
             } while (failed != 0 && errno == EINTR);
             break;
         case Op::kDataSync:
             do {
-                failed = ::fdatasync(fd);
+                failed = refused("fdatasync") ? -1 : ::fdatasync(fd);
             } while (failed != 0 && errno == EINTR);
             break;
         case Op::kStat:
-            failed = ::fstat(fd, &stat);
+            failed = refused("fstat") ? -1 : ::fstat(fd, &stat);
             break;
         case Op::kClose:
             error = file->close();
@@ -233,7 +235,8 @@ FileRequest::~FileRequest() {
 
 void FileRequest::begin(Loop& loop) noexcept {
     loop.attach();
-    loop.begin_external();
+    awaited_ = !loop.own_jobs;
+    if (awaited_) loop.begin_external();
     core_ = &loop;
     // A write that is partly done is not left so.
     must_run_ = written > 0 || op == Op::kClose;
@@ -246,7 +249,7 @@ void FileRequest::begin_here(Loop& loop) noexcept {
 }
 
 void FileRequest::lose() noexcept {
-    static_cast<Loop*>(core_)->end_external();
+    end_wait();
     orphan();
     release();
 }
@@ -265,9 +268,13 @@ bool FileRequest::leave() noexcept {
     return true;
 }
 
+void FileRequest::end_wait() noexcept {
+    if (awaited_) static_cast<Loop*>(core_)->end_external();
+}
+
 void FileRequest::end() noexcept {
     done_ = true;
-    static_cast<Loop*>(core_)->end_external();
+    end_wait();
 }
 
 void FileRequest::execute() noexcept {
@@ -282,7 +289,7 @@ void FileRequest::execute() noexcept {
 
 void FileRequest::discard() noexcept {
     if (claim()) {
-        static_cast<Loop*>(core_)->end_external();
+        end_wait();
         orphan();
     }
     release();
@@ -327,6 +334,21 @@ class ThreadFileBackend final : public FileBackend {
     ThreadPoolExecutor pool_;
 };
 
+// The loop's own thread does it: component/jobs.hpp.
+class OwnFileBackend final : public FileBackend {
+  public:
+    OwnFileBackend(Loop& loop, Executor& jobs) noexcept : loop_(loop), jobs_(jobs) {}
+    void start(FileRequest& request) override {
+        request.begin(loop_);
+        jobs_.add(Executor::Job(&request));
+    }
+    Executor& threads() override { return jobs_; }
+
+  private:
+    Loop& loop_;
+    Executor& jobs_;
+};
+
 }  // namespace
 
 FileBackend::FileBackend() = default;
@@ -340,6 +362,10 @@ class LoopFiles final : public LoopService {
     static const ServiceKey key;
     explicit LoopFiles(LoopCore& core) : LoopService(ServiceRank::kSystem) {
         auto& loop = static_cast<Loop&>(core);
+        if (loop.own_jobs) {
+            backend = std::make_shared<OwnFileBackend>(loop, *loop.own_jobs);
+            return;
+        }
         backend = std::make_shared<ThreadFileBackend>(loop);
         if (auto ring = make_ring_files(loop, backend)) backend = std::move(ring);
     }

@@ -118,6 +118,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
   private:
     bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
     void end() noexcept;
+    void end_wait() noexcept;
     void open() noexcept;
     bool open_as(int how) noexcept;
     bool open_for_reader() noexcept;
@@ -134,6 +135,7 @@ class FileRequest : public Node, public JobBase, public Pooled {
     bool must_run_ = false;             // it is not given up, even if no thread has begun
     bool done_ = false;
     bool performed_ = false;
+    bool awaited_ = false;  // virtual time stands still for it
     LoopCore* core_ = nullptr;
     Waiter* waiter_ = nullptr;
 };

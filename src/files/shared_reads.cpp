@@ -105,7 +105,7 @@ void SharedBatch::execute() noexcept {
 }
 
 void SharedBatch::discard() noexcept {
-    static_cast<Loop&>(core_).end_external();
+    if (awaited_) static_cast<Loop&>(core_).end_external();
     release();
 }
 

@@ -65,9 +65,12 @@ class SharedRead final : public Pooled {
 class SharedBatch final : public Node, public JobBase, public Pooled {
   public:
     SharedBatch(Loop& loop, std::vector<Ref<SharedRead>> reads) noexcept
-        : core_(loop), loop_sleeps_(loop.backend->is_virtual()), reads_(std::move(reads)) {
+        : core_(loop),
+          awaited_(!loop.own_jobs),
+          loop_sleeps_(loop.backend->is_virtual()),
+          reads_(std::move(reads)) {
         loop.attach();
-        loop.begin_external();
+        if (awaited_) loop.begin_external();
     }
     void release() noexcept {
         if (refs_.drop()) delete this;
@@ -92,6 +95,7 @@ class SharedBatch final : public Node, public JobBase, public Pooled {
     }
 
     LoopCore& core_;
+    const bool awaited_;      // virtual time stands still for it
     const bool loop_sleeps_;  // while it waits for what is external: on virtual time
     const std::vector<Ref<SharedRead>> reads_;
     std::atomic<std::size_t> next_{0};

@@ -67,7 +67,7 @@ Coroutine<TemporaryDirectory> make_directory(std::string root, std::string prefi
     check_path(prefix);
     auto make = [root = std::move(root), prefix = std::move(prefix)] {
         std::string path = absolute_path(joined(root, prefix + "XXXXXX"));
-        if (!::mkdtemp(path.data())) throw_file_error(errno, path);
+        if (refused("mkdir") || !::mkdtemp(path.data())) throw_file_error(errno, path);
         return TemporaryDirectory(std::move(path));
     };
     co_return co_await on_file_thread(std::move(make));

@@ -23,6 +23,8 @@
 namespace asyncio {
 inline namespace v1 {
 
+class Executor;
+
 namespace component {
 class Chooser;
 }
@@ -80,6 +82,9 @@ class Loop final : public LoopCore, public Pooled {
         plain_ = !backend->is_virtual() && !watched_ && !pick_next && !chooser_ && !stopping;
         look_at_ = 0;  // run_plain() ends with this iteration
     }
+    // asyncio/component/jobs.hpp: calls jobs on this thread; null: pools of threads do.
+    Executor* own_jobs = nullptr;
+
     // asyncio/component/scheduling.hpp
     void choose_by(component::Chooser* chooser) noexcept {
         chooser_ = chooser;

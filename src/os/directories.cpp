@@ -186,6 +186,7 @@ class TreeRemover {
         if (errno != 0) failed(errno, path_);
     }
     void remove(int place, const std::string& name, int how) {
+        if (refused("unlink")) return failed(errno, path_of(name));
         if (::unlinkat(place, name.c_str(), how) == 0) return;
         if ((errno == EACCES || errno == EPERM) && open_up()) {
             if (::unlinkat(place, name.c_str(), how) == 0) return;

@@ -39,6 +39,11 @@ class SharedDescriptor final : public Pooled {
     int fd_;
 };
 
+// Whether the call of this name is to fail, with errno: component/file_faults.hpp.
+bool refused(const char* call) noexcept;
+// Whether somebody may want calls to fail.
+bool has_file_hook() noexcept;
+
 // Raises: the OSError of `error`, with the path, which may be empty.
 [[noreturn]] void throw_file_error(int error);
 [[noreturn]] void throw_file_error(int error, const std::string& path);

@@ -47,6 +47,7 @@ Temporary::Temporary(const std::string& target, unsigned permissions) : target_(
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     for (int attempt = 0;; ++attempt) {
         name_ = temporary_name(base_);
+        if (refused("open")) throw_file_error(errno, target);
         const int fd = above_standard(
             ::openat(dir, name_.c_str(), kFlags, static_cast<mode_t>(permissions & 07777)));
         if (fd >= 0) {
@@ -73,7 +74,7 @@ Temporary::~Temporary() {
 }
 
 void Temporary::sync() {
-    if (::fsync(file_->get()) != 0) throw_file_error(errno, target_);
+    if (refused("fsync") || ::fsync(file_->get()) != 0) throw_file_error(errno, target_);
     int how = above_standard(::openat(place_->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     whole_system_ = how < 0;
     // A directory that may not be read: all that its file system has to write, then.
@@ -85,7 +86,8 @@ void Temporary::sync() {
 void Temporary::rename() {
     const Ref<SharedDescriptor> file = std::move(file_);
     if (const int error = file->close()) throw_file_error(error, target_);
-    if (::renameat(place_->get(), name_.c_str(), place_->get(), base_.c_str()) != 0) {
+    if (refused("rename") ||
+        ::renameat(place_->get(), name_.c_str(), place_->get(), base_.c_str()) != 0) {
         throw_file_error(errno, target_);
     }
     name_.clear();
@@ -94,7 +96,7 @@ void Temporary::rename() {
 void Temporary::sync_rename() const {
     if (!synced_by_) return;
     const int fd = synced_by_->get();
-    const int failed = whole_system_ ? sync_file_system(fd) : ::fsync(fd);
+    const int failed = whole_system_ ? sync_file_system(fd) : refused("fsync") ? -1 : ::fsync(fd);
     // Not every file system can: then there is nothing to wait for.
     if (failed != 0 && errno != EINVAL) throw_file_error(errno, directory_);
 }

@@ -35,7 +35,7 @@ ROOMS = {
              'detail/identity detail/path_view detail/refused '
             'detail/loop_core detail/owned detail/refcount detail/take detail/thread_state '
             'detail/transport_holder component/allocations component/errors',
-    'os': 'sockets component/io_channels component/process component/descriptors component/simulated_sockets',
+    'os': 'sockets component/io_channels component/process component/descriptors component/file_faults component/simulated_sockets',
     'backend': 'component/backends',
     'loop': 'events events/handles inspect component/scheduling component/services component/post component/watch '
             'detail/call_timer',
@@ -45,7 +45,7 @@ ROOMS = {
              'detail/waiter component/waiting',
     'sync': 'locks queues detail/queue_base',
     'threads': 'threads threads/concurrent_futures threads/executors threads/threadsafe '
-               'threads/to_thread parallel detail/jobs',
+               'threads/to_thread parallel detail/jobs component/jobs',
     'net': 'protocols transports ssl base_events datagrams pipes',
     'tls': '',
     'streams': 'streams stdio detail/byte_queue detail/stream detail/stream_read '

@@ -1,4 +1,5 @@
 // A cancel at each point of a test.
+#include <limits>
 #include <memory>
 #include <source_location>
 #include <string>
@@ -8,6 +9,7 @@
 #include "asyncio/tasks.hpp"
 #include "asyncio/testing.hpp"
 #include "one_run.hpp"
+#include "points.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -23,24 +25,32 @@ class CancelsAt final : public inspect::Observer {
         subscription_ = inspect::observe(loop, *this);
     }
 
+    void step_begins(const inspect::TaskInfo& task) noexcept override {
+        if (suspended_ > 0) look_at(task, "woken");
+    }
     void step_ends(const inspect::TaskInfo& task, Duration) noexcept override {
+        look_at(task, "waiting");
+    }
+    std::uint64_t points() const { return points_; }
+    const std::string& what() const { return what_; }
+
+  private:
+    void look_at(const inspect::TaskInfo& info, const char* how) noexcept {
+        if (point_ > 0 && points_ >= point_) return;
         try {
-            look_at(task);
+            count(info, how);
         } catch (const std::bad_alloc&) {
             // Then this point is not tried, and the run says so by having none.
         }
     }
-    bool has_cancelled() const { return cancelled_; }
-    const std::string& where() const { return where_; }
-
-  private:
-    void look_at(const inspect::TaskInfo& info) {
-        if (cancelled_) return;
+    void count(const inspect::TaskInfo& info, const char* how) {
         const AnyTask task = wanted(info);
-        if (!task || task.done() || ++suspended_ != point_) return;
+        if (!task || task.done()) return;
+        ++suspended_;
+        if (++points_ != point_) return;
         const std::source_location place = info.where();
-        where_ = std::string(place.file_name()) + ':' + std::to_string(place.line());
-        cancelled_ = true;
+        what_ = std::string("cancelled while it is ") + how + " at " + place.file_name() + ':' +
+                std::to_string(place.line());
         task.cancel();
     }
     // The task that ran, if it is the one that is meant.
@@ -61,16 +71,9 @@ class CancelsAt final : public inspect::Observer {
     AnyTask scenario_;
     const std::string& name_;
     const std::uint64_t point_;
-    std::uint64_t suspended_ = 0;
-    bool cancelled_ = false;
-    std::string where_;
+    std::uint64_t suspended_ = 0, points_ = 0;
+    std::string what_;
     inspect::Subscription subscription_;
-};
-
-struct Tried {
-    std::string failed;
-    bool cancelled = false;
-    std::string where;
 };
 
 Tried cancel_at(const Scenario& scenario, const CancelOptions& options, std::uint64_t point) {
@@ -90,8 +93,8 @@ Tried cancel_at(const Scenario& scenario, const CancelOptions& options, std::uin
         auto watch = std::make_shared<CancelsAt>(loop, main, options.task, point);
         // What it has seen, before it goes.
         return std::shared_ptr<void>(watch.get(), [watch, &tried](void*) {
-            tried.cancelled = watch->has_cancelled();
-            tried.where = watch->where();
+            tried.points = watch->points();
+            tried.what = watch->what();
         });
     };
     tried.failed = run_once(scenario, options.run, setting);
@@ -103,25 +106,12 @@ Tried cancel_at(const Scenario& scenario, const CancelOptions& options, std::uin
 Report cancel_everywhere(const Scenario& scenario, const CancelOptions& options) {
     CancelOptions seeded = options;
     seeded.run = with_seed(options.run);
-    const LeftBehind before;
-    Report report;
-    for (;; ++report.points) {
-        const Tried tried = cancel_at(scenario, seeded, report.points + 1);
-        if (!tried.failed.empty()) {
-            throw ScenarioFailed((tried.cancelled
-                                      ? "cancelled at point " + std::to_string(report.points + 1) +
-                                            ", where it waits at " + tried.where + ":\n"
-                                      : std::string("without a cancel:\n")) +
-                                 tried.failed);
-        }
-        if (!tried.cancelled) break;
-    }
+    const EachPoint each{std::numeric_limits<std::uint64_t>::max(), options.run.leaves_nothing,
+                         "without a cancel"};
+    const Report report = at_each_point(
+        each, [&](std::uint64_t point) { return cancel_at(scenario, seeded, point); });
     if (report.points == 0 && !options.task.empty()) {
         throw ScenarioFailed("no task called " + options.task + " was ever suspended");
-    }
-    if (options.run.leaves_nothing) {
-        const std::string left = before.since();
-        if (!left.empty()) throw ScenarioFailed(left);
     }
     return report;
 }

@@ -7,6 +7,7 @@
 #include "asyncio/exceptions.hpp"
 #include "asyncio/testing.hpp"
 #include "one_run.hpp"
+#include "points.hpp"
 
 namespace asyncio {
 inline namespace v1 {
@@ -52,11 +53,6 @@ bool is_no_memory(const std::exception_ptr& error) {
     }
 }
 
-struct Tried {
-    std::string failed;
-    bool refused = false;
-};
-
 Tried refuse_at(const Scenario& scenario, const RunOptions& options, std::uint64_t point) {
     Setting setting;
     setting.may_raise = is_no_memory;
@@ -66,7 +62,8 @@ Tried refuse_at(const Scenario& scenario, const RunOptions& options, std::uint64
     };
     Tried tried;
     tried.failed = run_once(scenario, options, setting);
-    tried.refused = refusal.asked >= point;
+    tried.points = refusal.asked;
+    tried.what = "without the memory that it asks for";
     return tried;
 }
 
@@ -76,23 +73,9 @@ bool may_allocate(std::size_t) noexcept { return !refusal.on || ++refusal.asked 
 
 Report fail_allocations(const Scenario& scenario, const AllocationOptions& options) {
     const RunOptions run = with_seed(options.run);
-    const LeftBehind before;
-    Report report;
-    for (; report.points < options.most; ++report.points) {
-        const Tried tried = refuse_at(scenario, run, report.points + 1);
-        if (!tried.failed.empty()) {
-            throw ScenarioFailed((tried.refused ? "without the block of point " +
-                                                      std::to_string(report.points + 1) + ":\n"
-                                                : std::string("with all its memory:\n")) +
-                                 tried.failed);
-        }
-        if (!tried.refused) break;
-    }
-    if (options.run.leaves_nothing) {
-        const std::string left = before.since();
-        if (!left.empty()) throw ScenarioFailed(left);
-    }
-    return report;
+    const EachPoint each{options.most, options.run.leaves_nothing, "with all its memory"};
+    return at_each_point(each,
+                         [&](std::uint64_t point) { return refuse_at(scenario, run, point); });
 }
 
 }  // namespace testing

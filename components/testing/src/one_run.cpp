@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "asyncio/component/jobs.hpp"
 #include "asyncio/futures.hpp"
 #include "asyncio/traceback.hpp"
 #include "network/simulation.hpp"
@@ -54,6 +55,22 @@ class OwnNames {
     std::uint64_t before_;
 };
 
+// Calls jobs on the loop's thread, each after a while.
+class TimedJobs final : public Executor {
+  public:
+    TimedJobs(EventLoop& loop, Delay most) noexcept : loop_(loop), most_(most.count()) {}
+    void add(Job job) override {
+        const std::uint64_t limit = most_ > 0 ? static_cast<std::uint64_t>(most_) : 0;
+        const auto after = static_cast<std::int64_t>(limit > 0 ? random() % limit : 0);
+        loop_.call_later(Duration(after),
+                         [job = std::move(job)]() mutable { component::call_job(std::move(job)); });
+    }
+
+  private:
+    EventLoop& loop_;
+    std::int64_t most_;  // ns
+};
+
 class OneRun {
   public:
     OneRun(const RunOptions& options, const Setting& setting)
@@ -71,6 +88,10 @@ class OneRun {
             component::set_chooser(*loop_, setting_.chooser);
         } else {
             loop_->set_pick_next([this](std::size_t) { return count_step(); });
+        }
+        if (!options_.jobs_take.is_none()) {
+            jobs_ = std::make_unique<TimedJobs>(*loop_, options_.jobs_take);
+            component::set_jobs(*loop_, *jobs_);
         }
         run_main(scenario);
         end_threads();
@@ -154,6 +175,7 @@ class OneRun {
     const RunOptions& options_;
     const Setting& setting_;
     Chance chance_;
+    std::unique_ptr<TimedJobs> jobs_;
     std::unique_ptr<EventLoop> loop_;
     std::shared_ptr<void> watch_;
     std::uint64_t steps_ = 0;

@@ -284,4 +284,53 @@ TEST(Network, HostsHaveAddresses) {
     });
 }
 
+// ---- a packet that is lost, at every point ------------------------------------------------------
+
+TEST(DropEachPacket, AStreamLosesNothing) {
+    const auto scenario = []() -> Coroutine<> {
+        const Host db = network().host("db");
+        const auto server = create_task(on(db, serve()));
+        co_await settled();
+        std::string answer;
+        co_await ask("db", "hello", answer);
+        if (answer != "echo hello\n") throw asyncio::ValueError("lost: " + answer);
+        if (elapsed() > 1s) throw asyncio::ValueError("it takes too long");
+        server.cancel();
+        co_await asyncio::wait(std::vector{server});
+        co_await settled();
+    };
+    EXPECT_GT(drop_each_packet(scenario).points, 4u);
+}
+
+TEST(DropEachPacket, FindsWhoTakesADatagramForGranted) {
+    const auto scenario = []() -> Coroutine<> {
+        const Host db = network().host("db");
+        const auto answers = []() -> Coroutine<> {
+            auto endpoint =
+                co_await asyncio::open_datagram_endpoint({.local_addr = {"0.0.0.0", 53}});
+            const auto question = co_await endpoint.receive();
+            co_await endpoint.send_to("answer", question.address);
+            endpoint.close();
+        };
+        const auto server = create_task(on(db, answers()));
+        co_await settled();
+        auto endpoint = co_await asyncio::open_datagram_endpoint({.remote_addr = {"db", 53}});
+        co_await endpoint.send("question");
+        const auto got = co_await asyncio::as_result(asyncio::wait_for(endpoint.receive(), 1s));
+        endpoint.close();
+        server.cancel();
+        co_await asyncio::wait(std::vector{server});
+        co_await settled();
+        if (!got) throw asyncio::ValueError("no answer");
+    };
+    try {
+        drop_each_packet(scenario);
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_NE(std::string(failed.what()).find("at point 1 of 2, whose packet is lost:"),
+                  std::string::npos)
+            << failed.what();
+    }
+}
+
 }  // namespace

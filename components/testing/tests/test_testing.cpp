@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -358,10 +359,10 @@ TEST(CancelEverywhere, FindsWhatIsNotGivenBack) {
         cancel_everywhere(using_a_pool(by_hand));
         FAIL();
     } catch (const ScenarioFailed& failed) {
-        EXPECT_TRUE(has(failed.what(), "cancelled at point 1, where it waits at "));
+        EXPECT_TRUE(has(failed.what(), "at point 1 of 4, cancelled while it is waiting at "));
         EXPECT_TRUE(has(failed.what(), "the pool has lost one"));
     }
-    EXPECT_EQ(cancel_everywhere(using_a_pool(by_scope)).points, 2u);
+    EXPECT_EQ(cancel_everywhere(using_a_pool(by_scope)).points, 4u);
 }
 
 TEST(CancelEverywhere, CancelsAnotherTaskByItsName) {
@@ -369,7 +370,7 @@ TEST(CancelEverywhere, CancelsAnotherTaskByItsName) {
         const auto worker = create_task(forever(), {.name = "worker"});
         static_cast<void>(co_await asyncio::as_result(asyncio::wait_for(worker, 2h)));
     };
-    EXPECT_EQ(cancel_everywhere(scenario, {.task = "worker"}).points, 1u);
+    EXPECT_EQ(cancel_everywhere(scenario, {.task = "worker"}).points, 2u);
     EXPECT_THROW(cancel_everywhere(scenario, {.task = "nobody"}), ScenarioFailed);
 }
 
@@ -425,7 +426,7 @@ TEST(FailAllocations, FindsWhatIsLeftWithoutMemory) {
         fail_allocations(two_by_hand);
         FAIL();
     } catch (const ScenarioFailed& failed) {
-        EXPECT_TRUE(has(failed.what(), "without the block of point "));
+        EXPECT_TRUE(has(failed.what(), ", without the memory that it asks for"));
         EXPECT_TRUE(has(failed.what(), "left behind: the task first"));
     }
     EXPECT_GT(fail_allocations(two_in_a_group).points, 4u);
@@ -469,6 +470,128 @@ TEST(FailAllocations, OurOwnGroupsQueuesAndTimeoutsGetOverIt) {
     EXPECT_GT(fail_allocations(scenario).points, 10u);
 }
 
+// ---- files that fail at every point -------------------------------------------------------------
+
+// Writes a file anew, as one is to be written that others read.
+Coroutine<> saves(std::string text) {
+    auto folder = co_await asyncio::temporary_directory();
+    const std::string path = folder.path() + "/saved";
+    const auto old_one = co_await asyncio::as_result(asyncio::replace_file(path, "old"));
+    const auto new_one = co_await asyncio::as_result(asyncio::replace_file(path, text));
+    const auto is = co_await asyncio::as_result(asyncio::read_file(path));
+    co_await folder.cleanup();
+    if (is && is.value() != "old" && is.value() != text) {
+        throw asyncio::ValueError("half of it is there: " + is.value());
+    }
+    if (new_one && is && is.value() != text) throw asyncio::ValueError("it is not there");
+    if (!old_one) std::rethrow_exception(old_one.error());
+    if (!new_one) std::rethrow_exception(new_one.error());
+    is.value();
+}
+
+TEST(FailFiles, OurOwnReplacingLeavesTheOldOrTheNew) {
+    EXPECT_GT(fail_files([] { return saves("new"); }).points, 8u);
+    EXPECT_GT(fail_files([] { return saves("new"); }, {.error = ENOSPC}).points, 8u);
+}
+
+TEST(FailFiles, TellsWhichCallItWas) {
+    const auto keeps_quiet = []() -> Coroutine<> {
+        auto folder = co_await asyncio::temporary_directory();
+        auto file = co_await asyncio::open_file(folder.path() + "/log", "w");
+        const auto written = co_await asyncio::as_result(file.write("line\n"));
+        static_cast<void>(co_await asyncio::as_result(file.close()));
+        co_await folder.cleanup();
+        if (!written) throw asyncio::ValueError("a line is lost");
+    };
+    try {
+        fail_files(keeps_quiet);
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        EXPECT_TRUE(has(failed.what(), "whose call of write fails"));
+        EXPECT_TRUE(has(failed.what(), "a line is lost"));
+        EXPECT_TRUE(has(failed.what(), "at point 3 of "));
+    }
+}
+
+TEST(FailFiles, RefusesWhatMakesNoSense) {
+    const auto nothing = []() -> Coroutine<> { co_return; };
+    EXPECT_THROW(fail_files(nothing, {.error = 0}), asyncio::ValueError);
+    EXPECT_THROW(fail_files(nothing, {.run = {.jobs_take = asyncio::Delay(std::nullopt)}}),
+                 asyncio::ValueError);
+    EXPECT_EQ(fail_files(nothing).points, 0u);
+}
+
+// ---- jobs of threads ----------------------------------------------------------------------------
+
+ASYNC_TEST(Jobs, AreCalledByTheThreadOfTheTest) {
+    const auto here = std::this_thread::get_id();
+    const auto job = [] { return std::this_thread::get_id(); };
+    CO_ASSERT_EQ(co_await asyncio::to_thread(job), here);
+    CO_ASSERT_LT(elapsed(), 1ms);
+    const auto loop_runs = [] {
+        try {
+            asyncio::get_running_loop();
+            return true;
+        } catch (const asyncio::RuntimeError&) {
+            return false;
+        }
+    };
+    CO_ASSERT_FALSE(co_await asyncio::to_thread(loop_runs)) << "a thread has no loop";
+    const auto nested = [] {
+        const auto answer = []() -> Coroutine<int> { co_return 42; };
+        return asyncio::run(answer());
+    };
+    CO_ASSERT_EQ(co_await asyncio::to_thread(nested), 42);
+}
+
+ASYNC_TEST(Jobs, GoToThreadsWhereTheyAreToldTo,
+           .run = {.jobs_take = asyncio::Delay(std::nullopt)}) {
+    const auto here = std::this_thread::get_id();
+    const auto job = [] { return std::this_thread::get_id(); };
+    CO_ASSERT_NE(co_await asyncio::to_thread(job), here);
+    CO_ASSERT_EQ(elapsed(), 0s);
+}
+
+// Two jobs of one account, each of which looks and then takes: which is first is the seed's.
+Coroutine<std::string> order_of_jobs() {
+    std::string order;
+    const auto add = [&order](char c) { order += c; };
+    const auto a = create_task(asyncio::to_thread(add, 'a'));
+    const auto b = create_task(asyncio::to_thread(add, 'b'));
+    co_await asyncio::gather(a, b);
+    co_return order;
+}
+
+TEST(Jobs, HaveTheOrderOfTheirSeed) {
+    const auto with = [](std::uint64_t seed) {
+        std::string order;
+        const auto scenario = [&order]() -> Coroutine<> { order = co_await order_of_jobs(); };
+        run(scenario, {.seed = seed});
+        return order;
+    };
+    bool first_a = false, first_b = false;
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        EXPECT_EQ(with(seed), with(seed));
+        (with(seed) == "ab" ? first_a : first_b) = true;
+    }
+    EXPECT_TRUE(first_a && first_b);
+}
+
+TEST(Jobs, ACancelledOneHoldsNobodyUp) {
+    const auto scenario = []() -> Coroutine<> {
+        bool called = false;
+        const auto job = create_task(asyncio::to_thread([&called] { called = true; }));
+        co_await asyncio::sleep(0s);
+        job.cancel();
+        static_cast<void>(co_await asyncio::as_result(job));
+        co_await asyncio::sleep(1h);
+        if (called) throw asyncio::ValueError("it was called all the same");
+    };
+    run(scenario);
+    EXPECT_GT(explore(scenario, {.strategy = Random{}, .most = 200}).runs, 10u);
+    EXPECT_GT(fail_allocations([]() -> Coroutine<> { co_await order_of_jobs(); }).points, 5u);
+}
+
 // ---- the library's own awaitables ---------------------------------------------------------------
 
 TEST(CancelEverywhere, OurOwnLocksAndQueuesLoseNothing) {
@@ -491,7 +614,7 @@ TEST(CancelEverywhere, OurOwnLocksAndQueuesLoseNothing) {
         if (lock.locked()) throw asyncio::ValueError("it is held by nobody");
         if (error) std::rethrow_exception(error);
     };
-    EXPECT_EQ(cancel_everywhere(locks).points, 3u);
+    EXPECT_EQ(cancel_everywhere(locks).points, 6u);
     auto queues = []() -> Coroutine<> {
         asyncio::Queue<int> queue;
         std::vector<int> got;

@@ -139,6 +139,8 @@ class ASYNCIO_API Stream final : public Protocol, public std::enable_shared_from
     }
     Ref<TransportBase> transport_ref() const noexcept { return transport_; }
     LoopCore& core() const noexcept { return core_; }
+    // A read waits for more than is there.
+    bool awaits_bytes() const noexcept { return waiting() != nullptr; }
     // It is the server's end of a connection.
     bool server_side() const noexcept { return server_side_; }
 

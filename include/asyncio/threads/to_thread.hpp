@@ -32,8 +32,8 @@ namespace detail {
 // The part of a loop's job that knows no types.
 class ASYNCIO_API LoopJob : public JobBase {
   public:
-    // On the loop's thread, before the executor gets it.
-    void begin() noexcept;
+    // On the loop's thread, before `on` gets it.
+    void begin(const Executor& on) noexcept;
 
   protected:
     // The context of the job while it runs: its own (to_thread) or the thread's (run_in_executor).
@@ -160,7 +160,7 @@ auto start_job(LoopCore& core, Executor* executor, ContextSlot context, bool in_
     auto* job = new LoopJobOf<R, std::decay_t<F>>(core, std::move(context), in_context,
                                                   std::forward<F>(fn));
     auto future = Future<R>::from_state(Ref<FutureBase>::adopt(job));
-    job->begin();
+    job->begin(on);
     on.add(Executor::Job(job));
     return future;
 }

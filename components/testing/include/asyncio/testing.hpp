@@ -94,6 +94,10 @@ struct RunOptions {
     std::uint64_t most_steps = 10'000'000;
     // Whether it is a failure to leave something behind; else it is not looked at.
     bool leaves_nothing = true;
+    // Jobs of to_thread(), run_in_executor(nullptr, ...) and of files are called by the test's own
+    // thread, each after up to so much time, by chance. None: threads call them, while virtual time
+    // stands still; for jobs that wait for one another, or for the loop.
+    Delay jobs_take = std::chrono::milliseconds(1);
     // Whether sockets are those of a network that is made up: testing_network.hpp.
     bool network = false;
 };
@@ -176,15 +180,15 @@ struct CancelOptions {
     std::string task;
     RunOptions run = {};  // of each run
 };
-// What cancel_everywhere() has done.
+// What something has done that goes on point by point.
 struct Report {
-    std::uint64_t points = 0;  // at which it was cancelled, one in each run
+    std::uint64_t points = 0;  // that were tried, one in each run
 };
 
-// Runs it again and again: in the k-th run the task is cancelled where it is suspended for the k-th
-// time, until a run has fewer suspensions. A run has failed as in run(), but that its task may end
-// by CancelledError. Raises: ScenarioFailed, which says at which point of how many, and where the
-// task stood.
+// Runs it again and again: in the k-th run the task is cancelled at its k-th point, until a run has
+// fewer. Points are each time that it has begun to wait, and each time that it was woken and has
+// not gone on yet. A run has failed as in run(), but that its task may end by CancelledError.
+// Raises: ScenarioFailed, which says at which point of how many, and where the task stood.
 ASYNCIO_API Report cancel_everywhere(const Scenario& scenario, const CancelOptions& options = {});
 
 // ---- no memory at every point ------------------------------------------------------------------
@@ -202,6 +206,23 @@ struct AllocationOptions {
 // Raises: ScenarioFailed, which says at which point.
 ASYNCIO_API Report fail_allocations(const Scenario& scenario,
                                     const AllocationOptions& options = {});
+
+// ---- files that fail at every point ------------------------------------------------------------
+
+// What fail_files() does.
+struct FileOptions {
+    int error = 5;                // errno: EIO; 28 is ENOSPC, a full disk
+    std::uint64_t most = 10'000;  // points
+    RunOptions run = {};          // of each run
+};
+
+// Runs it again and again: in the k-th run the k-th call of the system that it makes on a file
+// fails, until a run makes fewer. Files are the system's own, so that a scenario makes the folder
+// that it works in, and removes it. A run has failed as in run(), but that it may raise the OSError
+// of that errno, by itself or in a group. Raises: ScenarioFailed, which says at which point, and
+// which call that was; ValueError if the errno is not above 0.
+ASYNCIO_API Report fail_files(const Scenario& scenario, const FileOptions& options = {});
+
 // For testing/replace_new.hpp: whether this thread gets a block.
 ASYNCIO_API bool may_allocate(std::size_t size) noexcept;
 

@@ -103,6 +103,16 @@ ASYNCIO_API Network& network();
 // sockets that it makes are on that. Raises: ScenarioFailed.
 ASYNCIO_API void simulate(const Scenario& scenario, const RunOptions& options = {});
 
+// What drop_each_packet() does.
+struct PacketOptions {
+    std::uint64_t most = 10'000;  // points
+    RunOptions run = {};          // of each run
+};
+// Simulates it again and again: in the k-th run the k-th packet that leaves a host is lost, until a
+// run sends fewer. A datagram does not arrive then; a piece of a stream, or what opens or ends one,
+// comes 200 ms later, once it was sent again. Raises: ScenarioFailed, which says at which point.
+ASYNCIO_API Report drop_each_packet(const Scenario& scenario, const PacketOptions& options = {});
+
 // The number of the host whose code runs now.
 ASYNCIO_API ContextVar<std::uint32_t>& current_host();
 

@@ -29,10 +29,14 @@ class Direction {
     explicit Direction(LinkOptions options = {}) : options_(options) {}
     LinkOptions& options() { return options_; }
 
-    // `bytes` of a stream that leave at `now`, behind all that left before.
-    std::int64_t in_order(std::int64_t now, std::size_t bytes, Numbers& numbers) {
+    // `bytes` of a stream that leave at `now`, behind all that left before. `lost`: the first time.
+    std::int64_t in_order(std::int64_t now, std::size_t bytes, bool lost, Numbers& numbers) {
         std::int64_t at = left_at(now, bytes) + latency(numbers);
         std::int64_t again = kFirstTimeout;
+        if (lost) {
+            at += again;
+            again *= 2;
+        }
         for (int tries = 1; options_.loss > 0 && numbers.part() < options_.loss; ++tries) {
             if (tries == kMostTries) return kNever;
             at += again;

@@ -475,7 +475,7 @@ void SimulatedWorld::send_in_order(const EndpointRef& from, std::uint32_t to, st
         });
         return;
     }
-    const std::int64_t when = way.in_order(now_, bytes, numbers_);
+    const std::int64_t when = way.in_order(now_, bytes, loses_this(), numbers_);
     if (when == Direction::kNever) return;  // whoever waits for an answer has a limit of time
     at(when, [this, from, to, bytes, arrival = std::move(arrival)] {
         // What is on the way while the way is cut comes later, too.
@@ -713,7 +713,7 @@ std::int64_t SimulatedWorld::send_datagram(const EndpointRef& from, std::string 
     const int copies = way.duplicates(numbers_) ? 2 : 1;
     for (int i = 0; i < copies; ++i) {
         const std::int64_t when = way.alone(now_, kHeader + data.size(), numbers_);
-        if (when == Direction::kNever) {
+        if (when == Direction::kNever || loses_this()) {
             tell(*from, [&] { return "loses a datagram of " + std::to_string(size) + " bytes"; });
             continue;
         }

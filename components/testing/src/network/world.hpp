@@ -131,6 +131,9 @@ class SimulatedWorld final : public component::SimulatedSockets {
     void reset(std::uint32_t one, std::uint32_t other);
     void crash(std::uint32_t host);
     void set_timeouts(std::int64_t sending, std::int64_t connecting);
+    // The packet of this number is lost, the first being 1; 0: none.
+    void lose(std::uint64_t packet) noexcept { lost_packet_ = packet; }
+    std::uint64_t packets() const noexcept { return packets_; }
     void keep_trace() noexcept { keeps_trace_ = true; }
     const std::string& trace() const noexcept { return trace_; }
 
@@ -161,6 +164,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     void closed(const EndpointRef& endpoint);
     void syn_arrived(const EndpointRef& client, const SocketAddress& to, std::uint32_t host);
     std::int64_t send_datagram(const EndpointRef& from, std::string data, const SocketAddress& to);
+    bool loses_this() noexcept { return ++packets_ == lost_packet_; }
     int bind_to_free_port(const EndpointRef& endpoint, std::uint32_t host);
     std::string key_of(const Endpoint& endpoint, const SocketAddress& address,
                        std::uint32_t host) const;
@@ -188,6 +192,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     std::set<EndpointRef> orphans_;                      // closed, with bytes that have not left
     std::int64_t sending_timeout_ = 924'600'000'000;     // tcp(7): tcp_retries2 of 15
     std::int64_t connecting_timeout_ = 127'000'000'000;  // tcp_syn_retries of 6
+    std::uint64_t packets_ = 0, lost_packet_ = 0;
     bool keeps_trace_ = false;
     std::string trace_;
 };
