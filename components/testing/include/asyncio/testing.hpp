@@ -177,7 +177,7 @@ ASYNCIO_API std::string replay(const Scenario& scenario, std::string_view order,
 // What cancel_everywhere() cancels.
 struct CancelOptions {
     // The task that is cancelled, by its name; empty: that of the scenario.
-    std::string task;
+    std::string task = {};
     RunOptions run = {};  // of each run
 };
 // What something has done that goes on point by point.
