@@ -84,7 +84,9 @@ class MemoryEnd final : public TransportBase, private Node {
     void write(std::string_view data) override {
         if (eof_ && !closing_) throw RuntimeError("Cannot call write() after write_eof()");
         if (closing_ || data.empty()) return;
-        way_.push_back({due(), std::string(data), false});
+        for (std::size_t at = 0; at < data.size(); at += kMostAtOnce) {
+            way_.push_back({due(), std::string(data.substr(at, kMostAtOnce)), false});
+        }
         size_ += data.size();
         if (!paused_ && get_write_buffer_size() > high_) {
             paused_ = true;
@@ -128,6 +130,8 @@ class MemoryEnd final : public TransportBase, private Node {
     }
 
   private:
+    static constexpr std::size_t kMostAtOnce = std::size_t{64} * 1024;  // bytes
+
     struct Piece {
         std::int64_t when;
         std::string data;

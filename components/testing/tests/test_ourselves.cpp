@@ -96,7 +96,7 @@ Coroutine<> puts(Numbers& n) {
     }
 }
 Coroutine<> gets(Numbers& n) {
-    for (;;) n.got.push_back(co_await asyncio::wait_for(n.queue.get(), 10s));
+    for (int i = 0; i < 4; ++i) n.got.push_back(co_await asyncio::wait_for(n.queue.get(), 10s));
 }
 void all_that_was_put_is_there(Numbers& n) {
     while (!n.queue.empty()) n.got.push_back(n.queue.get_nowait());

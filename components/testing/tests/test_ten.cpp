@@ -70,9 +70,10 @@ ASYNC_TEST(UpperCase, AnswersLineByLine) {
 // ---- 3. a server, and a connection that is reset
 
 Coroutine<> answers(StreamReader reader, StreamWriter writer) {
-    const auto line = co_await reader.readline();
-    writer.write("rows for " + line);
+    const auto line = co_await asyncio::as_result(reader.readline());
+    if (line) writer.write("rows for " + line.value());
     writer.close();
+    if (!line.holds<asyncio::ConnectionResetError>()) line.value();
 }
 
 Coroutine<> database() {
@@ -104,7 +105,7 @@ Coroutine<> with_database(Coroutine<> body) {
     co_await settled();
     co_await std::move(body);
     server.cancel();
-    co_await asyncio::wait(std::vector{server});
+    static_cast<void>(co_await asyncio::as_result(server));
     co_await settled();
 }
 
@@ -147,14 +148,15 @@ Coroutine<> gossip(int self, std::vector<std::set<int>>& known) {
     const auto listener = asyncio::create_task(listens(endpoint, known[self]));
     known[self].insert(self);
     for (int round = 0; round < 20; ++round) {
-        const std::string peer = "10.0.0." + std::to_string(2 + asyncio::testing::random() % 5);
+        const auto peer = "node" + std::to_string(asyncio::testing::random() % 5);
+        const asyncio::SocketAddress to(network().address_of(network().host(peer)), 7);
         for (const int number : std::set(known[self])) {
-            co_await endpoint.send_to(std::to_string(number), asyncio::SocketAddress(peer, 7));
+            co_await endpoint.send_to(std::to_string(number), to);
         }
         co_await asyncio::sleep(1s);
     }
     listener.cancel();
-    co_await asyncio::wait(std::vector{listener});
+    static_cast<void>(co_await asyncio::as_result(listener));
     endpoint.close();
 }
 
@@ -243,8 +245,10 @@ Coroutine<> saves_settings() {
     const auto saved = co_await asyncio::as_result(asyncio::replace_file(path, "volume 2\n"));
     const auto is = co_await asyncio::as_result(asyncio::read_file(path));
     co_await folder.cleanup();
-    if (old && is) EXPECT_TRUE(is.value() == "volume 1\n" || is.value() == "volume 2\n");
-    if (saved && is) EXPECT_EQ(is.value(), "volume 2\n");
+    if (!is) co_return;
+    const std::set<std::string> may_be{"volume 1\n", "volume 2\n"};
+    EXPECT_TRUE(!old || may_be.contains(is.value()));
+    EXPECT_TRUE(!saved || is.value() == "volume 2\n");
 }
 
 TEST(Settings, AreNeverHalfWritten) {

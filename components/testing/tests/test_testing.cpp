@@ -556,9 +556,12 @@ ASYNC_TEST(Jobs, GoToThreadsWhereTheyAreToldTo,
 Coroutine<std::string> order_of_jobs() {
     std::string order;
     const auto add = [&order](char c) { order += c; };
-    const auto a = create_task(asyncio::to_thread(add, 'a'));
-    const auto b = create_task(asyncio::to_thread(add, 'b'));
-    co_await asyncio::gather(a, b);
+    const auto body = [&](asyncio::TaskGroup& group) -> Coroutine<> {
+        group.create_task(asyncio::to_thread(add, 'a'));
+        group.create_task(asyncio::to_thread(add, 'b'));
+        co_return;
+    };
+    co_await asyncio::with(asyncio::TaskGroup(), body);
     co_return order;
 }
 

@@ -57,10 +57,10 @@ class SimulatedWorld;
 class ASYNCIO_API Network {
   public:
     // That host, which is made if there is none of this name. `address`: an IPv4 address; empty:
-    // 10.0.0.1 for the first, 10.0.0.2 and so on. Its name resolves to it. Raises: ValueError if
+    // 10.0.0.2 for the first, 10.0.0.3 and so on. Its name resolves to it. Raises: ValueError if
     // the address is none, or another host's.
     Host host(std::string_view name, std::string_view address = {});
-    // Where a coroutine runs that no on() is around.
+    // Where a coroutine runs that no on() is around: "here", 10.0.0.1.
     Host here() const noexcept;
     // An address of it, as text.
     std::string address_of(Host host) const;

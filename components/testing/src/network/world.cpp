@@ -67,7 +67,7 @@ std::size_t Endpoint::room() const {
 // ---- time ---------------------------------------------------------------------------------------
 
 SimulatedWorld::SimulatedWorld(std::uint64_t seed) : network_(*this), numbers_(seed) {
-    hosts_.push_back({"localhost", "127.0.0.1"});
+    hosts_.push_back({"here", "10.0.0.1"});
 }
 SimulatedWorld::~SimulatedWorld() = default;
 
@@ -581,7 +581,10 @@ void SimulatedWorld::fail(const EndpointRef& endpoint, int error) {
     if (endpoint->state == Endpoint::State::kDead) return;
     tell(*endpoint, [&] { return "fails: " + std::string(std::strerror(error)); });
     endpoint->state = Endpoint::State::kDead;
-    endpoint->error = error;
+    // As Linux does it: whoever has had the end of what comes reads that end, and hears of a reset
+    // when it writes.
+    endpoint->ended = endpoint->fin_received;
+    endpoint->error = error == ECONNRESET && endpoint->ended ? EPIPE : error;
     endpoint->fin_received = endpoint->ends = endpoint->fin_sent = true;
     endpoint->unsent.clear();
     endpoint->unsent_bytes = endpoint->in_flight = endpoint->unanswered = 0;
@@ -625,6 +628,7 @@ std::int64_t SimulatedWorld::receive(int fd, std::span<char> memory, SocketAddre
     }
     if (from) *from = SocketAddress();
     if (endpoint->received_bytes == 0) {
+        if (endpoint->ended) return 0;
         if (endpoint->error != 0) return -std::exchange(endpoint->error, 0);
         if (endpoint->fin_received || endpoint->no_reading) return 0;
         if (endpoint->state == Endpoint::State::kFresh ||
@@ -702,10 +706,12 @@ std::int64_t SimulatedWorld::send_datagram(const EndpointRef& from, std::string 
     if (to.family() != from->family) return -EAFNOSUPPORT;
     if (data.size() > kLongestDatagram) return -EMSGSIZE;
     if (from->own.port() == 0) {
-        const std::string own = is_loopback(to) ? to.host() : hosts_[from->host].address;
-        if (is_any(from->own)) from->own = SocketAddress(own, 0);
         if (const int error = bind_to_free_port(from, from->host)) return error;
     }
+    // One that is bound to no address sends from the one that leads there.
+    const std::string leads = is_loopback(to) ? to.host() : hosts_[from->host].address;
+    const SocketAddress own =
+        is_any(from->own) ? SocketAddress(leads, from->own.port()) : from->own;
     const auto host = host_of(to, from->host);
     if (!host) return -EHOSTUNREACH;
     Direction& way = direction(from->host, *host);
@@ -717,19 +723,19 @@ std::int64_t SimulatedWorld::send_datagram(const EndpointRef& from, std::string 
             tell(*from, [&] { return "loses a datagram of " + std::to_string(size) + " bytes"; });
             continue;
         }
-        at(when, [this, from, to, data, host = *host] {
+        at(when, [this, from, to, own, data, host = *host] {
             if (direction(from->host, host).held()) return;
             const EndpointRef other = bound_at(*from, to, host);
             if (!other) {
                 if (from->connected) from->error = ECONNREFUSED;
                 return changed(from);
             }
-            const bool wanted = !other->connected || other->peer_name == from->own;
+            const bool wanted = !other->connected || other->peer_name == own;
             if (!wanted || other->datagrams.size() >= kMostDatagrams) return;
             tell(*other, [&] {
                 return "receives a datagram of " + std::to_string(data.size()) + " bytes";
             });
-            other->datagrams.push_back({data, from->own});
+            other->datagrams.push_back({data, own});
             changed(other);
         });
     }
@@ -746,6 +752,7 @@ std::optional<std::uint32_t> SimulatedWorld::find_host(std::string_view name) co
 }
 
 std::string SimulatedWorld::address_of_name(std::string_view name) const {
+    if (name == "localhost") return "127.0.0.1";
     const auto host = find_host(name);
     return host ? hosts_[*host].address : std::string();
 }
@@ -753,7 +760,10 @@ std::string SimulatedWorld::address_of_name(std::string_view name) const {
 std::uint32_t SimulatedWorld::host(std::string_view name, std::string_view address) {
     if (const auto known = find_host(name)) return *known;
     std::string own(address);
-    if (own.empty()) own = "10.0.0." + std::to_string(hosts_.size());
+    const std::size_t number = hosts_.size() + 1;
+    if (own.empty()) {
+        own = "10.0." + std::to_string(number / 256) + '.' + std::to_string(number % 256);
+    }
     if (SocketAddress(own, 0).family() != AF_INET) {
         throw ValueError("a host has an IPv4 address, not " + own);
     }

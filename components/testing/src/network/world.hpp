@@ -55,6 +55,7 @@ struct Endpoint {
     bool ends = false;           // shut down for writing: FIN goes behind what is unsent
     bool fin_sent = false;
     bool fin_received = false;
+    bool ended = false;       // that came before it failed
     bool no_reading = false;  // shut down for reading
     bool linger_reset = false;
 
