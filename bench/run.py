@@ -9,6 +9,7 @@
   script/bench tls, udp, http, lateness    echo over TLS and UDP, an HTTP server, how late timers are
   script/bench mixed            how long a ping, a timer and a thread's call wait beside uploads, floods, computing
   script/bench growth           what one of 1,000 to 1,000,000 tasks, timers, connections costs
+  script/bench testing          orders and simulated runs a second, by libasyncio::testing
   script/bench compile          what `#include <asyncio.hpp>` costs beside its standard headers
   script/bench publish          writes what was measured last to docs/performance.md and docs/speed.svg
   script/bench callgrind        instructions for one operation; --update writes bench/baseline.json
@@ -40,6 +41,7 @@ import parts
 import programs
 import publish
 import report
+import testing
 import tls
 import udp
 import workloads
@@ -147,13 +149,20 @@ def run_servers(module, seconds, usual=RUNS):
                          "runs": runs_of(args, usual)}
 
 
+def run_testing(args):
+    found = testing.run(args.build_dir, programs.compilers(args.compilers), runs_of(args))
+    say("\n".join(testing.table(found)))
+    return {"rates": found}
+
+
 def run_compile(args):
     return {"rows": compile_time.report(programs.compilers(args.compilers), max(runs_of(args), 7))}
 
 
 SECTIONS = {"engine": run_engine, "network": run_network, "tls": run_servers(tls, 0.5, MORE_RUNS),
             "udp": run_servers(udp, 0.5), "http": run_servers(http_hello, 2),
-            "lateness": run_servers(lateness, 1), "mixed": run_servers(mixed, 1, QUICK_RUNS), "growth": run_growth, "compile": run_compile}
+            "lateness": run_servers(lateness, 1), "mixed": run_servers(mixed, 1, QUICK_RUNS), "growth": run_growth,
+            "testing": run_testing, "compile": run_compile}
 QUICK = ("engine", "network", "compile")
 # The server of ours that counts in each section.
 OURS = {"network": ("streams",), "tls": ("streams",), "udp": ("ours", "ours_batch"),

@@ -1,4 +1,6 @@
 // create_connection and its kin, over loopback. CN-*.
+//
+// ctest: simulated
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>

@@ -1,4 +1,6 @@
 // Datagrams by transport and protocol (CN-06, TR-11, PR-07) and by awaitable endpoint.
+//
+// ctest: simulated
 #include <asyncio.hpp>
 
 #include <fcntl.h>

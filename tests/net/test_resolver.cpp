@@ -1,6 +1,8 @@
 // loop.getaddrinfo() and getnameinfo(), on threads apart from to_thread's: DN-01, DN-02. The
 // system's resolver is replaced by one that the test lets answer, hang or fail; names that are
 // looked up for real are /etc/hosts's localhost.
+//
+// ctest: simulated
 #include <asyncio.hpp>
 
 #include <gtest/gtest.h>

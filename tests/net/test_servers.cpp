@@ -1,4 +1,6 @@
 // create_server, create_unix_server, Server. SV-*, SO-*.
+//
+// ctest: simulated
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>

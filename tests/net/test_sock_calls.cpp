@@ -1,4 +1,6 @@
 // The loop's calls on plain sockets: RS-01 to RS-06.
+//
+// ctest: simulated
 #include <asyncio.hpp>
 
 #include <fcntl.h>

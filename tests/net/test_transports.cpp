@@ -1,4 +1,6 @@
 // The socket transport, over pairs of connected sockets. TR-*, PR-*.
+//
+// ctest: simulated
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>

@@ -1,6 +1,7 @@
 // Streams over sockets: open_connection, start_server, their unix forms. ST-*, and what users of
 // other libraries stumble on (wait_closed, drain of a closed connection, a client that resets).
 // ctest: timeout=120
+// ctest: simulated
 #include <asyncio/streams.hpp>
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // StreamWriter::start_tls, on both ends of a connection. ST-16.
+//
+// ctest: simulated
 #include <asyncio/streams.hpp>
 
 #include <gtest/gtest.h>

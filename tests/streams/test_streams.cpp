@@ -1,5 +1,7 @@
 // streams.hpp without a network: the reader fed by hand, the writer over a transport that notes
 // what it is asked for. ST-*. Orders and texts were compared with CPython 3.13's.
+//
+// ctest: simulated
 #include <asyncio/streams.hpp>
 
 #include <gtest/gtest.h>

@@ -1,4 +1,6 @@
 // Contexts, certificates, and what is known of a connection. TL-05, TL-06.
+//
+// ctest: simulated
 #include <asyncio/ssl.hpp>
 
 #include <asyncio/exceptions.hpp>

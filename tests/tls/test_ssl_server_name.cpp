@@ -1,5 +1,7 @@
 // A server that chooses its context by the name the client asks for: all that the chosen context
 // says holds, and a session is good only for what it was made with. TL-05, N1, N2.
+//
+// ctest: simulated
 #include <asyncio/ssl.hpp>
 
 #include <asyncio/coroutines.hpp>

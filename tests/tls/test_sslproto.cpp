@@ -1,4 +1,6 @@
 // The state machine of TLS, over transports in memory and over sockets. TL-01 to TL-06.
+//
+// ctest: simulated
 #include <asyncio/base_events.hpp>
 #include <asyncio/coroutines.hpp>
 #include <asyncio/exceptions.hpp>
