@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "socket_calls.hpp"
 #include "support.hpp"
 
 namespace {
@@ -132,14 +133,15 @@ Socket plain() {
 }
 
 void send_from(const Socket& from, std::string_view data, const SocketAddress& to) {
-    EXPECT_EQ(::sendto(from.fileno(), data.data(), data.size(), 0,
-                       static_cast<const sockaddr*>(to.data()), static_cast<socklen_t>(to.size())),
+    EXPECT_EQ(socket_calls::sendto(from.fileno(), data.data(), data.size(), 0,
+                                   static_cast<const sockaddr*>(to.data()),
+                                   static_cast<socklen_t>(to.size())),
               static_cast<ssize_t>(data.size()));
 }
 
 std::string receive_at(const Socket& at) {
     char data[2048];
-    const ssize_t n = ::recv(at.fileno(), data, sizeof data, MSG_DONTWAIT);
+    const ssize_t n = socket_calls::recv(at.fileno(), data, sizeof data, MSG_DONTWAIT);
     return n < 0 ? "nothing" : std::string(data, static_cast<std::size_t>(n));
 }
 
@@ -383,7 +385,7 @@ TEST(DatagramEndpointOfProtocol, WithASocketOfOnesOwn) {  // CN-06
             co_await asyncio::as_result(loop.create_datagram_endpoint(make_recorder, options));
         EXPECT_EQ(support::error_text<asyncio::ValueError>(refused),
                   "A datagram socket was expected, got " + repr);
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1) << "closed on failure too";
+        EXPECT_FALSE(socket_calls::is_open(fd)) << "closed on failure too";
 
         options = remote(7);
         options.local_addr = {"127.0.0.1", 0};
@@ -589,9 +591,9 @@ struct Full {
         receiver.bind(SocketAddress::unix(""));
         at = receiver.getsockname();
         const Socket sender(AF_UNIX, SOCK_DGRAM);
-        while (::sendto(sender.fileno(), "old", 3, MSG_DONTWAIT,
-                        static_cast<const sockaddr*>(at.data()),
-                        static_cast<socklen_t>(at.size())) == 3) {
+        while (socket_calls::sendto(sender.fileno(), "old", 3, MSG_DONTWAIT,
+                                    static_cast<const sockaddr*>(at.data()),
+                                    static_cast<socklen_t>(at.size())) == 3) {
             ++taken;
         }
     }
@@ -1021,7 +1023,7 @@ TEST(DatagramEndpoint, CloseEndsThoseWhoWait) {
         server.close();
         server.close();
         EXPECT_TRUE(server.is_closing());
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(fd));
         const auto ended = co_await asyncio::as_result(waiting);
         EXPECT_EQ(support::error_text<asyncio::ConnectionAbortedError>(ended),
                   "the endpoint is closed");
@@ -1039,17 +1041,17 @@ TEST(DatagramEndpoint, TheLastHandleClosesIt) {
         DatagramEndpoint second = first;
         EXPECT_EQ(first, second);
         first = DatagramEndpoint();
-        EXPECT_NE(::fcntl(fd, F_GETFD), -1);
+        EXPECT_TRUE(socket_calls::is_open(fd));
         // A call that is under way keeps it.
         auto waiting = loop.create_task(second.receive());
         co_await asyncio::sleep(0s);
         second = DatagramEndpoint();
-        EXPECT_NE(::fcntl(fd, F_GETFD), -1);
+        EXPECT_TRUE(socket_calls::is_open(fd));
         waiting.cancel();
         co_await asyncio::wait(waiting);
         waiting = Task<Datagram>();
         co_await asyncio::sleep(0s);
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(fd));
         EXPECT_EQ(support::raised<asyncio::RuntimeError>([&] { (void)second.receive(); }),
                   "this handle is empty: it refers to no endpoint");
     });
@@ -1063,7 +1065,7 @@ TEST(DatagramEndpoint, DroppedOnAnotherThreadAndAfterItsLoop) {
         const int fd = moved.fileno();
         auto drop = [gone = std::move(moved)]() mutable { gone = {}; };
         co_await asyncio::to_thread(asyncio::callable(std::move(drop)));
-        co_await until([&] { return ::fcntl(fd, F_GETFD) == -1; });
+        co_await until([&] { return !socket_calls::is_open(fd); });
         outlives = co_await asyncio::open_datagram_endpoint(local());
     });
     loop->close();
@@ -1093,15 +1095,15 @@ TEST(DatagramEndpoint, UnixDatagramsOfAnyLength) {
         options.sock = both.first;
         const DatagramEndpoint endpoint = co_await asyncio::open_datagram_endpoint(options);
         const std::string longest(200'000, 'l');
-        EXPECT_EQ(::send(both.second.fileno(), longest.data(), longest.size(), 0),
+        EXPECT_EQ(socket_calls::send(both.second.fileno(), longest.data(), longest.size(), 0),
                   static_cast<ssize_t>(longest.size()));
         const Datagram got = co_await endpoint.receive();
         EXPECT_TRUE(got.data == longest);
         EXPECT_EQ(got.address.repr(), "None");
         // What does not fit into the room for it is an error of its own, and nothing else is lost.
         const std::string too_long(300'000, 't');
-        if (::send(both.second.fileno(), too_long.data(), too_long.size(), 0) > 0) {
-            EXPECT_EQ(::send(both.second.fileno(), "next", 4, 0), 4);
+        if (socket_calls::send(both.second.fileno(), too_long.data(), too_long.size(), 0) > 0) {
+            EXPECT_EQ(socket_calls::send(both.second.fileno(), "next", 4, 0), 4);
             const auto cut = co_await asyncio::as_result(endpoint.receive());
             EXPECT_EQ(support::error_text<OSError>(cut), "[Errno 90] Message too long");
             EXPECT_EQ((co_await endpoint.receive()).data, "next");
@@ -1158,7 +1160,7 @@ TEST(DatagramEndpoint, OpenCancelledAndRefused) {
         DatagramOptions options;
         options.sock = socket;
         asyncio::open_datagram_endpoint(options).close();
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(fd));
     });
 }
 

@@ -34,6 +34,7 @@
 #include <asyncio/traceback.hpp>
 
 #include "network.hpp"
+#include "socket_calls.hpp"
 #include "support.hpp"
 
 namespace {
@@ -178,8 +179,8 @@ TEST(CreateServer, TakesABoundSocket) {  // SV-01
         // A connection that was made before has TCP_NODELAY, too.
         Socket early(AF_INET, SOCK_STREAM);
         const SocketAddress at = socket.getsockname();
-        ::connect(early.fileno(), static_cast<const sockaddr*>(at.data()),
-                  static_cast<socklen_t>(at.size()));
+        socket_calls::connect(early.fileno(), static_cast<const sockaddr*>(at.data()),
+                              static_cast<socklen_t>(at.size()));
         Served served;
         const Serving server =
             co_await get_running_loop().create_server(served.factory(), {.sock = socket});
@@ -294,7 +295,7 @@ TEST(Server, CloseStopsListeningAndKeepsConnections) {  // SO-01, SO-05
         EXPECT_FALSE(server.is_serving());
         EXPECT_TRUE(server.sockets().empty());
         EXPECT_EQ(server.repr(), "<Server sockets=()>");
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(fd));
         EXPECT_EQ((co_await failure(client_of(port))).substr(0, 22), "ConnectionRefusedError");
         EXPECT_EQ(co_await failure(server.start_serving()),
                   "RuntimeError: server <Server sockets=()> is closed");
@@ -542,7 +543,7 @@ TEST(Server, ServesOnWithoutAHandle) {  // SO-08
                                                   " serves on, and no handle is left to close "
                                                   "it\n"
                                             : "");
-                EXPECT_NE(::fcntl(fd, F_GETFD), -1);
+                EXPECT_TRUE(socket_calls::is_open(fd));
             });
         }
     }
@@ -556,12 +557,12 @@ TEST(Server, WithoutAHandleEndsWithItsLoop) {  // SO-08
     run_briefly([&]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         fd = (co_await loop.create_server(echo, "127.0.0.1", 0)).sockets()[0].fileno();
-        EXPECT_NE(::fcntl(fd, F_GETFD), -1);
+        EXPECT_TRUE(socket_calls::is_open(fd));
         co_await loop.create_unix_server(echo, path);
         struct stat found{};
         EXPECT_EQ(::stat(path.c_str(), &found), 0);
     });
-    EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+    EXPECT_FALSE(socket_calls::is_open(fd));
     struct stat found{};
     EXPECT_EQ(::stat(path.c_str(), &found), -1);
 }
@@ -573,11 +574,11 @@ TEST(Server, GoesWithItsLastHandleIfItDoesNotServe) {  // SO-08
         Server server = co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
         int fd = server.sockets()[0].fileno();
         server = Server();
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(fd));
         server = co_await loop.create_server(echo, "127.0.0.1", 0, {.start_serving = false});
         fd = server.sockets()[0].fileno();
         std::thread([moved = std::move(server)] {}).join();
-        co_await until([&] { return ::fcntl(fd, F_GETFD) == -1; });
+        co_await until([&] { return !socket_calls::is_open(fd); });
     });
 }
 
@@ -649,8 +650,8 @@ TEST(Server, AcceptsNoMoreThanItsBacklogAtOnce) {  // SV-04
         std::vector<Socket> clients;
         for (int i = 0; i < 10; ++i) {
             clients.emplace_back(AF_INET, SOCK_STREAM);
-            ::connect(clients.back().fileno(), static_cast<const sockaddr*>(at.data()),
-                      static_cast<socklen_t>(at.size()));
+            socket_calls::connect(clients.back().fileno(), static_cast<const sockaddr*>(at.data()),
+                                  static_cast<socklen_t>(at.size()));
         }
         Iterations iterations(loop);
         std::multiset<int> at_once;
@@ -685,8 +686,8 @@ TEST(Server, PausesOnceWhenDescriptorsRunOutAndRecovers) {  // SV-04
             for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) fill.emplace_back(fd);
             const SocketAddress at = server.sockets()[0].getsockname();
             for (const Socket& c : clients) {
-                ::connect(c.fileno(), static_cast<const sockaddr*>(at.data()),
-                          static_cast<socklen_t>(at.size()));
+                socket_calls::connect(c.fileno(), static_cast<const sockaddr*>(at.data()),
+                                      static_cast<socklen_t>(at.size()));
             }
             Iterations iterations(loop);
             co_await asyncio::sleep(100ms);
@@ -734,8 +735,8 @@ bool no_more_accepts(unsigned error) {
         if (!no_more_accepts(static_cast<unsigned>(error))) std::_Exit(77);
         const Socket client(AF_INET, SOCK_STREAM);
         const SocketAddress at = server.sockets()[0].getsockname();
-        ::connect(client.fileno(), static_cast<const sockaddr*>(at.data()),
-                  static_cast<socklen_t>(at.size()));
+        socket_calls::connect(client.fileno(), static_cast<const sockaddr*>(at.data()),
+                              static_cast<socklen_t>(at.size()));
         const std::clock_t before = std::clock();
         co_await asyncio::sleep(200ms);
         if (std::clock() - before > CLOCKS_PER_SEC / 10) std::_Exit(2);
@@ -772,11 +773,11 @@ TEST(Server, ConnectionsThatResetAtOnceAreTheirOwnErrors) {  // SV-04, TR-13
         const SocketAddress at = server.sockets()[0].getsockname();
         for (int bytes = 0; bytes < 30; ++bytes) {
             Socket client(AF_INET, SOCK_STREAM);
-            ::connect(client.fileno(), static_cast<const sockaddr*>(at.data()),
-                      static_cast<socklen_t>(at.size()));
+            socket_calls::connect(client.fileno(), static_cast<const sockaddr*>(at.data()),
+                                  static_cast<socklen_t>(at.size()));
             const std::string sent(static_cast<std::size_t>(bytes), 'x');
             [[maybe_unused]] const ssize_t n =
-                ::send(client.fileno(), sent.data(), sent.size(), MSG_NOSIGNAL);
+                socket_calls::send(client.fileno(), sent.data(), sent.size(), MSG_NOSIGNAL);
             if (bytes % 3 == 0) co_await asyncio::sleep(0s);
             const linger at_once{1, 0};
             client.setsockopt(SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "socket_calls.hpp"
 #include "support.hpp"
 
 namespace {
@@ -50,11 +51,11 @@ struct Pair {
     // What `b` has got; "" if nothing.
     std::string at_b() const {
         char text[4096];
-        const ssize_t n = ::recv(b.fileno(), text, sizeof text, MSG_DONTWAIT);
+        const ssize_t n = socket_calls::recv(b.fileno(), text, sizeof text, MSG_DONTWAIT);
         return n > 0 ? std::string(text, static_cast<std::size_t>(n)) : std::string();
     }
     void from_b(std::string_view text) const {
-        EXPECT_EQ(::send(b.fileno(), text.data(), text.size(), 0),
+        EXPECT_EQ(socket_calls::send(b.fileno(), text.data(), text.size(), 0),
                   static_cast<ssize_t>(text.size()));
     }
 };
@@ -76,12 +77,14 @@ int dead_port() {
 // Fills what the socket can hold.
 void fill(const Socket& socket) {
     const std::string block(65536, 'x');
-    while (::send(socket.fileno(), block.data(), block.size(), MSG_DONTWAIT) > 0) continue;
+    while (socket_calls::send(socket.fileno(), block.data(), block.size(), MSG_DONTWAIT) > 0)
+        continue;
 }
 
 void drain(const Socket& socket) {
     std::string block(65536, 0);
-    while (::recv(socket.fileno(), block.data(), block.size(), MSG_DONTWAIT) > 0) continue;
+    while (socket_calls::recv(socket.fileno(), block.data(), block.size(), MSG_DONTWAIT) > 0)
+        continue;
 }
 
 // Waits until `task` waits for the socket.
@@ -424,7 +427,7 @@ TEST(SockSendTo, ErrorsAndCancel) {  // RS-04
         before.cancel();
         co_await expect_cancelled(before);
         char byte;
-        EXPECT_EQ(::recv(udp.a.fileno(), &byte, 1, MSG_DONTWAIT), -1);
+        EXPECT_EQ(socket_calls::recv(udp.a.fileno(), &byte, 1, MSG_DONTWAIT), -1);
     });
 }
 
@@ -436,9 +439,9 @@ TEST(SockSendTo, WaitsForRoomAndCanBeCancelled) {  // RS-04
         const Socket sender(AF_UNIX, SOCK_DGRAM);
         const SocketAddress to = receiver.getsockname();
         int sent = 0;
-        while (::sendto(sender.fileno(), "x", 1, MSG_DONTWAIT,
-                        static_cast<const sockaddr*>(to.data()),
-                        static_cast<socklen_t>(to.size())) == 1) {
+        while (socket_calls::sendto(sender.fileno(), "x", 1, MSG_DONTWAIT,
+                                    static_cast<const sockaddr*>(to.data()),
+                                    static_cast<socklen_t>(to.size())) == 1) {
             ++sent;
         }
         EXPECT_GT(sent, 0);
@@ -587,7 +590,7 @@ TEST(SockConnect, WaitsForRoomInTheQueueOfAUnixServer) {  // RS-05
 
 TEST(SockConnect, ABlockingSocketIsRefused) {  // RS-05, RS-06, DM-02
     run([](EventLoop& loop) -> Coroutine<> {
-        const Socket blocking(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        const Socket blocking(socket_calls::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         const auto connecting =
             co_await asyncio::as_result(loop.sock_connect(blocking, SocketAddress("127.0.0.1", 1)));
         EXPECT_EQ(support::error_text<asyncio::ValueError>(connecting),

@@ -21,6 +21,7 @@
 #include "net/make_transport.hpp"
 #include "net/write_buffer.hpp"
 #include "network.hpp"
+#include "socket_calls.hpp"
 
 namespace {
 
@@ -76,11 +77,11 @@ std::pair<Socket, Socket> tcp_pair() {
     listening.bind(SocketAddress("127.0.0.1", 0));
     listening.listen();
     const SocketAddress at = listening.getsockname();
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int fd = socket_calls::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     Socket left(fd);
-    EXPECT_EQ(
-        ::connect(fd, static_cast<const sockaddr*>(at.data()), static_cast<socklen_t>(at.size())),
-        0);
+    EXPECT_EQ(socket_calls::connect(fd, static_cast<const sockaddr*>(at.data()),
+                                    static_cast<socklen_t>(at.size())),
+              0);
     Socket right;
     while (!right) right = Socket(::accept4(listening.fileno(), nullptr, nullptr, SOCK_NONBLOCK));
     return {std::move(left), std::move(right)};
@@ -97,7 +98,7 @@ std::string drain(const Socket& socket) {
     std::string all;
     std::vector<char> block(1 << 16);
     while (true) {
-        const ssize_t n = ::recv(socket.fileno(), block.data(), block.size(), 0);
+        const ssize_t n = socket_calls::recv(socket.fileno(), block.data(), block.size(), 0);
         if (n <= 0) return all;
         all.append(block.data(), static_cast<std::size_t>(n));
     }
@@ -130,7 +131,7 @@ TEST(Transport, CallsConnectionMadeThenReadsThenReleasesTheWaiter) {  // PR-01, 
     run_briefly([]() -> Coroutine<> {
         EventLoop& loop = get_running_loop();
         auto [left, right] = Socket::pair();
-        EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
         const auto protocol = std::make_shared<Recorder>();
         Future<> ready;
         Iterations iterations(loop);
@@ -224,7 +225,7 @@ TEST(Transport, MayBeClosedBeforeConnectionMade) {  // PR-09
 TEST(Transport, MayBeClosedInConnectionMade) {  // PR-09
     run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
-        EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
         const auto protocol = std::make_shared<Recorder>();
         protocol->on_made = [&] { protocol->transport().close(); };
         make_socket_transport(get_running_loop(), std::move(left), protocol);
@@ -341,7 +342,7 @@ TEST(Transport, TellsWhatItIs) {  // TR-03, CN-09
         co_await protocol->lost;
         EXPECT_EQ(t.repr(), "<asyncio.Transport closed>");
         EXPECT_EQ(t.get_extra_info<SocketAddress>("peername"), there);
-        EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(fd));
     });
 }
 
@@ -375,7 +376,7 @@ TEST(Transport, TakesOverADescriptorThatWasWatched) {  // FD-01
         loop.add_reader(left.fileno(), [&] { ++calls; });
         const auto protocol = std::make_shared<Recorder>();
         make_socket_transport(loop, std::move(left), protocol);
-        EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
         co_await until([&] { return protocol->received == "x"; });
         EXPECT_EQ(calls, 0);
         protocol->transport().close();
@@ -418,7 +419,7 @@ TEST(Transport, ReadsNothingWhilePaused) {  // TR-05
 TEST(Transport, HonoursAPauseBeforeConnectionMade) {  // TR-05
     run_briefly([]() -> Coroutine<> {
         auto [left, right] = Socket::pair();
-        EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
         const auto protocol = std::make_shared<Recorder>();
         const auto t = make_socket_transport(get_running_loop(), std::move(left), protocol);
         t->pause_reading();
@@ -453,7 +454,7 @@ TEST(Transport, ReadsWhatCameBeforeTheEnd) {  // PR-09
     run_briefly([]() -> Coroutine<> {
         OneSided s;
         co_await s.connect();
-        EXPECT_EQ(::write(s.peer.fileno(), "last words", 10), 10);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "last words", 10), 10);
         s.peer.close();
         co_await s.protocol->lost;
         EXPECT_EQ(s.protocol->received, "last words");
@@ -472,7 +473,7 @@ TEST(Transport, GivesTheLoopBackAfterEachReceive) {  // TR-12
         std::size_t written = 0;
         while (written < sent.size()) {
             const ssize_t n =
-                ::write(s.peer.fileno(), sent.data() + written, sent.size() - written);
+                socket_calls::write(s.peer.fileno(), sent.data() + written, sent.size() - written);
             if (n < 0) break;
             written += static_cast<std::size_t>(n);
         }
@@ -524,7 +525,7 @@ TEST(Transport, ReadsIntoTheMemoryOfABufferedProtocol) {  // PR-06
         const auto protocol = std::make_shared<Buffered>();
         make_socket_transport(get_running_loop(), std::move(left), protocol);
         const std::string sent = pattern(1000);
-        EXPECT_EQ(::write(right.fileno(), sent.data(), sent.size()), 1000);
+        EXPECT_EQ(socket_calls::write(right.fileno(), sent.data(), sent.size()), 1000);
         right.close();
         co_await protocol->lost;
         EXPECT_TRUE(protocol->received == sent);
@@ -542,7 +543,7 @@ TEST(Transport, ReportsABufferedProtocolThatFails) {  // PR-06, TR-13
             protocol->room = empty ? 0 : 7;
             protocol->fail = !empty;
             make_socket_transport(loop, std::move(left), protocol);
-            EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+            EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
             co_await protocol->lost;
             EXPECT_NE(protocol->lost_error, nullptr);
         }
@@ -567,10 +568,10 @@ TEST(Transport, SwitchesProtocolsAtAnyTime) {  // TR-04
             t.set_protocol(second);
             EXPECT_FALSE(first.expired());
         };
-        EXPECT_EQ(::write(s.peer.fileno(), "one", 3), 3);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "one", 3), 3);
         co_await until([&] { return first.expired(); });
         EXPECT_EQ(transport.get_protocol(), second);
-        EXPECT_EQ(::write(s.peer.fileno(), "two", 3), 3);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "two", 3), 3);
         co_await until([&] { return second->received == "two"; });
         EXPECT_EQ(raised<TypeError>([&] { transport.set_protocol(nullptr); }),
                   "a stream transport needs a Protocol or a BufferedProtocol");
@@ -754,7 +755,7 @@ TEST(Transport, HoldsNoMoreThanTheWriterPutsIn) {
             while (may_write && !s.transport().is_closing()) s.transport().write(block);
             most = std::max(most, s.transport().get_write_buffer_size());
             char slowly[5000];
-            const ssize_t n = ::recv(s.peer.fileno(), slowly, sizeof slowly, 0);
+            const ssize_t n = socket_calls::recv(s.peer.fileno(), slowly, sizeof slowly, 0);
             if (n > 0) received += static_cast<std::size_t>(n);
             co_await asyncio::sleep(0s);
         }
@@ -953,7 +954,7 @@ TEST(Transport, ReportsWhatAProtocolThrowsAndAborts) {  // TR-13
         OneSided s;
         co_await s.connect();
         s.protocol->on_data = [](std::string_view) { throw std::runtime_error("data"); };
-        EXPECT_EQ(::write(s.peer.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "x", 1), 1);
         co_await s.protocol->lost;
         EXPECT_EQ(s.protocol->events.back(), "lost runtime_error");
 
@@ -981,7 +982,7 @@ TEST(Transport, NamesItselfInReports) {  // TR-13, EH-01
         co_await s.connect();
         s.protocol->on_data = [](std::string_view) { throw std::runtime_error("data"); };
         const std::string name = s.transport().repr();
-        EXPECT_EQ(::write(s.peer.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "x", 1), 1);
         co_await s.protocol->lost;
         EXPECT_EQ(told, name + " is known");
     });
@@ -996,12 +997,12 @@ TEST(Transport, GoesOnWhenConnectionMadeThrows) {  // PR-01
         Future<> ready;
         make_socket_transport(get_running_loop(), std::move(left), protocol, ready);
         co_await ready;
-        EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
         co_await until([&] { return protocol->received == "x"; });
         protocol->on_lost = [] { throw std::runtime_error("lost, too"); };
         protocol->transport().close();
         const int fd = *protocol->transport().get_extra_info<int>("socket");
-        co_await until([&] { return ::fcntl(fd, F_GETFD) < 0; });
+        co_await until([&] { return !socket_calls::is_open(fd); });
         EXPECT_EQ(errors.lines(),
                   (Lines{"Exception in callback protocol.connection_made(): runtime_error('no')",
                          "Exception in callback protocol.connection_lost(): "
@@ -1038,7 +1039,7 @@ TEST(Transport, LetsAnExitLeaveTheLoop) {  // S-60
     const auto protocol = std::make_shared<Recorder>();
     protocol->on_data = [](std::string_view) { throw SystemExit(7); };
     make_socket_transport(*loop, std::move(left), protocol);
-    EXPECT_EQ(::write(right.fileno(), "x", 1), 1);
+    EXPECT_EQ(socket_calls::write(right.fileno(), "x", 1), 1);
     EXPECT_THROW(loop->run_forever(), SystemExit);
     protocol->on_data = nullptr;
     right.close();
@@ -1070,7 +1071,7 @@ TEST(Transport, ReadsOnAfterAnExitLeftTheLoop) {  // S-60
     set_event_loop(loop.get());
     const auto protocol = std::make_shared<Exits>();
     make_socket_transport(*loop, std::move(left), protocol);
-    EXPECT_EQ(::write(right.fileno(), std::string(100, 'x').data(), 100), 100);
+    EXPECT_EQ(socket_calls::write(right.fileno(), std::string(100, 'x').data(), 100), 100);
     for (int i = 0; i < 4; ++i) {
         EXPECT_THROW(loop->run_until_complete(wait_for(protocol->lost, 5s)), SystemExit);
     }
@@ -1093,10 +1094,11 @@ TEST(Transport, AcceptsOnAfterAnExitLeftTheLoop) {  // S-60
     const SocketAddress at = server.sockets()[0].getsockname();
     std::vector<Socket> clients;
     for (int i = 0; i < 4; ++i) {
-        clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        EXPECT_EQ(::connect(clients.back().fileno(), static_cast<const sockaddr*>(at.data()),
-                            static_cast<socklen_t>(at.size())),
-                  0);
+        clients.emplace_back(socket_calls::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        EXPECT_EQ(
+            socket_calls::connect(clients.back().fileno(), static_cast<const sockaddr*>(at.data()),
+                                  static_cast<socklen_t>(at.size())),
+            0);
     }
     EXPECT_THROW(loop->run_forever(), SystemExit);
     loop->run_until_complete(wait_for(until([&] { return made == 4; }), 5s));
@@ -1127,7 +1129,7 @@ TEST(Transport, GetBufferMayChangeTheProtocol) {  // TR-04, PR-06
         const BaseTransport transport(
             make_socket_transport(get_running_loop(), std::move(left), gives, ready));
         co_await ready;
-        EXPECT_EQ(::write(right.fileno(), "bytes", 5), 5);
+        EXPECT_EQ(socket_calls::write(right.fileno(), "bytes", 5), 5);
         co_await until([&] { return next->received == "bytes"; });
         EXPECT_EQ(gives->updates, 0);
         transport.close();
@@ -1149,9 +1151,9 @@ TEST(Transport, CallsBackInTheContextItWasMadeIn) {  // SC-01
             number.set(number.get() + 10);
         };
         s.protocol->on_lost = [&] { seen.push_back(std::to_string(number.get())); };
-        EXPECT_EQ(::write(s.peer.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "x", 1), 1);
         co_await until([&] { return seen.size() == 1; });
-        EXPECT_EQ(::write(s.peer.fileno(), "x", 1), 1);
+        EXPECT_EQ(socket_calls::write(s.peer.fileno(), "x", 1), 1);
         co_await until([&] { return seen.size() == 2; });
         s.transport().close();
         co_await s.protocol->lost;

@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "socket_calls.hpp"
 #include "support.hpp"
 
 namespace {
@@ -200,13 +201,13 @@ TEST(OpenConnection, ClosesTheSocketOfACallThatIsRefused) {  // ST-01
     const int taken = ends.first.fileno();
     EXPECT_EQ(raised<RuntimeError>([&] { (void)open_connection({.sock = ends.first}); }),
               "no running event loop");
-    EXPECT_EQ(::fcntl(taken, F_GETFD), -1) << "it was taken over";
+    EXPECT_FALSE(socket_calls::is_open(taken)) << "it was taken over";
     run_bounded([&]() -> Coroutine<> {
         const int other = ends.second.fileno();
         EXPECT_EQ(raised<ValueError>(
                       [&] { (void)open_unix_connection({}, {.sock = ends.second, .limit = 0}); }),
                   "Limit cannot be <= 0");
-        EXPECT_EQ(::fcntl(other, F_GETFD), -1);
+        EXPECT_FALSE(socket_calls::is_open(other));
         co_return;
     });
 }

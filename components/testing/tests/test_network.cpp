@@ -284,6 +284,19 @@ TEST(Network, HostsHaveAddresses) {
     });
 }
 
+// A host that crashes before it has begun: nothing is told of the coroutine that never ran.
+ASYNC_TEST(Network, ACrashBeforeItsTaskBeginsIsQuiet, .run = kNetwork) {
+    ::testing::internal::CaptureStderr();
+    const auto task = create_task(on(network().host("db"), serve()));
+    task.cancel();
+    static_cast<void>(co_await asyncio::as_result(task));
+    const auto later = create_task(on(network().host("db"), serve()));
+    co_await asyncio::sleep(0s);
+    later.cancel();
+    static_cast<void>(co_await asyncio::as_result(later));
+    EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
 // ---- a packet that is lost, at every point ------------------------------------------------------
 
 TEST(DropEachPacket, AStreamLosesNothing) {
