@@ -130,8 +130,10 @@ Coroutine<> serve_client(Room& room, StreamReader reader, StreamWriter writer) {
     std::string name;
     for (std::string why = "your name? "; !why.empty(); why = refusal(room, name)) {
         writer.write(why);
-        const std::string line = co_await reader.readline();
-        name = without_end(line);
+        const auto line = co_await asyncio::as_result(reader.readline());
+        if (line.holds<asyncio::CancelledError>()) std::rethrow_exception(line.error());
+        // Nobody is here yet who could leave by an error.
+        name = line.has_value() ? without_end(line.value()) : "";
         if (name.empty()) co_return;  // the connection closes with its last writer
     }
     Client client{.name = name, .writer = writer};

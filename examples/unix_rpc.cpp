@@ -60,6 +60,15 @@ Coroutine<std::string> call(Words request) {
     throw ValueError("no method is called '" + method + "'");
 }
 
+// Raises what `outcome` holds, but for the end of a caller that does not wait for its answers.
+// True: it holds no error.
+template <class T>
+bool unless_gone(const Result<T>& outcome) {
+    if (outcome.has_value()) return true;
+    if (!outcome.template holds<ConnectionError>()) std::rethrow_exception(outcome.error());
+    return false;
+}
+
 Coroutine<> answer(std::string number, Words request, StreamWriter writer) {
     const auto result = co_await as_result(call(std::move(request)));
     try {
@@ -67,21 +76,27 @@ Coroutine<> answer(std::string number, Words request, StreamWriter writer) {
     } catch (const std::exception& error) {
         writer.write(number + " error " + error.what() + "\n");
     }
-    co_await writer.drain();
+    unless_gone(co_await as_result(writer.drain()));
 }
 
-Coroutine<> serve(StreamReader reader, StreamWriter writer) {
+Coroutine<> answer_all(StreamReader& reader, StreamWriter& writer) {
     co_await with(TaskGroup(), [&](TaskGroup& group) -> Coroutine<> {
-        while (auto line = co_await reader.next()) {
-            Words request = words(*line);
+        for (;;) {
+            const auto line = co_await as_result(reader.readline());
+            if (!unless_gone(line) || line.value().empty()) co_return;
+            Words request = words(line.value());
             if (request.empty()) continue;
             std::string number = request.front();
             request.erase(request.begin());
             group.create_task(answer(std::move(number), std::move(request), writer));
         }
     });
+}
+
+Coroutine<> serve(StreamReader reader, StreamWriter writer) {
+    co_await answer_all(reader, writer);
     writer.close();
-    co_await writer.wait_closed();
+    unless_gone(co_await as_result(writer.wait_closed()));
 }
 
 // Calls many methods over one connection; answers are told apart by their numbers.

@@ -245,7 +245,10 @@ void Loop::iterate(std::int64_t limit) {
     if (ready.empty()) {
         wait(stopping ? 0 : limit);
     } else if (backend->is_virtual()) {
-        if (backend->watches()) backend->wait(0, ready);
+        if (backend->watches()) {
+            backend->wait(0, ready);
+            bulk_reads.next_round(0, ready);
+        }
         queue_due_timers(now());
     } else {
         look();

@@ -83,7 +83,7 @@ std::pair<Socket, Socket> tcp_pair() {
                                     static_cast<socklen_t>(at.size())),
               0);
     Socket right;
-    while (!right) right = Socket(::accept4(listening.fileno(), nullptr, nullptr, SOCK_NONBLOCK));
+    while (!right) right = Socket(socket_calls::accept4(listening.fileno(), SOCK_NONBLOCK));
     return {std::move(left), std::move(right)};
 }
 

@@ -447,7 +447,8 @@ TEST(Streams, PassOnABackPressure) {  // ST-04, ST-13
 // Resets the connection.
 void reset(const StreamWriter& writer) {
     const linger hard{.l_onoff = 1, .l_linger = 0};
-    setsockopt(*writer.get_extra_info<int>("socket"), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    socket_calls::setsockopt(*writer.get_extra_info<int>("socket"), SOL_SOCKET, SO_LINGER, &hard,
+                             sizeof hard);
     writer.transport().abort();
 }
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "socket_calls.hpp"
 #include "support.hpp"
 #include "tls_support.hpp"
 
@@ -225,8 +226,8 @@ Coroutine<std::string> client_hello(ssl::SSLContext context) {
 
 void reset(const StreamWriter& writer) {
     const linger hard{.l_onoff = 1, .l_linger = 0};
-    ::setsockopt(writer.get_extra_info<int>("socket").value(), SOL_SOCKET, SO_LINGER, &hard,
-                 sizeof hard);
+    socket_calls::setsockopt(writer.get_extra_info<int>("socket").value(), SOL_SOCKET, SO_LINGER,
+                             &hard, sizeof hard);
     writer.transport().abort();
 }
 

@@ -48,7 +48,20 @@ inline int socket(int family, int type, int protocol) {
 inline int connect(int fd, const sockaddr* to, socklen_t size) {
     auto* const sockets = simulated(fd);
     if (!sockets) return ::connect(fd, to, size);
-    return as_call(sockets->connect(fd, asyncio::SocketAddress::from(to, size)));
+    // Where the system's would wait it is under way, and what is sent is sent then.
+    const int done = sockets->connect(fd, asyncio::SocketAddress::from(to, size));
+    return as_call(done == -EINPROGRESS ? 0 : done);
+}
+inline int accept4(int fd, int flags) {
+    auto* const sockets = simulated(fd);
+    if (!sockets) return ::accept4(fd, nullptr, nullptr, flags);
+    asyncio::SocketAddress from;
+    return as_call(sockets->accept(fd, from));
+}
+inline int setsockopt(int fd, int level, int option, const void* value, socklen_t size) {
+    auto* const sockets = simulated(fd);
+    if (!sockets) return ::setsockopt(fd, level, option, value, size);
+    return as_call(sockets->set_option(fd, level, option, {static_cast<const char*>(value), size}));
 }
 // Whether there is such a descriptor.
 inline bool is_open(int fd) {

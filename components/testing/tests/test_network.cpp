@@ -284,6 +284,56 @@ TEST(Network, HostsHaveAddresses) {
     });
 }
 
+constexpr std::size_t kMuch = 8'000'000;  // bytes
+
+// Both sides send more than fits on the way, and read meanwhile.
+ASYNC_TEST(Network, MegabytesGoBothWays, .run = kNetwork) {
+    const auto writes = [](StreamWriter to) -> Coroutine<> {
+        to.write(std::string(kMuch, 'x'));
+        co_await to.drain();
+        to.write_eof();
+    };
+    const auto reads = [](StreamReader from) -> Coroutine<> {
+        CO_ASSERT_EQ((co_await from.read()).size(), kMuch);
+    };
+    asyncio::Event ended;
+    const auto serves = [&](StreamReader reader, StreamWriter writer) -> Coroutine<> {
+        const auto writing = create_task(writes(writer));
+        co_await reads(reader);
+        co_await writing;
+        writer.close();
+        ended.set();
+    };
+    auto server = co_await asyncio::start_server(serves, "127.0.0.1", 0);
+    auto [reader, writer] =
+        co_await asyncio::open_connection("127.0.0.1", server.sockets()[0].getsockname().port());
+    const auto writing = create_task(writes(writer));
+    co_await reads(reader);
+    co_await writing;
+    writer.close();
+    co_await ended.wait();
+    server.close();
+    co_await server.wait_closed();
+}
+
+// However busy the loop is.
+ASYNC_TEST(Network, MegabytesComeBesideATaskThatNeverWaits, .run = kNetwork) {
+    auto [left, right] = asyncio::Socket::pair();
+    auto [from, unused] = co_await asyncio::open_connection({.sock = std::move(left)});
+    auto [none, to] = co_await asyncio::open_connection({.sock = std::move(right)});
+    to.write(std::string(kMuch, 'x'));
+    to.close();
+    const auto reads = [](StreamReader reader) -> Coroutine<> {
+        CO_ASSERT_EQ((co_await reader.read()).size(), kMuch);
+    };
+    const auto reading = create_task(reads(from));
+    for (int i = 0; i < 100'000 && !reading.done(); ++i) co_await asyncio::sleep(0s);
+    CO_ASSERT_TRUE(reading.done());
+    co_await reading;
+    unused.close();
+    co_await unused.wait_closed();
+}
+
 // A host that crashes before it has begun: nothing is told of the coroutine that never ran.
 ASYNC_TEST(Network, ACrashBeforeItsTaskBeginsIsQuiet, .run = kNetwork) {
     ::testing::internal::CaptureStderr();

@@ -46,7 +46,10 @@ class SimulatedBackend final : public Backend {
         world_.let_happen(now_);
         tell(ready);
     }
-    std::int64_t next_event() const noexcept override { return world_.next_event(); }
+    std::int64_t next_event() const noexcept override {
+        // What is to be told is due.
+        return changed_.empty() && !all_changed_ ? world_.next_event() : now_;
+    }
 
     void watch(int fd, Node* on_read, Node* on_write) override {
         if (fd < 0) throw ValueError("Invalid file descriptor: " + std::to_string(fd));
@@ -130,10 +133,10 @@ class SimulatedBackend final : public Backend {
         }
         return sent;
     }
-    ReceivedDatagrams receive_datagrams(IoChannel& channel, DatagramRoom&, bool,
+    ReceivedDatagrams receive_datagrams(IoChannel& channel, DatagramRoom& room, bool,
                                         std::size_t most) noexcept override {
         try {
-            return take_datagrams(channel, most);
+            return take_datagrams(channel, batches_[&room], most);
         } catch (const std::bad_alloc&) {
             return {{}, ENOMEM};
         }
@@ -188,6 +191,11 @@ class SimulatedBackend final : public Backend {
         Node* on_read = nullptr;
         Node* on_write = nullptr;
     };
+    // What one receiver was given. Another may receive while it looks at that, and has its own.
+    struct Batch {
+        std::vector<std::string> texts;
+        std::vector<ReceivedDatagram> datagrams;
+    };
     static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
 
     static std::int64_t later(std::int64_t now, std::int64_t by) {
@@ -232,13 +240,13 @@ class SimulatedBackend final : public Backend {
         woken_ = false;
     }
 
-    ReceivedDatagrams take_datagrams(IoChannel& channel, std::size_t most) {
-        datagrams_.clear();
-        texts_.clear();
+    ReceivedDatagrams take_datagrams(IoChannel& channel, Batch& batch, std::size_t most) {
+        batch.datagrams.clear();
+        batch.texts.clear();
         const EndpointRef endpoint = world_.find(channel.fd());
         if (!endpoint) return {{}, EBADF};
         int error = 0;
-        while (texts_.size() < most) {
+        while (batch.texts.size() < most) {
             if (endpoint->error == 0 && endpoint->datagrams.empty()) break;
             std::string text(65536, '\0');
             SocketAddress from;
@@ -248,15 +256,16 @@ class SimulatedBackend final : public Backend {
                 break;
             }
             text.resize(static_cast<std::size_t>(n));
-            texts_.push_back(std::move(text));
-            datagrams_.push_back({{}, from, false});
+            batch.texts.push_back(std::move(text));
+            batch.datagrams.push_back({{}, from, false});
         }
-        if (texts_.size() < most) state_of(channel).readable = endpoint->readable();
-        if (texts_.empty()) return {{}, error != 0 ? error : EAGAIN};
+        if (batch.texts.size() < most) state_of(channel).readable = endpoint->readable();
+        if (batch.texts.empty()) return {{}, error != 0 ? error : EAGAIN};
         if (error != 0) endpoint->error = error;  // for the next call
-        for (std::size_t i = 0; i < texts_.size(); ++i) datagrams_[i].data = texts_[i];
+        for (std::size_t i = 0; i < batch.texts.size(); ++i)
+            batch.datagrams[i].data = batch.texts[i];
         called_ = true;
-        return {datagrams_, 0};
+        return {batch.datagrams, 0};
     }
 
     // Queues what waits for what has changed. Returns whether there was anything.
@@ -313,8 +322,7 @@ class SimulatedBackend final : public Backend {
     std::set<int> changed_;
     bool all_changed_ = false;
     std::string memory_;
-    std::vector<std::string> texts_;
-    std::vector<ReceivedDatagram> datagrams_;
+    std::map<const DatagramRoom*, Batch> batches_;
     std::mutex mutex_;
     std::condition_variable wakes_;
     bool woken_ = false;

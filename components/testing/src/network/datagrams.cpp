@@ -47,28 +47,31 @@ std::int64_t SimulatedWorld::send_datagram(const EndpointRef& from, std::string 
     if (!host) return -EHOSTUNREACH;
     Direction& way = direction(from->host, *host);
     if (way.held()) return size;  // datagrams are lost then
+    const Arrival arrival = [this, from, to, own, data = std::move(data), host = *host] {
+        if (direction(from->host, host).held()) return;
+        const EndpointRef other = bound_at(*from, to, host);
+        if (!other) {
+            if (from->connected) from->error = ECONNREFUSED;
+            return changed(from);
+        }
+        const bool wanted = !other->connected || other->peer_name == own;
+        if (!wanted || other->datagrams.size() >= kMostDatagrams) return;
+        tell(*other,
+             [&] { return "receives a datagram of " + std::to_string(data.size()) + " bytes"; });
+        other->datagrams.push_back({data, own});
+        changed(other);
+    };
     const int copies = way.duplicates(numbers_) ? 2 : 1;
     for (int i = 0; i < copies; ++i) {
-        const std::int64_t when = way.alone(now_, kHeader + data.size(), numbers_);
+        const std::int64_t when =
+            way.alone(now_, kHeader + static_cast<std::size_t>(size), numbers_);
         if (when == Direction::kNever || loses_this()) {
             tell(*from, [&] { return "loses a datagram of " + std::to_string(size) + " bytes"; });
-            continue;
+        } else if (from->host == *host) {
+            arrival();  // within a machine there is no way
+        } else {
+            at(when, arrival);
         }
-        at(when, [this, from, to, own, data, host = *host] {
-            if (direction(from->host, host).held()) return;
-            const EndpointRef other = bound_at(*from, to, host);
-            if (!other) {
-                if (from->connected) from->error = ECONNREFUSED;
-                return changed(from);
-            }
-            const bool wanted = !other->connected || other->peer_name == own;
-            if (!wanted || other->datagrams.size() >= kMostDatagrams) return;
-            tell(*other, [&] {
-                return "receives a datagram of " + std::to_string(data.size()) + " bytes";
-            });
-            other->datagrams.push_back({data, own});
-            changed(other);
-        });
     }
     return size;
 }

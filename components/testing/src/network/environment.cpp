@@ -35,7 +35,11 @@ std::unique_ptr<component::Backend> simulated_in_place_of(
 bool wrap_if_asked() {
     const char* const name = ::secure_getenv("ASYNCIO_BACKEND");
     const bool asked = name && std::string_view(name) == "simulated";
-    if (asked) component::wrap_backends(simulated_in_place_of);
+    if (asked) {
+        component::wrap_backends(simulated_in_place_of);
+        // Of this thread also the sockets that it makes before its first loop.
+        component::set_simulated_sockets(&world_of_thread());
+    }
     return asked;
 }
 

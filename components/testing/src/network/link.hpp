@@ -59,6 +59,11 @@ class Direction {
         return options_.duplicate > 0 && numbers.part() < options_.duplicate;
     }
 
+    // Nothing is under way, so that what leaves now may arrive at once.
+    bool idle() const { return held_ == 0 && under_way_ == 0; }
+    void left() { ++under_way_; }
+    void arrived() { --under_way_; }
+
     // What is sent, and what is under way, stays on the way until release().
     bool held() const { return held_ > 0; }
     void hold() { ++held_; }
@@ -93,6 +98,7 @@ class Direction {
     LinkOptions options_;
     std::int64_t free_at_ = 0;  // when what leaves has left
     std::int64_t last_ = 0;     // of streams: when the last piece arrives
+    std::size_t under_way_ = 0;
     int held_ = 0;
     std::deque<Arrival> waiting_;
 };

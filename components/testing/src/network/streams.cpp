@@ -152,6 +152,8 @@ int SimulatedWorld::accept(int fd, SocketAddress& from) {
     const EndpointRef endpoint = find(fd);
     if (!endpoint) return -EBADF;
     if (endpoint->state != Endpoint::State::kListening) return -EINVAL;
+    // One that is called in a loop, as a blocking one would wait, sees what is due.
+    if (endpoint->accepted.empty()) let_happen(now_);
     if (endpoint->accepted.empty()) return -EAGAIN;
     const EndpointRef accepted = std::move(endpoint->accepted.front());
     endpoint->accepted.pop_front();
@@ -190,15 +192,26 @@ void SimulatedWorld::send_in_order(const EndpointRef& from, std::uint32_t to, st
     }
     const std::int64_t when = way.in_order(now_, bytes, loses_this(), numbers_);
     if (when == Direction::kNever) return;  // whoever waits for an answer has a limit of time
+    way.left();
     at(when, [this, from, to, bytes, arrival = std::move(arrival)] {
         // What is on the way while the way is cut comes later, too.
         Direction& now = direction(from->host, to);
+        now.arrived();
         if (now.held()) {
             now.wait([this, from, to, bytes, arrival] { send_in_order(from, to, bytes, arrival); });
         } else {
             arrival();
         }
     });
+}
+
+// Within a machine there is no way: what is written is there when the call returns.
+void SimulatedWorld::hand_on(const EndpointRef& from, std::uint32_t to, std::size_t bytes,
+                             Arrival arrival) {
+    const bool near = from->host == to && direction(to, to).idle();
+    if (near && !loses_this()) return arrival();
+    if (near) --packets_;  // it is counted there
+    send_in_order(from, to, bytes, std::move(arrival));
 }
 
 void SimulatedWorld::pump(const EndpointRef& from) {
@@ -224,16 +237,15 @@ void SimulatedWorld::pump(const EndpointRef& from) {
         from->in_flight += most;
         if (from->unanswered == 0) watch_answer(from);
         from->unanswered += most;
-        send_in_order(from, to->host, kHeader + most,
-                      [this, to, from, most, piece = std::move(piece)]() mutable {
-                          arrived(to, piece);
-                          send_in_order(to, from->host, kHeader,
-                                        [this, from, most] { answered(from, most); });
-                      });
+        hand_on(from, to->host, kHeader + most,
+                [this, to, from, most, piece = std::move(piece)]() mutable {
+                    arrived(to, piece);
+                    hand_on(to, from->host, kHeader, [this, from, most] { answered(from, most); });
+                });
     }
     if (from->unsent_bytes == 0 && from->ends && !from->fin_sent) {
         from->fin_sent = true;
-        send_in_order(from, to->host, kHeader, [this, to] { fin_arrived(to); });
+        hand_on(from, to->host, kHeader, [this, to] { fin_arrived(to); });
         orphans_.erase(from);
     }
 }
@@ -246,8 +258,8 @@ void SimulatedWorld::send_to_nobody(const EndpointRef& from) {
     Endpoint nobody;
     nobody.host = from->peer_host;
     const auto answers = std::make_shared<Endpoint>(nobody);
-    send_in_order(from, from->peer_host, kHeader, [this, from, answers] {
-        send_in_order(answers, from->host, kHeader, [this, from] { fail(from, ECONNRESET); });
+    hand_on(from, from->peer_host, kHeader, [this, from, answers] {
+        hand_on(answers, from->host, kHeader, [this, from] { fail(from, ECONNRESET); });
     });
 }
 
@@ -312,14 +324,14 @@ void SimulatedWorld::send_reset(const EndpointRef& from) {
     from->unsent_bytes = 0;
     orphans_.erase(from);
     if (!to) return;
-    send_in_order(from, to->host, kHeader, [this, to] { fail(to, ECONNRESET); });
+    hand_on(from, to->host, kHeader, [this, to] { fail(to, ECONNRESET); });
 }
 
 // The sender hears of the room that there is now.
 void SimulatedWorld::read_by_user(const EndpointRef& reader, std::size_t bytes) {
     const EndpointRef sender = reader->peer.lock();
     if (!sender) return;
-    send_in_order(reader, sender->host, kHeader, [this, sender, bytes] {
+    hand_on(reader, sender->host, kHeader, [this, sender, bytes] {
         sender->in_flight -= std::min(bytes, sender->in_flight);
         pump(sender);
         changed(sender);
@@ -382,6 +394,10 @@ std::int64_t SimulatedWorld::send(int fd, std::span<const std::string_view> piec
     if (endpoint->error != 0) return -std::exchange(endpoint->error, 0);
     if (endpoint->state == Endpoint::State::kConnecting) return -EAGAIN;
     if (endpoint->state != Endpoint::State::kOpen || endpoint->ends) return -EPIPE;
+    if (endpoint->family == AF_UNIX) {
+        const EndpointRef peer = endpoint->peer.lock();
+        if (!peer || peer->gone) return -EPIPE;
+    }
     std::size_t n = 0;
     for (const std::string_view piece : pieces) {
         const std::size_t some = std::min(piece.size(), endpoint->room());

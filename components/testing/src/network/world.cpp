@@ -156,6 +156,7 @@ int SimulatedWorld::close(int fd) noexcept {
 }
 
 void SimulatedWorld::closed(const EndpointRef& endpoint) {
+    endpoint->gone = true;
     for (auto entry = bound_.begin(); entry != bound_.end();) {
         entry = entry->second.lock() == endpoint ? bound_.erase(entry) : std::next(entry);
     }
@@ -163,8 +164,16 @@ void SimulatedWorld::closed(const EndpointRef& endpoint) {
         for (const EndpointRef& waiting : std::exchange(endpoint->accepted, {})) {
             send_reset(waiting);
         }
-    } else if (endpoint->kind == Endpoint::Kind::kStream &&
-               endpoint->state == Endpoint::State::kOpen) {
+        endpoint->state = Endpoint::State::kDead;
+        return;
+    }
+    // Within a machine a connection stands before its socket hears of that.
+    const EndpointRef peer = endpoint->peer.lock();
+    const bool near = peer && peer->host == endpoint->host;
+    if (endpoint->state == Endpoint::State::kConnecting && near) {
+        endpoint->state = Endpoint::State::kOpen;
+    }
+    if (endpoint->kind == Endpoint::Kind::kStream && endpoint->state == Endpoint::State::kOpen) {
         // What came and was not read is not to be lost silently.
         if (endpoint->received_bytes > 0 || endpoint->linger_reset) {
             send_reset(endpoint);
@@ -175,6 +184,10 @@ void SimulatedWorld::closed(const EndpointRef& endpoint) {
         }
         return;
     }
+    if (endpoint->state == Endpoint::State::kConnecting) {
+        // Whoever has accepted it already is told when its answer comes back to nobody.
+        return send_reset(endpoint);
+    }
     endpoint->state = Endpoint::State::kDead;
 }
 
@@ -183,11 +196,11 @@ void SimulatedWorld::closed(const EndpointRef& endpoint) {
 std::string SimulatedWorld::key_of(const Endpoint& endpoint, const SocketAddress& address,
                                    std::uint32_t host) const {
     std::string key = std::to_string(host) + (endpoint.kind == Endpoint::Kind::kStream ? 't' : 'u');
-    if (address.family() == AF_UNIX) return key + 'x' + address.path();
+    // Safe because these are the bytes of the name, of which an abstract one may be any.
+    const std::string_view bytes(static_cast<const char*>(address.data()), address.size());
+    if (address.family() == AF_UNIX) return key.append(1, 'x').append(bytes);
     key += std::to_string(address.port()) + ' ';
-    if (is_any(address)) return key + '*';
-    // Whatever address of itself a host is called by.
-    return key + (is_loopback(address) ? "lo" : address.host());
+    return key + (is_any(address) ? "*" : address.host());
 }
 
 EndpointRef SimulatedWorld::bound_at(const Endpoint& like, const SocketAddress& address,
@@ -215,15 +228,23 @@ int SimulatedWorld::bind_to_free_port(const EndpointRef& endpoint, std::uint32_t
     return -EADDRINUSE;
 }
 
+// As the system chooses one: five hexadecimal digits, unix(7).
+SocketAddress SimulatedWorld::next_abstract_name() {
+    char digits[8];
+    std::snprintf(digits, sizeof digits, "%05x", ++abstract_names_ & 0xfffff);
+    return SocketAddress::unix(std::string(1, '\0') + digits);
+}
+
 int SimulatedWorld::bind(int fd, const SocketAddress& address) {
     const EndpointRef endpoint = find(fd);
     if (!endpoint) return -EBADF;
     if (address.family() != endpoint->family) return -EINVAL;
     if (address.family() == AF_UNIX) {
         if (!endpoint->own.path().empty()) return -EINVAL;
-        if (bound_at(*endpoint, address, endpoint->host)) return -EADDRINUSE;
-        endpoint->own = address;
-        bound_[key_of(*endpoint, address, endpoint->host)] = endpoint;
+        const SocketAddress name = address.path().empty() ? next_abstract_name() : address;
+        if (bound_at(*endpoint, name, endpoint->host)) return -EADDRINUSE;
+        endpoint->own = name;
+        bound_[key_of(*endpoint, name, endpoint->host)] = endpoint;
         return 0;
     }
     if (endpoint->own.port() != 0) return -EINVAL;

@@ -56,6 +56,7 @@ struct Endpoint {
     bool fin_sent = false;
     bool fin_received = false;
     bool ended = false;       // that came before it failed
+    bool gone = false;        // nobody has a number of it any more
     bool no_reading = false;  // shut down for reading
     bool linger_reset = false;
 
@@ -153,6 +154,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     // Sends in order, or lets it wait where nothing gets through.
     void send_in_order(const EndpointRef& from, std::uint32_t to, std::size_t bytes,
                        Arrival arrival);
+    void hand_on(const EndpointRef& from, std::uint32_t to, std::size_t bytes, Arrival arrival);
     void pump(const EndpointRef& from);
     void send_to_nobody(const EndpointRef& from);
     void arrived(const EndpointRef& to, std::string data);
@@ -165,6 +167,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     void closed(const EndpointRef& endpoint);
     void syn_arrived(const EndpointRef& client, const SocketAddress& to, std::uint32_t host);
     std::int64_t send_datagram(const EndpointRef& from, std::string data, const SocketAddress& to);
+    SocketAddress next_abstract_name();
     bool loses_this() noexcept { return ++packets_ == lost_packet_; }
     int bind_to_free_port(const EndpointRef& endpoint, std::uint32_t host);
     std::string key_of(const Endpoint& endpoint, const SocketAddress& address,
@@ -186,6 +189,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
     std::multimap<std::int64_t, Arrival> events_;  // those of one time in the order they came
     std::map<int, EndpointRef> sockets_;
     int next_number_ = kFirst;
+    unsigned abstract_names_ = 0;
     std::vector<HostEntry> hosts_;
     std::map<std::pair<std::uint32_t, std::uint32_t>, Direction> links_;
     LinkOptions link_options_;
