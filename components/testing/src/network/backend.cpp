@@ -29,11 +29,11 @@ constexpr std::int64_t kLatest = std::numeric_limits<std::int64_t>::max() - 1;
 class SimulatedBackend final : public Backend {
   public:
     explicit SimulatedBackend(SimulatedWorld& world) : world_(world), now_(world.now()) {
-        world_.set_changed([this](Endpoint& endpoint) { note(endpoint); });
+        world_.tell_changes(this, [this](Endpoint& endpoint) { note(endpoint); });
     }
     SimulatedBackend(const SimulatedBackend&) = delete;
     SimulatedBackend& operator=(const SimulatedBackend&) = delete;
-    ~SimulatedBackend() override { world_.set_changed({}); }
+    ~SimulatedBackend() override { world_.tell_no_more(this); }
 
     void wait(std::int64_t timeout, ReadyQueue& ready) override {
         // What the tasks have done since is told first, and then time need not move.

@@ -87,7 +87,8 @@ void SimulatedWorld::write_trace(const Endpoint& endpoint, std::string_view what
 }
 
 void SimulatedWorld::changed(const EndpointRef& endpoint) {
-    if (changed_ && endpoint) changed_(*endpoint);
+    if (!endpoint) return;
+    for (const auto& [who, changed] : changed_) changed(*endpoint);
 }
 
 // ---- numbers ------------------------------------------------------------------------------------

@@ -90,7 +90,9 @@ class SimulatedWorld final : public component::SimulatedSockets {
     ~SimulatedWorld() override;
 
     Network& network() noexcept { return network_; }
-    void set_changed(Changed changed) { changed_ = std::move(changed); }
+    // `who`: whose it is; several loops may be there, one after the other or nested.
+    void tell_changes(const void* who, Changed changed) { changed_[who] = std::move(changed); }
+    void tell_no_more(const void* who) noexcept { changed_.erase(who); }
 
     // ---- time
     std::int64_t now() const noexcept { return now_; }
@@ -184,7 +186,7 @@ class SimulatedWorld final : public component::SimulatedSockets {
 
     Network network_;
     Numbers numbers_;
-    Changed changed_;
+    std::map<const void*, Changed> changed_;
     std::int64_t now_ = 0;
     std::multimap<std::int64_t, Arrival> events_;  // those of one time in the order they came
     std::map<int, EndpointRef> sockets_;
