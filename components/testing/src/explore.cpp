@@ -1,7 +1,12 @@
 // Many orders of one test, and the simplest one that fails.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "asyncio/testing.hpp"
@@ -17,7 +22,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kMostSimplifying = 2'000;  // runs
+constexpr std::uint64_t kMostSimplifying = 2'000;      // runs
+constexpr Duration kLongest = std::chrono::days(365);  // of a search
 
 // A test in one order.
 struct Ran {
@@ -63,17 +69,18 @@ std::uint64_t delays_of(const std::vector<std::uint32_t>& indices) {
 
 // Takes delays out for as long as it still fails: behind a choice that becomes the oldest the
 // others may mean other entries, so that each is tried with and without what follows.
-Ran simplified(const Scenario& scenario, const RunOptions& options, Ran ran) {
+Ran simplified(const Scenario& scenario, const RunOptions& options, Ran ran,
+               Clock::time_point deadline) {
     std::uint64_t runs = 0;
     const auto try_these = [&](std::vector<std::uint32_t> indices) {
-        if (runs++ >= kMostSimplifying) return false;
+        if (runs++ >= kMostSimplifying || Clock::now() > deadline) return false;
         Ran other = run_in(scenario, options, indices);
         const bool simpler = !other.failed.empty() && delays_of(indices_of(other.choices)) <
                                                           delays_of(indices_of(ran.choices));
         if (simpler) ran = std::move(other);
         return simpler;
     };
-    for (bool again = true; again && runs < kMostSimplifying;) {
+    for (bool again = true; again && runs < kMostSimplifying && Clock::now() < deadline;) {
         again = false;
         const std::vector<std::uint32_t> indices = indices_of(ran.choices);
         for (std::size_t at = indices.size(); at-- > 0 && !again;) {
@@ -89,6 +96,31 @@ Ran simplified(const Scenario& scenario, const RunOptions& options, Ran ran) {
         }
     }
     return ran;
+}
+
+// A longer one is kept in a file.
+constexpr std::size_t kLongestLine = 400;
+
+// What ASYNCIO_REPLAY is to be set to.
+std::string shown(const std::string& order) {
+    if (order.size() <= kLongestLine) return order;
+    std::error_code error;
+    const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
+    const std::filesystem::path path =
+        folder / ("asyncio-replay-" + std::to_string(std::hash<std::string>()(order)));
+    std::ofstream file(path);
+    file << order << '\n' << std::flush;
+    return error || !file ? order : '@' + path.string();
+}
+
+// The other way round. Raises: ValueError if there is no such file.
+std::string order_in(std::string_view text) {
+    if (!text.starts_with('@')) return std::string(text);
+    const std::string path(text.substr(1));
+    std::ifstream file(path);
+    std::string order;
+    if (!std::getline(file, order)) throw ValueError("there is no order in " + path);
+    return order;
 }
 
 std::string order_text(const RunOptions& options, const Ran& ran) {
@@ -116,9 +148,10 @@ struct Searched {
 Searched search_for(const Scenario& scenario, const ExploreOptions& options,
                     Happenings& happenings) {
     Searched result;
-    const auto began = Clock::now();
+    const Duration limit = options.limit.is_none() ? kLongest : options.limit.duration();
+    const auto deadline = Clock::now() + std::min(limit, kLongest);
     const auto search = make_search(options.strategy, options.run.seed, options.most);
-    while (result.explored.runs < options.most && Clock::now() - began < options.limit.duration()) {
+    while (result.explored.runs < options.most && Clock::now() < deadline) {
         Source* const source = search->next();
         if (!source) {
             result.explored.exhausted = true;
@@ -127,7 +160,7 @@ Searched search_for(const Scenario& scenario, const ExploreOptions& options,
         Ran ran = run_in(scenario, options.run, *source, &happenings, false);
         ++result.explored.runs;
         if (!ran.failed.empty()) {
-            result.failed = simplified(scenario, options.run, std::move(ran));
+            result.failed = simplified(scenario, options.run, std::move(ran), deadline);
             break;
         }
         search->ran(ran.choices);
@@ -149,7 +182,7 @@ ExploreOptions with_seed(ExploreOptions options) {
 }  // namespace
 
 std::string replay(const Scenario& scenario, std::string_view text, const RunOptions& options) {
-    const Order order = order_of(text);
+    const Order order = order_of(order_in(text));
     RunOptions seeded = options;
     seeded.seed = order.seed;
     const Ran ran = run_in(scenario, seeded, order.choices);
@@ -183,7 +216,7 @@ Explored explore(const Scenario& scenario, const ExploreOptions& options) {
         throw ScenarioFailed(told_of(scenario, seeded.run, *result.failed) + "\nfound in run " +
                              std::to_string(result.explored.runs) +
                              "; this shows it again: ASYNCIO_REPLAY='" +
-                             order_text(seeded.run, *result.failed) + "'");
+                             shown(order_text(seeded.run, *result.failed)) + "'");
     }
     std::string failed = options.run.leaves_nothing ? before.since() : std::string();
     for (const auto& [name, happened] : happenings) {

@@ -277,6 +277,39 @@ TEST(Replay, RefusesWhatIsNoOrder) {
     }
 }
 
+// Fails after many choices, most of which matter.
+Coroutine<> fails_late() {
+    std::string order;
+    const auto steps = [](std::string& to, char name) -> Coroutine<> {
+        for (int i = 0; i < 600; ++i) {
+            to += name;
+            co_await asyncio::sleep(0s);
+        }
+    };
+    const auto a = create_task(steps(order, 'a'));
+    const auto b = create_task(steps(order, 'b'));
+    co_await asyncio::gather(a, b);
+    int pairs = 0;
+    for (std::size_t i = 1; i < order.size(); ++i) pairs += order[i] == order[i - 1];
+    if (pairs > 300) throw asyncio::ValueError("many pairs");
+}
+
+TEST(Replay, ALongOrderIsKeptInAFile) {
+    try {
+        explore(fails_late, {.strategy = Random{}, .limit = 1s});
+        FAIL();
+    } catch (const ScenarioFailed& failed) {
+        const std::string what = failed.what();
+        const std::size_t at = what.find("ASYNCIO_REPLAY='@");
+        ASSERT_NE(at, std::string::npos) << what.substr(0, 500);
+        std::string order = what.substr(at + 16);
+        order = order.substr(0, order.find('\''));
+        EXPECT_NE(replay(fails_late, order).find("many pairs"), std::string::npos);
+        std::filesystem::remove(order.substr(1));
+        EXPECT_THROW((void)replay(fails_late, order), asyncio::ValueError);
+    }
+}
+
 TEST(Replay, ADepartureIsTold) {
     try {
         (void)replay(right, "1:zzzz/00000000");

@@ -143,7 +143,7 @@ using Strategy = std::variant<Delays, Random, Pct, All>;
 struct ExploreOptions {
     Strategy strategy = Delays{};            // how orders are chosen
     std::uint64_t most = 100'000;            // runs
-    Delay limit = std::chrono::seconds(10);  // of real time, for all of them
+    Delay limit = std::chrono::seconds(10);  // of real time, for all of them, and for simplifying
     RunOptions run = {};                     // of each run
 };
 
@@ -155,7 +155,8 @@ struct Explored {
 
 // Runs it in many orders. The first one that fails is made as simple as it can be, and told with a
 // line that shows it again: ASYNCIO_REPLAY=... in the environment of the same test runs that order
-// alone, and says if the test is not deterministic. Raises: ScenarioFailed.
+// alone, and says if the test is not deterministic. A long order is kept in a file in the folder
+// for temporary ones, and named: ASYNCIO_REPLAY=@PATH. Raises: ScenarioFailed.
 ASYNCIO_API Explored explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // What find_failure() has found.
@@ -167,8 +168,9 @@ struct Failure {
 // The same, for those who expect a failure. None: all runs were fine.
 ASYNCIO_API std::optional<Failure> find_failure(const Scenario& scenario,
                                                 const ExploreOptions& options = {});
-// Runs it in one order. What fails is returned; empty: nothing did. Raises: ValueError if `order`
-// is none; ScenarioFailed if the test has other choices than when that order was written.
+// Runs it in one order, or in that of the file PATH if `order` is "@PATH". What fails is returned;
+// empty: nothing did. Raises: ValueError if `order` is none; ScenarioFailed if the test has other
+// choices than when that order was written.
 ASYNCIO_API std::string replay(const Scenario& scenario, std::string_view order,
                                const RunOptions& options = {});
 
