@@ -36,7 +36,8 @@ Coroutine<> echoes(StreamReader reader, StreamWriter writer) {
 
 Coroutine<> talk(const Contexts& contexts, std::string& trace) {
     network().keep_trace();
-    network().set_links({.latency = 10ms, .jitter = 5ms, .loss = 0.1});
+    // What is written together is one packet, however long a signature in it is.
+    network().set_links({.latency = 10ms, .jitter = 5ms, .loss = 0.1, .mtu = 64 * 1024});
     const Host host = network().host("localhost.test");
     const asyncio::ServerOptions serving{.ssl = &contexts.server};
     const auto serves = [&]() -> Coroutine<asyncio::Server> {
