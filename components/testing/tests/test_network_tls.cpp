@@ -23,8 +23,6 @@ struct Contexts {
     support::TestAuthority authority;
     asyncio::ssl::SSLContext server =
         asyncio::ssl::create_default_context(asyncio::ssl::Purpose::CLIENT_AUTH);
-    asyncio::ssl::SSLContext client = asyncio::ssl::create_default_context(
-        asyncio::ssl::Purpose::SERVER_AUTH, {.cafile = authority.ca.file()});
     Contexts() { server.load_cert_chain(authority.server.file()); }
 };
 
@@ -44,8 +42,10 @@ Coroutine<> talk(const Contexts& contexts, std::string& trace) {
         co_return co_await asyncio::start_server(&echoes, "0.0.0.0", 443, serving);
     };
     auto server = co_await on(host, serves());
-    const asyncio::ConnectionOptions options{.ssl = &contexts.client,
-                                             .server_hostname = "localhost"};
+    // A context of its own, which remembers no session.
+    const auto client = asyncio::ssl::create_default_context(
+        asyncio::ssl::Purpose::SERVER_AUTH, {.cafile = contexts.authority.ca.file()});
+    const asyncio::ConnectionOptions options{.ssl = &client, .server_hostname = "localhost"};
     auto [reader, writer] = co_await asyncio::open_connection("localhost.test", 443, options);
     for (int i = 0; i < 5; ++i) {
         writer.write("line\n");
