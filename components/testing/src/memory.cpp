@@ -1,4 +1,5 @@
 // No memory at each point of a test.
+#include <cerrno>
 #include <exception>
 #include <new>
 #include <string>
@@ -43,6 +44,8 @@ bool is_no_memory(const std::exception_ptr& error) {
         std::rethrow_exception(error);
     } catch (const std::bad_alloc&) {
         return true;
+    } catch (const OSError& os) {
+        return os.code().value() == ENOMEM;
     } catch (const BaseExceptionGroup& group) {
         for (const std::exception_ptr& each : group.exceptions()) {
             if (!is_no_memory(each)) return false;

@@ -330,6 +330,25 @@ TEST_P(Ourselves, AnyOrderIsFine) {
               0u);
 }
 
+// Of those whose tasks end one another, whichever fails.
+class OurselvesWithoutMemory : public ::testing::TestWithParam<Case> {};
+
+TEST_P(OurselvesWithoutMemory, NoPointLeavesAnything) {
+    const RunOptions run{.network = GetParam().network};
+    EXPECT_GT(fail_allocations(GetParam().make(), {.run = run}).points, 1u);
+}
+
+const Case cases_without_memory[] = {
+    {"Semaphore",
+     [] { return pair_of(&one_of_two_places, &one_of_two_places, &has_one_place, 1); }},
+    {"wait_for", plain<times_out>},
+    {"TaskGroup", plain<groups>},
+    {"AsyncGenerator", plain<generates>},
+    {"files", plain<writes_and_reads_a_file>},
+    {"datagrams", plain<exchanges_datagrams>, true},
+};
+INSTANTIATE_TEST_SUITE_P(Each, OurselvesWithoutMemory, ::testing::ValuesIn(cases_without_memory),
+                         [](const auto& info) { return std::string(info.param.name); });
 INSTANTIATE_TEST_SUITE_P(Each, Ourselves, ::testing::ValuesIn(cases),
                          [](const auto& info) { return std::string(info.param.name); });
 

@@ -204,8 +204,8 @@ struct AllocationOptions {
 // Runs it again and again: in the k-th run the k-th block that it asks for is refused by
 // std::bad_alloc, until a run needs fewer. Blocks are those of the library: frames, tasks,
 // callbacks; and those of operator new too, in a program that includes testing/replace_new.hpp. A
-// run has failed as in run(), but that it may raise std::bad_alloc, by itself or in a group.
-// Raises: ScenarioFailed, which says at which point.
+// run has failed as in run(), but that it may raise std::bad_alloc, or an OSError of ENOMEM, by
+// itself or in a group. Raises: ScenarioFailed, which says at which point.
 ASYNCIO_API Report fail_allocations(const Scenario& scenario,
                                     const AllocationOptions& options = {});
 
