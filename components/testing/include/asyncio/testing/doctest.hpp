@@ -50,7 +50,7 @@ inline void run_doctest_test(const Scenario& body) {
     try {
         testing::run(body);
     } catch (const ScenarioFailed& failed) {
-        FAIL(failed.what());
+        FAIL(std::string(failed.what()));
     }
 }
 
