@@ -7,7 +7,7 @@ import statistics
 
 import programs
 
-WORKLOADS = {"schedules": ("three tasks with two awaits each, every order", 30_000, 100_000),
+WORKLOADS = {"schedules": ("three tasks with two awaits each, orders by chance", 30_000, 100_000),
              "clients": ("200 clients, jitter, 10 % loss: runs", 100, 150)}
 
 

@@ -158,9 +158,9 @@ int SimulatedWorld::close(int fd) noexcept {
 
 void SimulatedWorld::closed(const EndpointRef& endpoint) {
     endpoint->gone = true;
-    for (auto entry = bound_.begin(); entry != bound_.end();) {
-        entry = entry->second.lock() == endpoint ? bound_.erase(entry) : std::next(entry);
-    }
+    // What a listener has accepted has its name, and not its place.
+    const auto place = bound_.find(key_of(*endpoint, endpoint->own, endpoint->host));
+    if (place != bound_.end() && place->second.lock() == endpoint) bound_.erase(place);
     if (endpoint->state == Endpoint::State::kListening) {
         for (const EndpointRef& waiting : std::exchange(endpoint->accepted, {})) {
             send_reset(waiting);
