@@ -152,10 +152,20 @@ class OneRun {
         }
     }
 
+    // As asyncio.run() does it, so that tasks end before what they use in the frames of others.
+    void cancel_what_is_left() {
+        const auto left = all_tasks(*loop_);
+        if (left.empty()) return;
+        over_ = true;
+        for (const AnyTask& task : left) task.cancel();
+        loop_->run_until_complete(settled());
+    }
+
     void end_threads() {
         try {
             if (setting_.chooser) component::set_chooser(*loop_, nullptr);
             loop_->set_pick_next({});
+            cancel_what_is_left();
             loop_->run_until_complete(loop_->shutdown_asyncgens());
             loop_->run_until_complete(loop_->shutdown_default_executor());
         } catch (const std::exception& e) {

@@ -339,8 +339,6 @@ TEST_P(OurselvesWithoutMemory, NoPointLeavesAnything) {
 }
 
 const Case cases_without_memory[] = {
-    {"Semaphore",
-     [] { return pair_of(&one_of_two_places, &one_of_two_places, &has_one_place, 1); }},
     {"wait_for", plain<times_out>},
     {"TaskGroup", plain<groups>},
     {"AsyncGenerator", plain<generates>},
