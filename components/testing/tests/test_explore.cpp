@@ -21,14 +21,15 @@ using namespace std::chrono_literals;
 
 // One task uses what another one makes, and does not wait for it.
 Coroutine<> used_before_it_is_made() {
-    std::unique_ptr<int> value;
-    auto makes = [](std::unique_ptr<int>& v) -> Coroutine<> {
+    // Of both, since one goes on when the other has failed.
+    const auto value = std::make_shared<std::unique_ptr<int>>();
+    auto makes = [](std::shared_ptr<std::unique_ptr<int>> v) -> Coroutine<> {
         co_await asyncio::sleep(0s);
-        v = std::make_unique<int>(7);
+        *v = std::make_unique<int>(7);
     };
-    auto uses = [](std::unique_ptr<int>& v) -> Coroutine<> {
+    auto uses = [](std::shared_ptr<std::unique_ptr<int>> v) -> Coroutine<> {
         for (int i = 0; i < 3; ++i) co_await asyncio::sleep(0s);
-        if (!v) throw asyncio::ValueError("there is no value");
+        if (!*v) throw asyncio::ValueError("there is no value");
     };
     const auto a = create_task(makes(value));
     const auto b = create_task(uses(value));
