@@ -149,6 +149,9 @@ Searched search_for(const Scenario& scenario, const ExploreOptions& options,
                     Happenings& happenings) {
     Searched result;
     const Duration limit = options.limit.is_none() ? kLongest : options.limit.duration();
+    if (options.most == 0 || limit <= Duration(0)) {
+        throw ValueError("a search has at least one run, and some time");
+    }
     const auto deadline = Clock::now() + std::min(limit, kLongest);
     const auto search = make_search(options.strategy, options.run.seed, options.most);
     while (result.explored.runs < options.most && Clock::now() < deadline) {

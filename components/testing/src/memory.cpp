@@ -46,11 +46,6 @@ bool is_no_memory(const std::exception_ptr& error) {
         return true;
     } catch (const OSError& os) {
         return os.code().value() == ENOMEM;
-    } catch (const BaseExceptionGroup& group) {
-        for (const std::exception_ptr& each : group.exceptions()) {
-            if (!is_no_memory(each)) return false;
-        }
-        return true;
     } catch (...) {
         return false;  // run_once() tells it
     }
@@ -58,7 +53,9 @@ bool is_no_memory(const std::exception_ptr& error) {
 
 Tried refuse_at(const Scenario& scenario, const RunOptions& options, std::uint64_t point) {
     Setting setting;
-    setting.may_raise = is_no_memory;
+    setting.may_raise = [](const std::exception_ptr& error) {
+        return each_error(error, is_no_memory);
+    };
     setting.ended = Refusing::end;
     setting.watch = [point](EventLoop&, const AnyTask&) {
         return std::make_shared<Refusing>(point);

@@ -157,8 +157,12 @@ class OneRun {
         const auto left = all_tasks(*loop_);
         if (left.empty()) return;
         over_ = true;
+        // One that goes on all the same is not waited for without an end.
+        steps_ = 0;
+        loop_->set_pick_next([this](std::size_t) { return count_step(); });
         for (const AnyTask& task : left) task.cancel();
         loop_->run_until_complete(settled());
+        loop_->set_pick_next({});
     }
 
     void end_threads() {

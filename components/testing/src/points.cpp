@@ -1,10 +1,25 @@
 #include "points.hpp"
 
+#include "asyncio/exceptions.hpp"
 #include "one_run.hpp"
 
 namespace asyncio {
 inline namespace v1 {
 namespace testing {
+
+bool each_error(const std::exception_ptr& error,
+                const std::function<bool(const std::exception_ptr&)>& fine) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const BaseExceptionGroup& group) {
+        for (const std::exception_ptr& each : group.exceptions()) {
+            if (!each_error(each, fine)) return false;
+        }
+        return true;
+    } catch (...) {
+        return fine(error);  // run_once() tells it if not
+    }
+}
 
 Report at_each_point(const EachPoint& each, const std::function<Tried(std::uint64_t)>& run) {
     const LeftBehind before;

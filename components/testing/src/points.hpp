@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <string>
 
@@ -17,6 +18,10 @@ struct Tried {
     std::uint64_t points = 0;  // that it has come to
     std::string what;          // what went wrong there, "the call of fsync failed"
 };
+
+// Whether `fine(error)`, or of a group so for each error in it.
+bool each_error(const std::exception_ptr& error,
+                const std::function<bool(const std::exception_ptr&)>& fine);
 
 // How often, and how its results are told.
 struct EachPoint {

@@ -524,6 +524,26 @@ TEST(FailFiles, RefusesWhatMakesNoSense) {
     EXPECT_EQ(fail_files(nothing).points, 0u);
 }
 
+// One that takes no cancel, and never waits.
+Coroutine<> ignores_cancels() {
+    for (;;) static_cast<void>(co_await asyncio::as_result(asyncio::sleep(0s)));
+}
+
+TEST(Run, ATaskThatTakesNoCancelIsToldAndNotWaitedFor) {
+    const auto scenario = []() -> Coroutine<> {
+        const auto task = create_task(ignores_cancels());
+        co_await asyncio::sleep(0s);
+    };
+    EXPECT_TRUE(has(told(scenario, {.most_steps = 1000}), "it ran 1000 steps and has no end"));
+}
+
+TEST(Explored, ASearchOfNothingIsAnError) {
+    const auto nothing = []() -> Coroutine<> { co_return; };
+    EXPECT_THROW(explore(nothing, {.most = 0}), asyncio::ValueError);
+    EXPECT_THROW(explore(nothing, {.limit = 0s}), asyncio::ValueError);
+    EXPECT_THROW(explore(nothing, {.limit = -1s}), asyncio::ValueError);
+}
+
 // ---- jobs of threads ----------------------------------------------------------------------------
 
 ASYNC_TEST(Jobs, AreCalledByTheThreadOfTheTest) {

@@ -156,7 +156,8 @@ struct Explored {
 // Runs it in many orders. The first one that fails is made as simple as it can be, and told with a
 // line that shows it again: ASYNCIO_REPLAY=... in the environment of the same test runs that order
 // alone, and says if the test is not deterministic. A long order is kept in a file in the folder
-// for temporary ones, and named: ASYNCIO_REPLAY=@PATH. Raises: ScenarioFailed.
+// for temporary ones, and named: ASYNCIO_REPLAY=@PATH. Raises: ScenarioFailed; ValueError if `most`
+// or `limit` lets nothing run.
 ASYNCIO_API Explored explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // What find_failure() has found.

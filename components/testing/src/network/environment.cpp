@@ -18,9 +18,18 @@ namespace testing {
 
 namespace {
 
+// Numbers that are closed after it has gone, by objects of static duration, are EBADF.
+struct ThreadWorld {
+    SimulatedWorld world{with_seed({}).seed};
+    ThreadWorld() = default;
+    ThreadWorld(const ThreadWorld&) = delete;
+    ThreadWorld& operator=(const ThreadWorld&) = delete;
+    ~ThreadWorld() { component::set_simulated_sockets(nullptr); }
+};
+
 SimulatedWorld& world_of_thread() {
-    thread_local SimulatedWorld world(with_seed({}).seed);
-    return world;
+    thread_local ThreadWorld of_thread;
+    return of_thread.world;
 }
 
 std::unique_ptr<component::Backend> simulated_in_place_of(

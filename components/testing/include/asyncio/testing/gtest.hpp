@@ -110,6 +110,7 @@ class Asserted {
 };
 
 inline void run_async_test(const Scenario& body, const TestOptions& options) {
+    if (options.seeds == 0) ADD_FAILURE() << "a test has at least one seed";
     for (std::uint64_t i = 0; i < options.seeds; ++i) {
         RunOptions run = options.run;
         run.seed += i;
